@@ -1,0 +1,16 @@
+"""Fixtures that all tests share."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def magnetic_tile() -> Path:
+    """Folder of the magnetic tile images in MVTec AD layout; skips where it is missing."""
+    beside_the_checkout = Path(__file__).parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("SKANOMALY_DATA") or beside_the_checkout) / "magnetic_tile"
+    if not folder.is_dir():
+        pytest.skip(f"no images at {folder}: set SKANOMALY_DATA to the folder that holds them")
+    return folder
