@@ -1,0 +1,303 @@
+"""The corruption made of shape, texture and opacity."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
+from torch import Tensor
+
+from ._fields import uniform
+from ._rows import block_masks, replacement_rows
+from ._shapes import Range, soft_patches
+from ._textures import TEXTURES, replacement_textures
+
+
+class PatchCorruption(BaseEstimator):
+    r"""Damage a part of each image: a soft patch of foreign content.
+
+    A corrupted image is :math:`\hat x = \tilde M \odot y + (1 - \tilde M) \odot x` with a soft
+    mask :math:`\tilde M \in [0, 1]` and a replacement content :math:`y` (SSAE, Bauer, Nakajima
+    and Müller, Mathematics 12(24):3988, 2024). Shape, texture and opacity are drawn anew for each
+    patch. A range is a pair (low, high); a single number stands for itself.
+
+    Parameters
+    ----------
+    n_patches : int or (int, int), default=(1, 3)
+        Number of patches in an image; uniform.
+    radius : float or (float, float), default=(0.03, 0.3)
+        Radius of a patch before it is stretched, as a share of the image's shorter side;
+        log-uniform. For plain rows, half the length of a block as a share of the row.
+    elongation : float or (float, float), default=(1, 8)
+        Ratio of a patch's longer to its shorter axis, at least 1; log-uniform. The area stays.
+    distortion : float or (float, float), default=(0, 1)
+        Amplitude of the smooth displacement that bends a patch, in radii.
+    softness : float or (float, float), default=(0.05, 0.8)
+        Share of the radius over which a patch fades to nothing, from 0 to 1.
+    texture : str, sequence of str or dict of str to float, default all five
+        What is put into a patch, one of them at random: "image", another image or place of the
+        batch, turned, mirrored, scaled and warped; "color", one uniform colour; "noise", smooth
+        noise of several scales; "deformation", the image itself, locally warped; "shade", the
+        image brightened or darkened. A dict gives relative weights.
+    opacity : float or (float, float), default=(0.2, 1)
+        From 0, invisible, to 1, full occlusion; uniform.
+    texture_images : array-like of shape (n, h, w) or (n, h, w, c), default=None
+        Images to take texture from, as a further source as likely as each of ``texture``. They
+        are resized to the images that they are put into.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the draws of `__call__`. Inside a detector, the detector's own ``random_state``
+        decides.
+
+    See Also
+    --------
+    skanomaly.SelfSupervisedAutoencoderDetector : Learns to repair what this damages.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skanomaly.corruption import PatchCorruption
+    >>> images = np.random.default_rng(0).random((4, 32, 32))
+    >>> corrupted, masks = PatchCorruption(radius=0.2, random_state=0)(images)
+    >>> corrupted.shape, masks.shape
+    ((4, 32, 32), (4, 32, 32))
+    >>> bool((corrupted[masks == 0] == images[masks == 0]).all())
+    True
+    """
+
+    def __init__(
+        self,
+        *,
+        n_patches: int | tuple[int, int] = (1, 3),
+        radius: float | Range = (0.03, 0.3),
+        elongation: float | Range = (1.0, 8.0),
+        distortion: float | Range = (0.0, 1.0),
+        softness: float | Range = (0.05, 0.8),
+        texture: str | Sequence[str] | Mapping[str, float] = TEXTURES,
+        opacity: float | Range = (0.2, 1.0),
+        texture_images: ArrayLike | None = None,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
+        self.n_patches = n_patches
+        self.radius = radius
+        self.elongation = elongation
+        self.distortion = distortion
+        self.softness = softness
+        self.texture = texture
+        self.opacity = opacity
+        self.texture_images = texture_images
+        self.random_state = random_state
+
+    def __call__(self, X: ArrayLike) -> tuple[NDArray[Any], NDArray[np.float32]]:
+        """Corrupt images or rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, h, w), (n, h, w, c) or (n, n_features)
+            Images, channels last, or plain rows; any real dtype.
+
+        Returns
+        -------
+        corrupted : ndarray of X's shape and dtype
+            Equal to X outside the masks, and within X's smallest and largest value inside.
+        masks : ndarray of shape (n, h, w) or (n, n_features), float32
+            How much of each value was replaced, from 0 (untouched) to 1.
+
+        Raises
+        ------
+        ValueError
+            If X has another rank, is empty or not finite, or if a parameter is out of range.
+        """
+        values = np.asarray(X)
+        if values.ndim not in (2, 3, 4):
+            raise ValueError(
+                f"X must have shape (n, h, w), (n, h, w, c) or (n, n_features), got an array of "
+                f"shape {values.shape}."
+            )
+        if values.size == 0 or not np.isfinite(values).all():
+            raise ValueError("X must hold at least one value, and no NaN or infinity.")
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        generator = torch.Generator().manual_seed(seed)
+        batch = torch.from_numpy(np.array(values, dtype=np.float32))
+        if values.ndim == 3:
+            batch = batch.unsqueeze(1)
+        elif values.ndim == 4:
+            batch = batch.permute(0, 3, 1, 2)
+        corrupted, masks = self.corrupt(batch, generator)
+        if values.ndim == 3:
+            corrupted = corrupted.squeeze(1)
+        elif values.ndim == 4:
+            corrupted = corrupted.permute(0, 2, 3, 1)
+        if values.ndim > 2:
+            masks = masks.squeeze(1)
+        soft = masks.numpy()
+        touched = soft[..., None] > 0 if values.ndim == 4 else soft > 0
+        new = corrupted.numpy()
+        if np.issubdtype(values.dtype, np.integer):
+            new = np.rint(new)
+        return np.where(touched, new.astype(values.dtype), values), soft
+
+    def corrupt(self, images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Corrupt a batch on the device that it lies on, as training does.
+
+        Parameters
+        ----------
+        images : Tensor of shape (batch, channels, h, w) or (batch, n_features), float
+            Normal images, channels first, or plain rows.
+        generator : torch.Generator
+            Source of the random numbers, on the device of ``images``.
+
+        Returns
+        -------
+        corrupted : Tensor of the shape and dtype of ``images``
+        masks : Tensor of shape (batch, 1, h, w) or (batch, n_features), float32
+            The soft masks, from 0 to 1.
+        """
+        low, high = _as_range("n_patches", self.n_patches, 1, np.inf, Integral)
+        opacity = _as_range("opacity", self.opacity, 0.0, 1.0)
+        radius = _as_range("radius", self.radius, 0.0, np.inf, open_low=True)
+        batch, slots = len(images), int(high)
+        device = images.device
+        amount = torch.randint(int(low), slots + 1, (batch, 1), generator=generator, device=device)
+        # Patches are drawn as one flat list, so that a batch costs what its patches cost.
+        owner, slot = torch.nonzero(
+            torch.arange(slots, device=device).view(1, -1) < amount, as_tuple=True
+        )
+        count = len(owner)
+        alpha = uniform(count, *opacity, generator)
+
+        if images.ndim == 2:
+            kind = self._draw_kinds(count, with_user_images=False, generator=generator)
+            masks = block_masks(count, images.shape[1], radius=radius, generator=generator)
+            weights = masks * alpha.view(-1, 1)
+            content = replacement_rows(images, owner, kind, generator=generator)
+        else:
+            height, width = images.shape[-2:]
+            user_images = self._user_images(images)
+            kind = self._draw_kinds(
+                count, with_user_images=user_images is not None, generator=generator
+            )
+            weights, displacement = soft_patches(
+                count,
+                height,
+                width,
+                radius=radius,
+                elongation=_as_range("elongation", self.elongation, 1.0, np.inf),
+                distortion=_as_range("distortion", self.distortion, 0.0, np.inf),
+                softness=_as_range("softness", self.softness, 0.0, 1.0),
+                generator=generator,
+            )
+            weights = weights * alpha.view(-1, 1, 1, 1)
+            content = replacement_textures(
+                images,
+                owner,
+                kind,
+                displacement,
+                texture_images=user_images,
+                generator=generator,
+            )
+        return _lay_over(images, owner, slot, slots, weights, content)
+
+    def _draw_kinds(
+        self, count: int, *, with_user_images: bool, generator: torch.Generator
+    ) -> Tensor:
+        """Index of the texture of each patch: (count,), int64."""
+        weights = torch.tensor(_texture_weights(self.texture), device=generator.device)
+        if with_user_images:
+            mean = (
+                weights[weights > 0].mean() if bool((weights > 0).any()) else weights.new_ones(())
+            )
+            weights = torch.cat([weights, mean.view(1)])
+        return torch.multinomial(weights, count, replacement=True, generator=generator)
+
+    def _user_images(self, images: Tensor) -> Tensor | None:
+        """The user's textures in the size and number of channels of ``images``."""
+        if self.texture_images is None:
+            return None
+        textures = np.asarray(self.texture_images)
+        if textures.ndim not in (3, 4) or len(textures) == 0:
+            raise ValueError(
+                "texture_images must have shape (n, h, w) or (n, h, w, c) with n > 0, got an array "
+                f"of shape {textures.shape}."
+            )
+        tensor = torch.from_numpy(textures.astype(np.float32)).to(images.device)
+        tensor = tensor.unsqueeze(1) if tensor.ndim == 3 else tensor.permute(0, 3, 1, 2)
+        channels = images.shape[1]
+        if tensor.shape[1] != channels:
+            tensor = tensor.mean(1, keepdim=True).expand(-1, channels, -1, -1)
+        tensor = torch.nn.functional.interpolate(
+            tensor, size=images.shape[-2:], mode="bilinear", antialias=True
+        )
+        # The images may be standardised, the textures are not: give them the images' range.
+        low, high = (
+            tensor.amin(dim=(0, 2, 3), keepdim=True),
+            tensor.amax(dim=(0, 2, 3), keepdim=True),
+        )
+        share = (tensor - low) / (high - low).clamp(min=1e-12)
+        floor = images.amin(dim=(0, 2, 3), keepdim=True)
+        return floor + share * (images.amax(dim=(0, 2, 3), keepdim=True) - floor)
+
+
+def _lay_over(
+    images: Tensor, owner: Tensor, slot: Tensor, slots: int, weights: Tensor, content: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Lay the patches of each image over one another, later ones on top."""
+    batch = len(images)
+    all_weights = weights.new_zeros(batch, slots, *weights.shape[1:])
+    all_weights[owner, slot] = weights
+    all_content = content.new_zeros(batch, slots, *content.shape[1:])
+    all_content[owner, slot] = content
+    free = 1.0 - all_weights
+    # visible[:, i] is the product of what the patches above patch i let through.
+    through = torch.flip(torch.cumprod(torch.flip(free, [1]), dim=1), [1])
+    above = torch.cat([through[:, 1:], torch.ones_like(through[:, :1])], dim=1)
+    remaining = through[:, 0]
+    corrupted = images * remaining + (all_content * all_weights * above).sum(1)
+    return corrupted, 1.0 - remaining
+
+
+def _texture_weights(texture: str | Sequence[str] | Mapping[str, float]) -> list[float]:
+    """Relative weights of ``TEXTURES``, checked."""
+    if isinstance(texture, str):
+        texture = {texture: 1.0}
+    if not isinstance(texture, Mapping):
+        texture = dict.fromkeys(texture, 1.0)
+    unknown = [name for name in texture if name not in TEXTURES]
+    if unknown or not texture:
+        raise ValueError(f"texture must be taken from {list(TEXTURES)}, got {list(texture)!r}.")
+    weights = [float(texture.get(name, 0.0)) for name in TEXTURES]
+    if min(weights) < 0 or sum(weights) == 0 or not np.isfinite(weights).all():
+        raise ValueError(
+            f"The weights of texture must be finite, at least 0 and not all 0, got {texture!r}."
+        )
+    return weights
+
+
+def _as_range(
+    name: str,
+    value: Any,
+    low: float,
+    high: float,
+    kind: type = Real,
+    *,
+    open_low: bool = False,
+) -> tuple[float, float]:
+    """A number or a pair of numbers as (low, high), checked."""
+    pair = tuple(value) if isinstance(value, (tuple, list, np.ndarray)) else (value, value)
+    noun = "an integer" if kind is Integral else "a number"
+    limits = f"{'above' if open_low else 'at least'} {low:g}"
+    limits += "" if np.isinf(high) else f" and at most {high:g}"
+    message = f"{name} must be {noun} or a pair (low, high), {limits}, got {value!r}."
+    if len(pair) != 2 or not all(isinstance(v, kind) and not isinstance(v, bool) for v in pair):
+        raise ValueError(message)
+    first, last = float(pair[0]), float(pair[1])
+    if not np.isfinite([first, last]).all() or not low <= first <= last <= high:
+        raise ValueError(message)
+    if open_low and first == low:
+        raise ValueError(message)
+    return first, last

@@ -1,0 +1,144 @@
+"""What is put into the corrupted patches."""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ._fields import multiscale_noise, smooth_field, uniform
+
+TEXTURES = ("image", "color", "noise", "deformation", "shade")
+
+
+def replacement_textures(
+    images: Tensor,
+    owner: Tensor,
+    kind: Tensor,
+    displacement: Tensor,
+    *,
+    texture_images: Tensor | None,
+    generator: torch.Generator,
+) -> Tensor:
+    """Draw the replacement content of each patch.
+
+    Parameters
+    ----------
+    images : Tensor of shape (batch, channels, height, width)
+        The normal images; other ones serve as a source of texture.
+    owner : Tensor of shape (patches,), int64
+        Index of the image that each patch belongs to.
+    kind : Tensor of shape (patches,), int64
+        Index into ``TEXTURES``; ``len(TEXTURES)`` stands for ``texture_images``.
+    displacement : Tensor of shape (patches, 2, height, width)
+        The smooth field that distorted each patch, in pixels.
+    texture_images : Tensor of shape (textures, channels, height, width) or None
+        Images that the user supplies.
+    generator : torch.Generator
+        Source of the random numbers, on the device of ``images``.
+
+    Returns
+    -------
+    Tensor of shape (patches, channels, height, width), in the dtype of ``images``
+        Within the smallest and largest value of ``images`` in each channel.
+    """
+    result = images[owner]
+    low = images.amin(dim=(0, 2, 3), keepdim=True)
+    high = images.amax(dim=(0, 2, 3), keepdim=True)
+
+    sampled = (kind == 0) | (kind == 3)
+    (patches,) = torch.nonzero(sampled, as_tuple=True)
+    if len(patches):
+        deformed = kind[patches] == 3
+        other = torch.randint(
+            len(images), (len(patches),), generator=generator, device=images.device
+        )
+        source = torch.where(deformed, owner[patches], other)
+        grid = _sampling_grid(displacement[patches], deformed, generator)
+        result[patches] = _sample(images[source], grid)
+    (patches,) = torch.nonzero(kind == len(TEXTURES), as_tuple=True)
+    if len(patches) and texture_images is not None:
+        chosen = torch.randint(
+            len(texture_images), (len(patches),), generator=generator, device=images.device
+        )
+        not_deformed = torch.zeros(len(patches), dtype=torch.bool, device=images.device)
+        grid = _sampling_grid(displacement[patches], not_deformed, generator)
+        result[patches] = _sample(texture_images[chosen], grid)
+
+    (patches,) = torch.nonzero((kind == 1) | (kind == 2), as_tuple=True)
+    if len(patches):
+        result[patches] = _color_or_noise(
+            len(patches), kind[patches] == 2, low, high, images.shape[-2:], generator
+        )
+    (patches,) = torch.nonzero(kind == 4, as_tuple=True)
+    if len(patches):
+        strength = torch.randn(len(patches), 1, 1, 1, generator=generator, device=images.device)
+        spread = images.std(dim=(0, 2, 3), keepdim=True)
+        result[patches] += 1.5 * strength * spread
+    return torch.minimum(torch.maximum(result, low), high)
+
+
+def _color_or_noise(
+    count: int,
+    noisy: Tensor,
+    low: Tensor,
+    high: Tensor,
+    size: torch.Size,
+    generator: torch.Generator,
+) -> Tensor:
+    """Uniform colours, with smooth noise on top where ``noisy``: (count, channels, *size)."""
+    height, width = size
+    channels = low.shape[1]
+    position = torch.rand(count, channels, 1, 1, generator=generator, device=low.device)
+    color = low + (high - low) * position
+    noise = multiscale_noise(count, height, width, generator)
+    tint = torch.rand(count, channels, 1, 1, generator=generator, device=low.device)
+    contrast = uniform(count, 0.02, 0.5, generator, log=True).view(-1, 1, 1, 1)
+    amplitude = torch.where(noisy.view(-1, 1, 1, 1), contrast, 0.0) * (high - low)
+    return color + amplitude * (0.5 + 0.5 * tint) * noise
+
+
+def _sampling_grid(displacement: Tensor, deformed: Tensor, generator: torch.Generator) -> Tensor:
+    """Where to read the source of each patch, in grid_sample's coordinates.
+
+    A deformation reads the image itself a little aside; any other source is turned by any
+    angle, mirrored, scaled, shifted and elastically warped.
+
+    Returns
+    -------
+    Tensor of shape (patches, height, width, 2)
+    """
+    count, _, height, width = displacement.shape
+    device = displacement.device
+    angle = uniform(count, -math.pi, math.pi, generator)
+    scale = uniform(count, 0.7, 1.4, generator, log=True)
+    mirror = torch.randint(0, 2, (count,), generator=generator, device=device) * 2.0 - 1.0
+    shift = torch.rand(count, 2, generator=generator, device=device) * 2.0 - 1.0
+    aspect = width / height
+    cosine, sine = angle.cos() * scale, angle.sin() * scale
+    turned = torch.stack(
+        [
+            torch.stack([cosine * mirror, -sine / aspect, shift[:, 0]], dim=1),
+            torch.stack([sine * mirror * aspect, cosine, shift[:, 1]], dim=1),
+        ],
+        dim=1,
+    )
+    identity = torch.eye(2, 3, device=device).expand(count, 2, 3)
+    transform = torch.where(deformed.view(-1, 1, 1), identity, turned)
+    grid = functional.affine_grid(transform, [count, 1, height, width], align_corners=False)
+    # A shape that hardly distorts would leave a deformation without effect: draw it anew.
+    side = min(height, width)
+    own = smooth_field(count, 2, height, width, 6, generator) * (0.06 * side)
+    warp = torch.where(deformed.view(-1, 1, 1, 1), own, displacement)
+    to_grid = torch.tensor([2.0 / width, 2.0 / height], device=device)
+    return grid + warp.permute(0, 2, 3, 1) * to_grid
+
+
+def _sample(source: Tensor, grid: Tensor) -> Tensor:
+    return functional.grid_sample(
+        source,
+        grid.to(source.dtype),
+        mode="bilinear",
+        padding_mode="reflection",
+        align_corners=False,
+    )
