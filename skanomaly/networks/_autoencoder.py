@@ -1,0 +1,156 @@
+"""The fully convolutional autoencoders."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ._layers import ConvBlock, ConvexCombination, StackedDilatedConv
+
+# The coarsest feature map keeps at least this many places on the shorter side.
+_SMALLEST_MAP = 4
+
+
+class ConvolutionalAutoencoder(nn.Module):
+    """Fully convolutional encoder–decoder; reads images of any size.
+
+    Work is put at coarse resolution: half the size at ``width`` channels, then half again and
+    twice the channels, ``depth`` times in all. Residual blocks follow at the coarsest level.
+
+    Parameters
+    ----------
+    image_shape : (int, int, int)
+        Height, width and channels of the training images. Depth and dilations are cut down to
+        what fits them; the network reads other sizes too.
+    dilations : sequence of int, default=(1, 2, 4, 8)
+        Dilations of the stacked dilated convolutions at the coarsest level, in places of that
+        level. ``(1,)`` makes ordinary residual blocks.
+    convex : bool, default=True
+        Whether the decoder is blended with the encoder's features at each level, and with the
+        image itself at the end, by convex combination; without, all passes through the
+        coarsest level.
+    width : int, default=32
+        Channels at half resolution.
+    depth : int, default=3
+        Number of halvings.
+    n_blocks : int, default=4
+        Number of blocks at the coarsest level.
+    normalization : {"batch", "group", "none"}, default="batch"
+        Normalisation after each convolution.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skanomaly.networks import ConvolutionalAutoencoder
+    >>> network = ConvolutionalAutoencoder((32, 32, 3), width=8)
+    >>> network(torch.zeros(2, 3, 50, 37)).shape
+    torch.Size([2, 3, 50, 37])
+    """
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        *,
+        dilations: Sequence[int] = (1, 2, 4, 8),
+        convex: bool = True,
+        width: int = 32,
+        depth: int = 3,
+        n_blocks: int = 4,
+        normalization: str = "batch",
+    ) -> None:
+        super().__init__()
+        height, image_width, channels = image_shape
+        shorter = min(height, image_width)
+        while depth > 1 and shorter // 2**depth < _SMALLEST_MAP:
+            depth -= 1
+        self.stride = 2**depth
+        reach = max(1, shorter // self.stride)
+        dilations = [d for d in dilations if d < reach] or [1]
+        widths = [width * 2**level for level in range(depth)]
+
+        self.encoder = nn.ModuleList()
+        before = channels
+        for level, out in enumerate(widths):
+            self.encoder.append(
+                nn.Sequential(
+                    ConvBlock(before, out, normalization, stride=2),
+                    ConvBlock(out, out, normalization) if level else nn.Identity(),
+                )
+            )
+            before = out
+        self.blocks = nn.Sequential(
+            *(StackedDilatedConv(before, dilations, normalization) for _ in range(n_blocks))
+        )
+        self.raise_resolution = nn.ModuleList()
+        self.combine = nn.ModuleList()
+        self.decoder = nn.ModuleList()
+        for out in reversed(widths[:-1]):
+            self.raise_resolution.append(ConvBlock(before, out, normalization))
+            self.combine.append(ConvexCombination(out) if convex else nn.Identity())
+            self.decoder.append(ConvBlock(out, out, normalization))
+            before = out
+        # Channels of the decoder's image and, if combined, of its weight against the input.
+        self.channels = channels
+        self.convex = convex
+        self.head = nn.Conv2d(before, 4 * channels * (2 if convex else 1), 3, padding=1)
+        _start_smooth(self.head)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(b, c, h, w) → (b, c, h, w)."""
+        decoded, share = self.decode(images)
+        if share is None:
+            return decoded
+        return torch.lerp(decoded, images, share)
+
+    def decode(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Compute the decoder's image and the weight of the input against it.
+
+        Returns
+        -------
+        decoded : Tensor of shape (b, c, h, w), float32
+        share : Tensor of shape (b, c, h, w), float32, or None
+            β of f(x) = β ⊙ x + (1 − β) ⊙ decoded; None without convex combination.
+        """
+        height, width = images.shape[-2:]
+        features = _pad_to_multiple(images, self.stride)
+        skipped = []
+        for stage in self.encoder:
+            features = stage(features)
+            skipped.append(features)
+        features = self.blocks(features)
+        stages = zip(self.raise_resolution, self.combine, self.decoder, strict=True)
+        for level, (raise_resolution, combine, decode) in enumerate(stages):
+            features = functional.interpolate(
+                raise_resolution(features), scale_factor=2, mode="nearest"
+            )
+            if self.convex:
+                features = combine(skipped[-2 - level], features)
+            features = decode(features)
+        out = functional.pixel_shuffle(self.head(features).float(), 2)[..., :height, :width]
+        if not self.convex:
+            return out, None
+        decoded, gate = out.split(self.channels, dim=1)
+        return decoded, torch.sigmoid(gate)
+
+
+def _pad_to_multiple(images: Tensor, stride: int) -> Tensor:
+    """Repeat the last row and column until both sides divide by ``stride``."""
+    height, width = images.shape[-2:]
+    bottom, right = -height % stride, -width % stride
+    if not (bottom or right):
+        return images
+    return functional.pad(images, (0, right, 0, bottom), mode="replicate")
+
+
+@torch.no_grad()
+def _start_smooth(head: nn.Conv2d) -> None:
+    """Give the four pixels that share a place the same start, against checkerboards.
+
+    Aitken et al., *Checkerboard artifact free sub-pixel convolution*, arXiv 1707.02937.
+    """
+    head.weight.copy_(head.weight[::4].repeat_interleave(4, dim=0))
+    assert head.bias is not None
+    head.bias.copy_(head.bias[::4].repeat_interleave(4))
