@@ -1,0 +1,14 @@
+"""Difference maps, smoothing, image scores and thresholds."""
+
+from ._maps import aggregate, difference_map, expected_map, resize_map, smooth
+from ._thresholds import map_threshold, score_offset
+
+__all__ = [
+    "aggregate",
+    "difference_map",
+    "expected_map",
+    "map_threshold",
+    "resize_map",
+    "score_offset",
+    "smooth",
+]

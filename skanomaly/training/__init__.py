@@ -1,0 +1,40 @@
+"""Objectives, the loop that minimises them, device and precision."""
+
+from ._augmentation import AUGMENTATIONS, augment, random_crops
+from ._device import (
+    PRECISIONS,
+    autocast,
+    has_fast_bfloat16,
+    resolve_device,
+    resolve_precision,
+    to_channels_last,
+)
+from ._loop import (
+    Checkpointing,
+    EarlyStopping,
+    NonFiniteLossError,
+    TrainingResult,
+    learning_rate_share,
+    train,
+)
+from ._objective import RepairObjective, masked_reconstruction_loss
+
+__all__ = [
+    "AUGMENTATIONS",
+    "PRECISIONS",
+    "Checkpointing",
+    "EarlyStopping",
+    "NonFiniteLossError",
+    "RepairObjective",
+    "TrainingResult",
+    "augment",
+    "autocast",
+    "has_fast_bfloat16",
+    "learning_rate_share",
+    "masked_reconstruction_loss",
+    "random_crops",
+    "resolve_device",
+    "resolve_precision",
+    "to_channels_last",
+    "train",
+]

@@ -1,0 +1,226 @@
+"""The training loop that all objectives share."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ._checkpoint import load_checkpoint, save_checkpoint
+from ._device import autocast
+
+Objective = Callable[[nn.Module, Tensor, torch.Generator], Tensor]
+
+_SNAPSHOT_INTERVAL = 50
+_CHECKPOINT_INTERVAL = 200
+_GRADIENT_NORM = 1.0
+_WARM_UP_SHARE = 0.1
+
+
+class NonFiniteLossError(FloatingPointError):
+    """The loss became NaN or infinite; the network holds the last good weights."""
+
+
+@dataclass
+class TrainingResult:
+    """What training leaves beside the trained network.
+
+    Attributes
+    ----------
+    loss_curve : list of float
+        Loss of each gradient step.
+    validation_curve : list of (int, float)
+        Number of steps done and loss on the held-out images.
+    """
+
+    loss_curve: list[float] = field(default_factory=list)
+    validation_curve: list[tuple[int, float]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class EarlyStopping:
+    """When to stop before the last step.
+
+    Attributes
+    ----------
+    validation_loss : callable
+        ``validation_loss(network) -> float`` on held-out images with a fixed corruption.
+    interval : int
+        Gradient steps between two evaluations.
+    patience : int
+        Gradient steps without improvement after which training ends.
+    """
+
+    validation_loss: Callable[[nn.Module], float]
+    interval: int
+    patience: int
+
+
+@dataclass(frozen=True)
+class Checkpointing:
+    """Where an interrupted training is taken up again.
+
+    Attributes
+    ----------
+    path : Path
+        File that is written at intervals.
+    fingerprint : str
+        What parameters and data must agree on for a checkpoint to be taken up.
+    """
+
+    path: Path
+    fingerprint: str
+
+
+def learning_rate_share(step: int, max_iter: int) -> float:
+    """One cycle: a linear warm-up over a tenth of the steps, then half a cosine to zero."""
+    warm_up = max(1, round(_WARM_UP_SHARE * max_iter))
+    if step < warm_up:
+        return (step + 1) / warm_up
+    return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, max_iter - warm_up)))
+
+
+def train(
+    network: nn.Module,
+    draw_batch: Callable[[int], Tensor],
+    objective: Objective,
+    *,
+    max_iter: int,
+    learning_rate: float,
+    weight_decay: float,
+    dtype: torch.dtype,
+    generator: torch.Generator,
+    constant_rate: bool = False,
+    early_stopping: EarlyStopping | None = None,
+    checkpointing: Checkpointing | None = None,
+    on_step: Callable[[int, float], bool] | None = None,
+    result: TrainingResult | None = None,
+) -> TrainingResult:
+    """Minimise an objective by AdamW with warm-up, cosine decay and gradient clipping.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Trained in place, and left in evaluation mode.
+    draw_batch : callable
+        ``draw_batch(step) -> Tensor``: the clean batch of that step, on the network's device.
+    objective : callable
+        ``objective(network, batch, generator) -> scalar Tensor``.
+    max_iter : int
+        Number of gradient steps.
+    learning_rate, weight_decay : float
+        Largest rate of the schedule, and AdamW's decay.
+    dtype : torch.dtype
+        Of the network's products: float32 or bfloat16.
+    generator : torch.Generator
+        Passed to the objective; on the network's device.
+    constant_rate : bool, default=False
+        Whether to keep the learning rate as it is, for training further.
+    early_stopping : EarlyStopping or None
+        If given, training ends without improvement, and the best weights are restored.
+    checkpointing : Checkpointing or None
+        If given, the state is written at intervals and taken up from there.
+    on_step : callable or None
+        ``on_step(step, loss) -> bool`` after each step; True ends training.
+    result : TrainingResult or None
+        Filled and returned; what it holds remains if training fails.
+
+    Returns
+    -------
+    TrainingResult
+
+    Raises
+    ------
+    NonFiniteLossError
+        If loss or gradient become NaN or infinite. The network then holds the last good weights.
+    """
+    device = next(network.parameters()).device
+    optimizer = torch.optim.AdamW(
+        network.parameters(),
+        lr=learning_rate,
+        weight_decay=weight_decay,
+        fused=device.type in ("cpu", "cuda"),
+    )
+    result = TrainingResult() if result is None else result
+    best = math.inf
+    best_step = 0
+    best_weights: dict[str, Any] | None = None
+    start = 0
+    if checkpointing is not None:
+        state = load_checkpoint(checkpointing.path, checkpointing.fingerprint)
+        if state is not None:
+            start = state["step"]
+            network.load_state_dict(state["network"])
+            optimizer.load_state_dict(state["optimizer"])
+            generator.set_state(state["generator"])
+            result.loss_curve[:] = state["loss_curve"]
+            result.validation_curve[:] = state["validation_curve"]
+            best, best_step = state["best"], state["best_step"]
+            best_weights = state["best_weights"]
+
+    snapshot = copy.deepcopy(network.state_dict())
+    snapshot_step = start
+    for step in range(start, max_iter):
+        share = 1.0 if constant_rate else learning_rate_share(step, max_iter)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate * share
+        network.train()
+        batch = draw_batch(step)
+        with autocast(device, dtype):
+            loss = objective(network, batch, generator)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(network.parameters(), _GRADIENT_NORM)
+        value = float(loss.detach())
+        if not (math.isfinite(value) and math.isfinite(float(norm))):
+            network.load_state_dict(snapshot)
+            network.eval()
+            raise NonFiniteLossError(
+                f"Training stopped at step {step + 1} of {max_iter}: loss {value:g}, gradient norm "
+                f"{float(norm):g}. The weights of step {snapshot_step} were kept. A smaller "
+                f"learning_rate (got {learning_rate:g}) or precision='float32' may help."
+            )
+        # Taken while loss and gradient of these very weights are known to be finite.
+        if (step - start) % _SNAPSHOT_INTERVAL == 0:
+            snapshot, snapshot_step = copy.deepcopy(network.state_dict()), step
+        optimizer.step()
+        result.loss_curve.append(value)
+
+        done = step + 1
+        if early_stopping is not None and (done % early_stopping.interval == 0 or done == max_iter):
+            network.eval()
+            held_out = early_stopping.validation_loss(network)
+            result.validation_curve.append((done, held_out))
+            if held_out < best:
+                best, best_step = held_out, done
+                best_weights = copy.deepcopy(network.state_dict())
+            elif done - best_step >= early_stopping.patience:
+                break
+        if checkpointing is not None and (done % _CHECKPOINT_INTERVAL == 0 or done == max_iter):
+            save_checkpoint(
+                checkpointing.path,
+                checkpointing.fingerprint,
+                {
+                    "step": done,
+                    "network": network.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                    "generator": generator.get_state(),
+                    "loss_curve": result.loss_curve,
+                    "validation_curve": result.validation_curve,
+                    "best": best,
+                    "best_step": best_step,
+                    "best_weights": best_weights,
+                },
+            )
+        if on_step is not None and on_step(step, value):
+            break
+    if best_weights is not None:
+        network.load_state_dict(best_weights)
+    network.eval()
+    return result
