@@ -1,0 +1,8 @@
+"""Find and locate what is wrong in an image, after learning from good ones alone."""
+
+from .corruption import PatchCorruption
+from .detectors import SelfSupervisedAutoencoderDetector
+
+__version__ = "0.1.0"
+
+__all__ = ["PatchCorruption", "SelfSupervisedAutoencoderDetector", "__version__"]

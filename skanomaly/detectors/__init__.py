@@ -1,0 +1,5 @@
+"""The estimators."""
+
+from ._self_supervised import SelfSupervisedAutoencoderDetector
+
+__all__ = ["SelfSupervisedAutoencoderDetector"]

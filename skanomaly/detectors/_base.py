@@ -1,0 +1,409 @@
+"""The contract that all detectors share."""
+
+from __future__ import annotations
+
+import copy
+from abc import ABCMeta, abstractmethod
+from collections.abc import Callable, Iterator
+from numbers import Integral, Real
+from os import PathLike
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, OutlierMixin
+from sklearn.callback import CallbackSupportMixin, with_callbacks
+from sklearn.utils import Tags, check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor, nn
+
+from ..networks import NETWORKS
+from ..scoring import (
+    aggregate,
+    difference_map,
+    expected_map,
+    map_threshold,
+    resize_map,
+    score_offset,
+    smooth,
+)
+from ..training import (
+    PRECISIONS,
+    autocast,
+    resolve_device,
+    resolve_precision,
+    to_channels_last,
+)
+from ._fitting import FitPlan, Objective, run_training
+from ._images import ValidatedInput, integer_scale, normalize_image_shape, validate_input
+from ._standardization import Standardization, undo
+
+# Values in one forward pass; the batch depends on the image size alone, so that scores do not
+# depend on how many images are scored together.
+_CHUNK_VALUES = 2**16
+# Images that the expected map is averaged over.
+_CALIBRATION_LIMIT = 1000
+
+
+class BaseAutoencoderDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator, metaclass=ABCMeta):
+    """What detectors share: everything but the objective."""
+
+    _parameter_constraints: dict[str, list[Any]] = {
+        "network": [StrOptions({"auto", *NETWORKS}), callable],
+        "image_shape": [None, tuple, list],
+        "standardization": [StrOptions({"image", "dataset"})],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "crop_size": [None, Interval(Integral, 1, None, closed="left"), tuple],
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "augmentation": [None, str, tuple, list],
+        "contamination": [StrOptions({"auto"}), Interval(Real, 0, 0.5, closed="right")],
+        "smoothing_size": [Interval(Integral, 1, None, closed="left")],
+        "smoothing_passes": [Interval(Integral, 0, None, closed="left")],
+        "normalize_map": ["boolean"],
+        "score_aggregation": [
+            StrOptions({"max", "mean"}),
+            Interval(Real, 0, 1, closed="right"),
+        ],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "warm_start": ["boolean"],
+        "checkpoint": [None, str, PathLike],
+        "device": [str, torch.device],
+        "precision": [StrOptions(set(PRECISIONS))],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    @abstractmethod
+    def _make_objective(self) -> Objective:
+        """Make the objective that training minimises, from the parameters."""
+
+    @with_callbacks
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Learn what normal images look like.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, h, w), (n, h, w, c) or (n, n_features), or ImageSequence
+            Normal images, at least two: uint8 or float, channels last; or flattened images with
+            ``image_shape``; or plain vectors.
+        y : Ignored
+            Present for scikit-learn's sake.
+
+        Returns
+        -------
+        self : object
+            The fitted detector.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If X or a parameter is not acceptable; before any training.
+        NonFiniteLossError
+            If the loss becomes NaN or infinite. The detector then holds the last good weights
+            and thresholds that go with them.
+        """
+        continued = self.warm_start and hasattr(self, "network_")
+        plan = self._plan(X, continued=continued)
+        self._train(plan)
+        return self
+
+    @with_callbacks
+    def partial_fit(self, X: Any, y: Any = None) -> Self:
+        """Train further, by one pass over X at a tenth of the learning rate.
+
+        On an unfitted detector this starts the training. The thresholds are taken from this X.
+
+        Parameters
+        ----------
+        X : array-like or ImageSequence
+            As in `fit`; of any size, but as many channels, if already fitted.
+        y : Ignored
+            Present for scikit-learn's sake.
+
+        Returns
+        -------
+        self : object
+            The detector, trained further.
+        """
+        plan = self._plan(X, continued=hasattr(self, "network_"))
+        plan.max_iter = -(-len(plan.data) // int(self.batch_size))
+        plan.learning_rate = 0.1 * self.learning_rate
+        plan.constant_rate = True
+        plan.early_stopping = False
+        plan.checkpoint = None
+        self._train(plan)
+        return self
+
+    def score_samples(self, X: Any) -> NDArray[np.float64]:
+        """Score images; higher is more normal.
+
+        Parameters
+        ----------
+        X : array-like or ImageSequence
+            Images or rows as in `fit`; images may be of another size.
+
+        Returns
+        -------
+        ndarray of shape (n,), float64
+            Minus the aggregate of the anomaly map, at most 0.
+        """
+        data = self._validate(X)
+        scores = [aggregate(maps, self.score_aggregation) for maps in self._maps(data)]
+        return -torch.cat(scores).numpy()
+
+    def decision_function(self, X: Any) -> NDArray[np.float64]:
+        """Score images against the threshold; 0 and above is normal.
+
+        Parameters
+        ----------
+        X : array-like or ImageSequence
+            Images or rows as in `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n,), float64
+            ``score_samples(X) - offset_``.
+        """
+        return self.score_samples(X) - self.offset_
+
+    def predict(self, X: Any) -> NDArray[np.int64]:
+        """Tell normal images from anomalous ones.
+
+        Parameters
+        ----------
+        X : array-like or ImageSequence
+            Images or rows as in `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n,), int64
+            1 for normal, -1 for anomalous.
+        """
+        return np.where(self.decision_function(X) < 0, -1, 1)
+
+    def anomaly_map(self, X: Any) -> NDArray[np.float64]:
+        """Show where each image is anomalous.
+
+        Parameters
+        ----------
+        X : array-like or ImageSequence
+            Images or rows as in `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n, h, w) or (n, n_features), float64
+            At least 0, higher is more anomalous; in multiples of the squared difference that
+            the training images show at that place, or with ``normalize_map=False`` in squared
+            standard deviations.
+        """
+        return torch.cat(list(self._maps(self._validate(X)))).numpy()
+
+    def predict_mask(self, X: Any) -> NDArray[np.bool_]:
+        """Mark the anomalous places of each image.
+
+        Parameters
+        ----------
+        X : array-like or ImageSequence
+            Images or rows as in `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n, h, w) or (n, n_features), bool
+            Where the anomaly map exceeds ``map_threshold_``.
+        """
+        return self.anomaly_map(X) > self.map_threshold_
+
+    def reconstruct(self, X: Any) -> NDArray[Any]:
+        """Compute what the network takes for normal.
+
+        Parameters
+        ----------
+        X : array-like or ImageSequence
+            Images or rows as in `fit`.
+
+        Returns
+        -------
+        ndarray of X's shape, dtype and value range
+        """
+        data = self._validate(X)
+        parts = [undo(f, shift, scale) for _, f, shift, scale in self._forward(data)]
+        result = torch.cat(parts)
+        source = data.source
+        dtype = source.dtype if data.is_image else np.dtype(np.float64)
+        if data.is_image:
+            result = result.permute(0, 2, 3, 1)
+        values = result.numpy() * integer_scale(dtype)
+        if dtype.kind in "bui":
+            limits = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+            values = np.clip(np.rint(values), *limits)
+        shape = X.shape if hasattr(X, "shape") else np.shape(X)
+        return values.astype(dtype).reshape(tuple(shape))
+
+    def _validate(self, X: Any) -> ValidatedInput:
+        check_is_fitted(self, "network_")
+        return validate_input(
+            self,
+            X,
+            image_shape=normalize_image_shape(self.image_shape),
+            fitted_shape=self.image_shape_,
+        )
+
+    def _plan(self, X: Any, *, continued: bool) -> FitPlan:
+        """Check parameters and data, and set up a network; self keeps what it has learned."""
+        self._validate_params()
+        if self.smoothing_size % 2 == 0:
+            raise ValueError(f"smoothing_size must be odd, got {self.smoothing_size}.")
+        data = validate_input(
+            self,
+            X,
+            image_shape=normalize_image_shape(self.image_shape),
+            fitted_shape=self.image_shape_ if continued else None,
+            reset=not continued,
+        )
+        random_state = check_random_state(self.random_state)
+        seed = int(random_state.randint(2**31 - 1))
+        device = resolve_device(self.device)
+        if continued:
+            network = copy.deepcopy(self.network_)
+            standardization = self._standardization
+        else:
+            network = self._make_network(data, seed)
+            standardization = Standardization.fit(data, per_image=self.standardization == "image")
+        network = network.to(device, torch.float32)
+        if data.is_image:
+            network = to_channels_last(network)
+        return FitPlan.from_parameters(
+            self,
+            data=data,
+            network=network,
+            standardization=standardization,
+            objective=self._make_objective(),
+            device=device,
+            dtype=resolve_precision(self.precision, device) if data.is_image else torch.float32,
+            seed=seed,
+            continued=continued,
+        )
+
+    def _make_network(self, data: ValidatedInput, seed: int) -> nn.Module:
+        name = self.network
+        if name == "auto":
+            name = "sdcc" if data.is_image else "dense"
+        if isinstance(name, str) and (name == "dense") == data.is_image:
+            accepted = [n for n in NETWORKS if (n == "dense") != data.is_image]
+            kind = "images" if data.is_image else "plain vectors"
+            raise ValueError(
+                f"network={name!r} does not read {kind}; for {kind}, network must be 'auto', one "
+                f"of {accepted} or a callable. For flattened images give image_shape."
+            )
+        factory: Callable[..., Any] = NETWORKS[name] if isinstance(name, str) else name
+        # The network's start is ours to fix; the global generator is the user's.
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            network = factory(data.shape if data.is_image else data.shape[0])
+        if not isinstance(network, nn.Module):
+            raise TypeError(
+                "network must make a torch.nn.Module when called with the image shape (or the "
+                f"number of features), got {type(network).__name__}."
+            )
+        return network
+
+    def _train(self, plan: FitPlan) -> None:
+        """Run a plan, then take over its result."""
+        failure: Exception | None = None
+        try:
+            outcome = run_training(self, plan)
+        except FloatingPointError as error:
+            # Hours of training are not thrown away: the last good weights get thresholds too.
+            failure, outcome = error, plan.outcome
+        self.network_ = plan.network
+        self.device_ = plan.device
+        self.image_shape_ = plan.fitted_shape
+        self.loss_curve_ = outcome.loss_curve
+        self.validation_curve_ = outcome.validation_curve
+        self.n_iter_ = len(outcome.loss_curve)
+        self._standardization = plan.standardization
+        self._calibrate(plan.data)
+        if failure is not None:
+            raise failure
+
+    def _calibrate(self, data: ValidatedInput) -> None:
+        """Take the expected map and the thresholds from the maps of the training data."""
+        self.expected_map_ = np.ones(data.shape[:2] if data.is_image else data.shape)
+        if self.normalize_map:
+            self.expected_map_ = expected_map(self._maps(data.subset(_CALIBRATION_LIMIT)))
+        scores, maxima = [], []
+        for maps in self._maps(data):
+            scores.append(-aggregate(maps, self.score_aggregation))
+            maxima.append(maps.flatten(1).amax(1))
+        self.offset_ = score_offset(torch.cat(scores).numpy(), self.contamination)
+        self.map_threshold_ = map_threshold(torch.cat(maxima).numpy(), self.contamination)
+
+    def _forward(self, data: ValidatedInput) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+        """Reconstruct batch by batch.
+
+        Yields
+        ------
+        images, reconstructions : Tensor of shape (b, c, h, w) or (b, n_features), on the CPU
+            Standardised.
+        shift, scale : Tensor
+            What brings them back to X's range.
+        """
+        precise = not data.is_image
+        network, device = self.network_, self.device_
+        if precise:
+            # Matrix products in double precision, whose rounding no score can show.
+            network = copy.deepcopy(network).double()
+        dtype = torch.bfloat16 if self.precision == "bfloat16" and not precise else torch.float32
+        size = max(1, _CHUNK_VALUES // int(np.prod(data.shape)))
+        for start in range(0, len(data), size):
+            indices = np.arange(start, min(start + size, len(data)))
+            # Kernels may differ from one batch size to another: always the same one.
+            padded = np.concatenate([indices, np.full(size - len(indices), indices[-1])])
+            values = torch.from_numpy(data.read(padded)).to(device)
+            if data.is_image:
+                values = values.permute(0, 3, 1, 2)
+            images, shift, scale = self._standardization.apply(values)
+            with torch.inference_mode(), autocast(device, dtype):
+                reconstructions = network(images).to(images.dtype)
+            yield tuple(  # type: ignore[misc]
+                t[: len(indices)].cpu() if len(t) == size else t.cpu()
+                for t in (images, reconstructions, shift, scale)
+            )
+
+    def _maps(self, data: ValidatedInput) -> Iterator[Tensor]:
+        """Anomaly maps batch by batch: float64 (b, h, w) or (b, n_features)."""
+        expected = torch.from_numpy(self.expected_map_)
+        for images, reconstructions, _, _ in self._forward(data):
+            maps = difference_map(images.double(), reconstructions.double())
+            if data.is_image:
+                maps = smooth(maps, self.smoothing_size, self.smoothing_passes)
+            yield maps / resize_map(expected, maps.shape[1:])
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(super().__getstate__())
+        if "network_" in state:
+            # Weights travel on the CPU, so that a machine without this device can read them.
+            state["network_"] = copy.deepcopy(state["network_"]).cpu()
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        if "network_" in state:
+            try:
+                self.device_ = resolve_device(self.device)
+            except ValueError:
+                self.device_ = torch.device("cpu")
+            self.network_ = self.network_.to(self.device_)
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = True
+        tags.input_tags.three_d_array = True
+        tags.non_deterministic = False
+        return tags

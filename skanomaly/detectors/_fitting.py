@@ -1,0 +1,288 @@
+"""From a detector's parameters and its data to a trained network."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ..training import (
+    AUGMENTATIONS,
+    Checkpointing,
+    EarlyStopping,
+    TrainingResult,
+    augment,
+    autocast,
+    random_crops,
+    train,
+)
+from ._images import Shape, ValidatedInput
+from ._standardization import Standardization
+
+Objective = Callable[[nn.Module, Tensor, torch.Generator], Tensor]
+
+_VALIDATION_LIMIT = 256
+_VALIDATION_INTERVAL = 50
+_PROGRESS_TASKS = 100
+
+
+@dataclass
+class FitPlan:
+    """All that one training needs; the detector itself is not touched until it is done."""
+
+    data: ValidatedInput
+    network: nn.Module
+    standardization: Standardization
+    objective: Objective
+    device: torch.device
+    dtype: torch.dtype
+    seed: int
+    fitted_shape: Shape
+    max_iter: int
+    batch_size: int
+    crop: tuple[int, int] | None
+    augmentation: tuple[str, ...]
+    learning_rate: float
+    weight_decay: float
+    early_stopping: bool
+    validation_fraction: float
+    n_iter_no_change: int
+    checkpoint: Path | None
+    fingerprint: str
+    verbose: int
+    constant_rate: bool = False
+    outcome: TrainingResult = field(default_factory=TrainingResult)
+
+    @classmethod
+    def from_parameters(
+        cls,
+        detector: Any,
+        *,
+        data: ValidatedInput,
+        network: nn.Module,
+        standardization: Standardization,
+        objective: Objective,
+        device: torch.device,
+        dtype: torch.dtype,
+        seed: int,
+        continued: bool,
+    ) -> FitPlan:
+        """Take the training parameters of a detector, checked against the data."""
+        checkpoint = None if detector.checkpoint is None else Path(detector.checkpoint)
+        if checkpoint is not None and not checkpoint.parent.is_dir():
+            raise ValueError(
+                f"checkpoint={str(checkpoint)!r} must lie in a folder that exists, but "
+                f"{str(checkpoint.parent)!r} does not."
+            )
+        return cls(
+            data=data,
+            network=network,
+            standardization=standardization,
+            objective=objective,
+            device=device,
+            dtype=dtype,
+            seed=seed,
+            fitted_shape=detector.image_shape_ if continued else data.shape,
+            max_iter=int(detector.max_iter),
+            batch_size=int(detector.batch_size),
+            crop=_check_crop(detector.crop_size, data),
+            augmentation=_check_augmentation(detector.augmentation, data),
+            learning_rate=float(detector.learning_rate),
+            weight_decay=float(detector.weight_decay),
+            early_stopping=bool(detector.early_stopping),
+            validation_fraction=float(detector.validation_fraction),
+            n_iter_no_change=int(detector.n_iter_no_change),
+            checkpoint=checkpoint,
+            fingerprint="" if checkpoint is None else _fingerprint(detector, data),
+            verbose=int(detector.verbose),
+        )
+
+
+def run_training(detector: Any, plan: FitPlan) -> TrainingResult:
+    """Train the plan's network, reporting to the detector's callbacks.
+
+    Returns
+    -------
+    TrainingResult
+        Also in ``plan.outcome``, up to where training came if it fails.
+    """
+    training, held_out = _split(plan)
+    generator = torch.Generator(plan.device).manual_seed(plan.seed)
+    early_stopping = None
+    if plan.early_stopping:
+        early_stopping = EarlyStopping(
+            _validation_loss(plan, held_out),
+            interval=min(_VALIDATION_INTERVAL, plan.n_iter_no_change),
+            patience=plan.n_iter_no_change,
+        )
+    checkpointing = None
+    if plan.checkpoint is not None:
+        checkpointing = Checkpointing(plan.checkpoint, plan.fingerprint)
+
+    def draw_batch(step: int) -> Tensor:
+        images = _load(plan, _shuffled(training, step, plan.batch_size, plan.seed))
+        if plan.augmentation:
+            images = augment(images, plan.augmentation, generator)
+        if plan.crop is not None:
+            images = random_crops(images, plan.crop, generator)
+        return _channels_last(images)
+
+    progress = _Progress(detector, plan)
+    plan.outcome = train(
+        plan.network,
+        draw_batch,
+        plan.objective,
+        max_iter=plan.max_iter,
+        learning_rate=plan.learning_rate,
+        weight_decay=plan.weight_decay,
+        dtype=plan.dtype,
+        generator=generator,
+        constant_rate=plan.constant_rate,
+        early_stopping=early_stopping,
+        checkpointing=checkpointing,
+        on_step=progress.step,
+        result=plan.outcome,
+    )
+    progress.finish()
+    return plan.outcome
+
+
+class _Progress:
+    """Reports to scikit-learn's callbacks, in at most a hundred tasks of equal length."""
+
+    def __init__(self, detector: Any, plan: FitPlan) -> None:
+        self.detector = detector
+        self.plan = plan
+        self.tasks = min(_PROGRESS_TASKS, plan.max_iter)
+        self.done = 0
+        self.context = detector._init_callback_context(max_subtasks=self.tasks)
+        self.context.call_on_fit_task_begin(estimator=detector)
+        self.task: Any = None
+
+    def step(self, step: int, loss: float) -> bool:
+        """Take note of one step; True if a callback wants training to end."""
+        if self.plan.verbose and (step + 1) % max(1, self.plan.max_iter // 20) == 0:
+            print(f"step {step + 1}/{self.plan.max_iter}, loss {loss:.4g}", flush=True)
+        if self.task is None:
+            self.task = self.context.subcontext(task_name="gradient steps")
+            self.task.call_on_fit_task_begin(estimator=self.detector)
+        target = math.ceil((self.done + 1) * self.plan.max_iter / self.tasks)
+        if step + 1 < target:
+            return False
+        self.done += 1
+        stop = self.task.call_on_fit_task_end(
+            estimator=self.detector, metadata={"loss": loss, "step": step + 1}
+        )
+        self.task = None
+        return bool(stop)
+
+    def finish(self) -> None:
+        self.context.call_on_fit_task_end(estimator=self.detector)
+
+
+def _split(plan: FitPlan) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Indices for training and, for early stopping, of held-out images."""
+    count = len(plan.data)
+    order = np.random.default_rng(plan.seed).permutation(count)
+    if not plan.early_stopping:
+        return order, order[:0]
+    held_out = min(count - 1, max(1, round(plan.validation_fraction * count)))
+    return order[held_out:], order[:held_out]
+
+
+def _shuffled(indices: NDArray[np.intp], step: int, batch_size: int, seed: int) -> NDArray[np.intp]:
+    """The batch of a step, from an endless run through the images in ever new order.
+
+    A function of the step alone, so that an interrupted training goes on where it was.
+    """
+    positions = np.arange(step * batch_size, (step + 1) * batch_size)
+    epochs = positions // len(indices)
+    orders = {
+        epoch: np.random.default_rng((seed, epoch)).permutation(indices)
+        for epoch in np.unique(epochs)
+    }
+    return np.array([orders[e][p % len(indices)] for e, p in zip(epochs, positions, strict=True)])
+
+
+def _load(plan: FitPlan, indices: NDArray[np.intp]) -> Tensor:
+    """Read images onto the device, standardised, channels first."""
+    batch = torch.from_numpy(plan.data.read(indices)).to(plan.device)
+    if plan.data.is_image:
+        batch = batch.permute(0, 3, 1, 2)
+    return plan.standardization.apply(batch)[0].float()
+
+
+def _channels_last(batch: Tensor) -> Tensor:
+    if batch.ndim != 4:
+        return batch
+    return batch.contiguous(memory_format=torch.channels_last)
+
+
+def _validation_loss(plan: FitPlan, held_out: NDArray[np.intp]) -> Callable[[nn.Module], float]:
+    """Make the objective on held-out images, with the same corruption each time."""
+    held_out = held_out[:_VALIDATION_LIMIT]
+    # Full batches of one size where that is possible: a corruption borrows from its batch.
+    size = min(plan.batch_size, len(held_out))
+    batches = [held_out[i : i + size] for i in range(0, len(held_out) - size + 1, size)]
+
+    def validation_loss(network: nn.Module) -> float:
+        generator = torch.Generator(plan.device).manual_seed(plan.seed)
+        losses = []
+        with torch.no_grad(), autocast(plan.device, plan.dtype):
+            for indices in batches:
+                images = _channels_last(_load(plan, indices))
+                losses.append(float(plan.objective(network, images, generator)))
+        return float(np.mean(losses))
+
+    return validation_loss
+
+
+def _check_crop(crop_size: Any, data: ValidatedInput) -> tuple[int, int] | None:
+    if crop_size is None:
+        return None
+    if not data.is_image:
+        raise ValueError(f"crop_size must be None for plain vectors, got {crop_size!r}.")
+    size = (crop_size, crop_size) if isinstance(crop_size, (int, np.integer)) else crop_size
+    valid = len(size) == 2 and all(isinstance(side, (int, np.integer)) for side in size)
+    if not valid or not all(
+        1 <= side <= full for side, full in zip(size, data.shape, strict=False)
+    ):
+        raise ValueError(
+            f"crop_size must be an integer or (height, width) no larger than the images of "
+            f"{data.shape[0]} × {data.shape[1]} pixels, got {crop_size!r}."
+        )
+    return int(size[0]), int(size[1])
+
+
+def _check_augmentation(augmentation: Any, data: ValidatedInput) -> tuple[str, ...]:
+    if augmentation is None:
+        return ()
+    names: Sequence[str] = [augmentation] if isinstance(augmentation, str) else augmentation
+    unknown = [name for name in names if name not in AUGMENTATIONS]
+    if unknown:
+        raise ValueError(
+            f"augmentation must be None or taken from {list(AUGMENTATIONS)}, got {augmentation!r}."
+        )
+    if names and not data.is_image:
+        raise ValueError(f"augmentation must be None for plain vectors, got {augmentation!r}.")
+    return tuple(names)
+
+
+def _fingerprint(detector: Any, data: ValidatedInput) -> str:
+    """What must agree for a checkpoint to be taken up: parameters that matter, and the data."""
+    ignored = {"checkpoint", "verbose", "contamination"}
+    parameters = {k: v for k, v in detector.get_params().items() if k not in ignored}
+    text = repr((type(detector).__name__, sorted(parameters.items(), key=lambda item: item[0])))
+    digest = hashlib.sha256(text.encode())
+    digest.update(repr((len(data), data.shape)).encode())
+    for index in np.linspace(0, len(data) - 1, min(len(data), 100)).astype(np.intp):
+        digest.update(np.ascontiguousarray(data.read(np.array([index]))).tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,222 @@
+"""Validation of X: every kind of input becomes batches of one form."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_array
+from sklearn.utils.validation import validate_data
+
+from ..datasets import ImageSequence
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ValidatedInput:
+    """Checked images or rows, read batch by batch.
+
+    Attributes
+    ----------
+    source : ndarray of shape (n, h, w, c) or (n, n_features), or ImageSequence
+    shape : (h, w, c) or (n_features,)
+        Shape of one of them.
+    """
+
+    source: Any
+    shape: Shape
+
+    @property
+    def is_image(self) -> bool:
+        """Whether these are images rather than plain rows."""
+        return len(self.shape) == 3
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def subset(self, count: int) -> ValidatedInput:
+        """At most ``count`` of them, spread evenly."""
+        if len(self) <= count:
+            return self
+        chosen = np.linspace(0, len(self) - 1, count).astype(np.intp)
+        return ValidatedInput(self.source[chosen], self.shape)
+
+    def read(self, indices: NDArray[np.intp]) -> NDArray[Any]:
+        """Read some of them.
+
+        Unsigned integers of images become shares of their largest value, as in scikit-image, so
+        that a picture means the same as uint8 and as float.
+
+        Returns
+        -------
+        ndarray of shape (b, h, w, c), float32, or (b, n_features), float64
+        """
+        if isinstance(self.source, ImageSequence):
+            batch = self.source.read(indices).reshape(len(indices), *self.shape)
+            _check_finite(batch)
+        else:
+            batch = self.source[indices]
+        if not self.is_image:
+            return batch.astype(np.float64)
+        scale = integer_scale(batch.dtype)
+        return batch.astype(np.float32) / np.float32(scale)
+
+
+def integer_scale(dtype: np.dtype[Any]) -> float:
+    """What white is in images of this dtype."""
+    return float(np.iinfo(dtype).max) if dtype in (np.uint8, np.uint16) else 1.0
+
+
+def validate_input(
+    estimator: BaseEstimator,
+    X: Any,
+    *,
+    image_shape: Shape | None,
+    fitted_shape: Shape | None = None,
+    reset: bool = False,
+) -> ValidatedInput:
+    """Check X and bring it into one form.
+
+    Parameters
+    ----------
+    estimator : BaseEstimator
+        Gets ``n_features_in_`` where ``reset`` is true.
+    X : array-like, tensor or ImageSequence
+        Images of shape (n, h, w) or (n, h, w, c), or rows.
+    image_shape : tuple of int or None
+        The shape (h, w) or (h, w, c) of images that come as flattened rows.
+    fitted_shape : tuple of int or None
+        What the estimator was fitted on, as `ValidatedInput.shape`.
+    reset : bool, default=False
+        Whether this is a fit.
+
+    Raises
+    ------
+    ValueError, TypeError
+        In scikit-learn's words, naming what was got and what is accepted.
+    """
+    name = type(estimator).__name__
+    minimum = 2 if reset else 1
+    if isinstance(X, ImageSequence):
+        if len(X) < minimum:
+            raise ValueError(
+                f"Found ImageSequence with {len(X)} image(s) while a minimum of {minimum} is "
+                f"required by {name}."
+            )
+        shape = tuple(X.shape[1:])
+        checked = ValidatedInput(X, shape if len(shape) == 3 else (*shape, 1))
+    else:
+        if isinstance(X, torch.Tensor):
+            X = X.detach().cpu().numpy()
+        if isinstance(X, (list, tuple)):
+            X = _stack(X)
+        dimensions = getattr(X, "ndim", None)
+        if dimensions in (3, 4):
+            checked = _check_image_array(X, image_shape, minimum, estimator)
+        elif image_shape is not None and dimensions == 2:
+            rows = validate_data(estimator, X, reset=reset, dtype=None, ensure_min_samples=minimum)
+            checked = _unflatten(rows, image_shape)
+        else:
+            rows = validate_data(
+                estimator,
+                X,
+                reset=reset,
+                dtype=[np.float64, np.float32],
+                ensure_min_samples=minimum,
+            )
+            checked = ValidatedInput(rows, (rows.shape[1],))
+    if reset:
+        estimator.n_features_in_ = int(np.prod(checked.shape))  # type: ignore[attr-defined]
+    elif fitted_shape is not None:
+        _check_against_fit(checked, fitted_shape, name)
+    return checked
+
+
+def normalize_image_shape(image_shape: Any) -> Shape | None:
+    """Check the parameter ``image_shape`` and complete it to (h, w, c)."""
+    if image_shape is None:
+        return None
+    shape = tuple(image_shape) if np.iterable(image_shape) else (image_shape,)
+    valid = all(isinstance(side, (int, np.integer)) and side > 0 for side in shape)
+    if len(shape) not in (2, 3) or not valid:
+        raise ValueError(
+            f"image_shape must be None, (h, w) or (h, w, c) with positive integers, got "
+            f"{image_shape!r}."
+        )
+    return shape if len(shape) == 3 else (*shape, 1)
+
+
+def _stack(X: list[Any] | tuple[Any, ...]) -> NDArray[Any]:
+    """Stack a list of images, which have to be of one size."""
+    shapes = {np.shape(image) for image in X if isinstance(image, (np.ndarray, torch.Tensor))}
+    if len(shapes) > 1:
+        listed = ", ".join(str(shape) for shape in sorted(shapes)[:3])
+        raise ValueError(
+            f"X must hold images of one shape, got a list of images of shapes {listed}. Resize "
+            "them, or read them with ImageSequence(paths, size=...)."
+        )
+    return np.asarray(X)
+
+
+def _check_image_array(
+    X: Any, image_shape: Shape | None, minimum: int, estimator: BaseEstimator
+) -> ValidatedInput:
+    kind = getattr(getattr(X, "dtype", None), "kind", "O")
+    if kind not in "buif":
+        # Complex numbers, text and objects: let scikit-learn say what is wrong with them.
+        X = check_array(X, allow_nd=True, ensure_2d=False, dtype="numeric", estimator=estimator)
+    array = np.asarray(
+        check_array(
+            X,
+            allow_nd=True,
+            ensure_2d=False,
+            dtype=None,
+            ensure_min_samples=minimum,
+            ensure_min_features=0,
+            estimator=estimator,
+        )
+    )
+    array = array[..., np.newaxis] if array.ndim == 3 else array
+    shape = array.shape[1:]
+    if 0 in shape:
+        raise ValueError(f"X must hold images of at least one pixel, got shape {np.shape(X)}.")
+    if image_shape is not None and shape != image_shape:
+        raise ValueError(
+            f"X holds images of shape {shape}, but image_shape={image_shape} was given."
+        )
+    return ValidatedInput(array, shape)
+
+
+def _unflatten(rows: NDArray[Any], image_shape: Shape) -> ValidatedInput:
+    if rows.dtype.kind not in "buif":
+        rows = rows.astype(np.float64)
+    if rows.shape[1] != np.prod(image_shape):
+        raise ValueError(
+            f"X has {rows.shape[1]} features, but image_shape={image_shape} makes "
+            f"{np.prod(image_shape)}."
+        )
+    return ValidatedInput(rows.reshape(len(rows), *image_shape), image_shape)
+
+
+def _check_against_fit(checked: ValidatedInput, fitted_shape: Shape, name: str) -> None:
+    if checked.is_image != (len(fitted_shape) == 3):
+        fitted, got = ("images", "rows") if len(fitted_shape) == 3 else ("rows", "images")
+        raise ValueError(
+            f"X holds {got} of shape {checked.shape}, but {name} was fitted on {fitted} of shape "
+            f"{fitted_shape}."
+        )
+    if checked.is_image and checked.shape[2] != fitted_shape[2]:
+        raise ValueError(
+            f"X holds images with {checked.shape[2]} channel(s), but {name} was fitted on images "
+            f"with {fitted_shape[2]} channel(s)."
+        )
+
+
+def _check_finite(batch: NDArray[Any]) -> None:
+    if batch.dtype.kind == "f" and not np.isfinite(batch).all():
+        raise ValueError("Input X contains NaN or infinity in one of the image files.")
