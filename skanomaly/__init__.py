@@ -2,7 +2,13 @@
 
 from .corruption import PatchCorruption
 from .detectors import SelfSupervisedAutoencoderDetector
+from .training import NonFiniteLossError
 
 __version__ = "0.1.0"
 
-__all__ = ["PatchCorruption", "SelfSupervisedAutoencoderDetector", "__version__"]
+__all__ = [
+    "NonFiniteLossError",
+    "PatchCorruption",
+    "SelfSupervisedAutoencoderDetector",
+    "__version__",
+]

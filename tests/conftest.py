@@ -3,6 +3,9 @@
 import os
 from pathlib import Path
 
+# Read when scipy is imported: without it scikit-learn skips one of its estimator checks.
+os.environ.setdefault("SCIPY_ARRAY_API", "1")
+
 import pytest
 
 

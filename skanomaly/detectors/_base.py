@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from abc import ABCMeta, abstractmethod
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from numbers import Integral, Real
 from os import PathLike
 from typing import Any, Self
@@ -31,6 +32,7 @@ from ..scoring import (
 )
 from ..training import (
     PRECISIONS,
+    NonFiniteLossError,
     autocast,
     resolve_device,
     resolve_precision,
@@ -43,12 +45,18 @@ from ._standardization import Standardization, undo
 # Values in one forward pass; the batch depends on the image size alone, so that scores do not
 # depend on how many images are scored together.
 _CHUNK_VALUES = 2**16
+_LARGEST_CHUNK = 256
 # Images that the expected map is averaged over.
 _CALIBRATION_LIMIT = 1000
 
 
 class BaseAutoencoderDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator, metaclass=ABCMeta):
     """What detectors share: everything but the objective."""
+
+    _doc_link_module = "skanomaly"
+    _doc_link_template = (
+        "https://skanomaly.readthedocs.io/en/latest/api/generated/skanomaly.{estimator_name}.html"
+    )
 
     _parameter_constraints: dict[str, list[Any]] = {
         "network": [StrOptions({"auto", *NETWORKS}), callable],
@@ -108,9 +116,9 @@ class BaseAutoencoderDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator,
             If the loss becomes NaN or infinite. The detector then holds the last good weights
             and thresholds that go with them.
         """
-        continued = self.warm_start and hasattr(self, "network_")
-        plan = self._plan(X, continued=continued)
-        self._train(plan)
+        with self._unchanged_on_error():
+            plan = self._plan(X, continued=self.warm_start and hasattr(self, "network_"))
+            self._train(plan)
         return self
 
     @with_callbacks
@@ -131,13 +139,14 @@ class BaseAutoencoderDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator,
         self : object
             The detector, trained further.
         """
-        plan = self._plan(X, continued=hasattr(self, "network_"))
-        plan.max_iter = -(-len(plan.data) // int(self.batch_size))
-        plan.learning_rate = 0.1 * self.learning_rate
-        plan.constant_rate = True
-        plan.early_stopping = False
-        plan.checkpoint = None
-        self._train(plan)
+        with self._unchanged_on_error():
+            plan = self._plan(X, continued=hasattr(self, "network_"))
+            plan.max_iter = -(-len(plan.data) // int(self.batch_size))
+            plan.learning_rate = 0.1 * self.learning_rate
+            plan.constant_rate = True
+            plan.early_stopping = False
+            plan.checkpoint = None
+            self._train(plan)
         return self
 
     def score_samples(self, X: Any) -> NDArray[np.float64]:
@@ -254,6 +263,21 @@ class BaseAutoencoderDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator,
             fitted_shape=self.image_shape_,
         )
 
+    @contextmanager
+    def _unchanged_on_error(self) -> Iterator[None]:
+        """Take back what checking X has set if no training comes of it."""
+        names = ("n_features_in_", "feature_names_in_")
+        before = {name: vars(self)[name] for name in names if name in vars(self)}
+        try:
+            yield
+        except NonFiniteLossError:
+            raise
+        except BaseException:
+            for name in names:
+                self.__dict__.pop(name, None)
+            self.__dict__.update(before)
+            raise
+
     def _plan(self, X: Any, *, continued: bool) -> FitPlan:
         """Check parameters and data, and set up a network; self keeps what it has learned."""
         self._validate_params()
@@ -315,10 +339,10 @@ class BaseAutoencoderDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator,
 
     def _train(self, plan: FitPlan) -> None:
         """Run a plan, then take over its result."""
-        failure: Exception | None = None
+        failure: NonFiniteLossError | None = None
         try:
             outcome = run_training(self, plan)
-        except FloatingPointError as error:
+        except NonFiniteLossError as error:
             # Hours of training are not thrown away: the last good weights get thresholds too.
             failure, outcome = error, plan.outcome
         self.network_ = plan.network
@@ -360,7 +384,7 @@ class BaseAutoencoderDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator,
             # Matrix products in double precision, whose rounding no score can show.
             network = copy.deepcopy(network).double()
         dtype = torch.bfloat16 if self.precision == "bfloat16" and not precise else torch.float32
-        size = max(1, _CHUNK_VALUES // int(np.prod(data.shape)))
+        size = max(1, min(_LARGEST_CHUNK, _CHUNK_VALUES // int(np.prod(data.shape))))
         for start in range(0, len(data), size):
             indices = np.arange(start, min(start + size, len(data)))
             # Kernels may differ from one batch size to another: always the same one.

@@ -4,16 +4,17 @@ from torch import Tensor, nn
 
 
 class DenseAutoencoder(nn.Module):
-    """Fully connected autoencoder: (b, n_features) → (b, n_features).
+    """Fully connected network: (b, n_features) → (b, n_features).
 
     Parameters
     ----------
     n_features : int
         Length of a row.
     width : int, default=128
-        Units of each hidden layer.
+        Units of each of the two hidden layers.
     n_components : int or None, default=None
-        Units of the narrowest layer; None is half of the features, at least 2.
+        Units of a linear layer between the hidden ones, through which all has to pass; None
+        leaves it out. What it learns is held in check by the corruption either way.
 
     Examples
     --------
@@ -27,13 +28,12 @@ class DenseAutoencoder(nn.Module):
         self, n_features: int, *, width: int = 128, n_components: int | None = None
     ) -> None:
         super().__init__()
-        narrow = max(2, n_features // 2) if n_components is None else n_components
+        narrow = [] if n_components is None else [nn.Linear(width, n_components)]
         self.layers = nn.Sequential(
             nn.Linear(n_features, width),
             nn.SiLU(),
-            nn.Linear(width, narrow),
-            nn.SiLU(),
-            nn.Linear(narrow, width),
+            *narrow,
+            nn.Linear(n_components or width, width),
             nn.SiLU(),
             nn.Linear(width, n_features),
         )

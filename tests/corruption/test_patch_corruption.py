@@ -1,0 +1,190 @@
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+
+from skanomaly.corruption import TEXTURES, PatchCorruption, multiscale_noise, soft_patches
+
+
+def random_images(shape, seed=0):
+    return np.random.default_rng(seed).random(shape)
+
+
+@pytest.mark.parametrize("shape", [(6, 24, 32), (6, 24, 32, 3), (6, 24, 32, 1), (6, 10), (3, 1, 1)])
+def test_nothing_changes_outside_the_mask_and_the_range_is_kept(shape):
+    images = random_images(shape)
+    corrupted, masks = PatchCorruption(random_state=0)(images)
+    assert corrupted.shape == images.shape and corrupted.dtype == images.dtype
+    assert masks.shape == (shape[:3] if len(shape) == 4 else shape)
+    assert masks.dtype == np.float32 and masks.min() >= 0 and masks.max() <= 1
+    untouched = masks == 0
+    np.testing.assert_array_equal(corrupted[untouched], images[untouched])
+    assert corrupted.min() >= images.min() - 1e-6 and corrupted.max() <= images.max() + 1e-6
+    assert (corrupted != images).any() or shape == (3, 1, 1)
+
+
+@pytest.mark.parametrize("texture", TEXTURES)
+@pytest.mark.parametrize("shape", [(8, 32, 32, 3), (8, 40)])
+def test_every_texture_changes_the_images(texture, shape):
+    images = random_images(shape)
+    corrupted, masks = PatchCorruption(texture=texture, radius=0.2, opacity=1.0, random_state=0)(
+        images
+    )
+    changed = corrupted != images
+    changed = changed.any(-1) if len(shape) == 4 else changed
+    assert changed.mean() > 0.5 * (masks > 0).mean() > 0
+
+
+def test_the_same_seed_draws_the_same_and_another_seed_does_not():
+    images = random_images((4, 32, 32))
+    first = PatchCorruption(random_state=3)
+    again, masks = first(images)
+    np.testing.assert_array_equal(again, first(images)[0])
+    np.testing.assert_array_equal(masks, clone(first)(images)[1])
+    assert (masks != PatchCorruption(random_state=4)(images)[1]).any()
+
+
+def test_a_random_state_instance_goes_on():
+    images = random_images((4, 32, 32))
+    corruption = PatchCorruption(random_state=np.random.RandomState(0))
+    assert (corruption(images)[1] != corruption(images)[1]).any()
+
+
+def test_integers_stay_integers():
+    images = (random_images((4, 32, 32, 3)) * 255).astype(np.uint8)
+    corrupted, masks = PatchCorruption(random_state=0)(images)
+    assert corrupted.dtype == np.uint8
+    np.testing.assert_array_equal(corrupted[masks == 0], images[masks == 0])
+
+
+def test_radius_and_opacity_and_number_are_obeyed():
+    images = random_images((64, 64, 64))
+    areas = {}
+    for radius in (0.05, 0.2):
+        _, masks = PatchCorruption(
+            n_patches=1, radius=radius, elongation=1, distortion=0, softness=0, random_state=0
+        )(images)
+        inner = (masks > 0).sum((1, 2))
+        areas[radius] = inner.max()
+        # A disc of that radius, to the pixel's rounding.
+        assert abs(inner.max() - np.pi * (radius * 64) ** 2) < 8 * np.pi * radius * 64
+    assert areas[0.2] > 10 * areas[0.05]
+    _, faint = PatchCorruption(opacity=0.25, n_patches=1, random_state=0)(images)
+    assert faint.max() == pytest.approx(0.25)
+    _, many = PatchCorruption(n_patches=6, radius=0.05, random_state=0)(images)
+    _, one = PatchCorruption(n_patches=1, radius=0.05, random_state=0)(images)
+    assert (many > 0).mean() > 3 * (one > 0).mean()
+
+
+def test_elongation_makes_long_thin_patches_of_the_same_area():
+    generator = torch.Generator().manual_seed(0)
+    options = dict(radius=(0.1, 0.1), distortion=(0, 0), softness=(0, 0), generator=generator)
+    discs, _ = soft_patches(200, 96, 96, elongation=(1, 1), **options)
+    threads, _ = soft_patches(200, 96, 96, elongation=(9, 9), **options)
+
+    def longest_axis(masks):
+        rows, columns = np.nonzero(masks.numpy()[0] > 0)
+        return np.sqrt(np.linalg.eigvalsh(np.cov(rows, columns)).max())
+
+    inside = [longest_axis(m) for m in threads if m.sum() > 200]
+    assert np.median(inside) > 2 * np.median([longest_axis(m) for m in discs if m.sum() > 200])
+    assert float(threads.sum((1, 2, 3)).amax()) == pytest.approx(np.pi * 9.6**2, rel=0.15)
+
+
+def test_a_shade_is_one_brightness_and_a_color_is_one_color():
+    images = random_images((8, 32, 32)) * 0.2 + 0.4
+    images[0, 0, 0], images[1, 0, 0] = 0.0, 1.0
+    options = dict(n_patches=1, softness=0, opacity=1.0, radius=0.2, random_state=1)
+    shaded, masks = PatchCorruption(texture="shade", **options)(images)
+    colored, color_masks = PatchCorruption(texture="color", **options)(images)
+    for i in range(8):
+        step = (shaded - images)[i][(masks[i] == 1) & (shaded[i] > 0) & (shaded[i] < 1)]
+        assert len(step) == 0 or np.ptp(step) < 1e-6
+        assert np.ptp(colored[i][color_masks[i] == 1]) < 1e-6
+
+
+def test_texture_images_are_used():
+    images = np.zeros((40, 32, 32, 3))
+    images[:, 0, 0] = 1.0
+    stripes = np.zeros((2, 20, 20))
+    stripes[:, ::2] = 1.0
+    options = dict(texture="deformation", n_patches=1, opacity=1.0, radius=0.3, random_state=0)
+    plain, _ = PatchCorruption(**options)(images)
+    striped, masks = PatchCorruption(texture_images=stripes, **options)(images)
+    assert plain[:, 4:, 4:].max() < 0.1
+    core = (masks > 0.99)[:, 4:, 4:]
+    filled = [striped[i, 4:, 4:][core[i]].mean() > 0.2 for i in range(40) if core[i].any()]
+    # One source of two.
+    assert 0.25 < np.mean(filled) < 0.75
+
+
+def test_weights_of_textures_are_obeyed():
+    images = random_images((200, 16, 16))
+    only = PatchCorruption(texture="color", n_patches=1, softness=0, opacity=1, random_state=0)
+    weighted = clone(only).set_params(texture={"color": 1.0, "noise": 0.0})
+    np.testing.assert_array_equal(only(images)[0], weighted(images)[0])
+
+
+def test_rows_are_corrupted_in_blocks_that_leave_something():
+    rows = random_images((200, 20))
+    _, masks = PatchCorruption(n_patches=1, radius=(0.05, 0.5), random_state=0)(rows)
+    lengths = (masks > 0).sum(1)
+    assert lengths.min() >= 1 and lengths.max() == 19
+    starts = ((masks > 0) & ~np.roll(masks > 0, 1, axis=1)).sum(1)
+    assert (starts == 1).all()
+    single, single_masks = PatchCorruption(random_state=0)(random_images((50, 1)))
+    assert single.shape == (50, 1) and (single_masks > 0).all()
+
+
+def test_the_batch_stays_on_its_device_and_the_generator_decides():
+    images = torch.rand(4, 3, 16, 16)
+    first = PatchCorruption(random_state=0).corrupt(images, torch.Generator().manual_seed(1))
+    again = PatchCorruption(random_state=5).corrupt(images, torch.Generator().manual_seed(1))
+    assert first[0].device == images.device and first[1].shape == (4, 1, 16, 16)
+    torch.testing.assert_close(first, again, rtol=0, atol=0)
+
+
+def test_multiscale_noise_has_unit_deviation_and_is_smooth():
+    noise = multiscale_noise(200, 32, 32, torch.Generator().manual_seed(0))
+    assert noise.shape == (200, 1, 32, 32)
+    assert float(noise.std()) == pytest.approx(0.8, abs=0.25)
+    neighbours = ((noise[..., 1:] - noise[..., :-1]) ** 2).mean()
+    distant = ((noise[..., 16:] - noise[..., :16]) ** 2).mean()
+    assert neighbours < 0.75 * distant
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value"),
+    [
+        ("radius", 0.0),
+        ("radius", (0.3, 0.1)),
+        ("radius", "large"),
+        ("radius", (0.1, 0.2, 0.3)),
+        ("radius", (0.1, np.nan)),
+        ("elongation", 0.5),
+        ("softness", 1.5),
+        ("distortion", -1),
+        ("opacity", (0.5, 2.0)),
+        ("n_patches", 0),
+        ("n_patches", 1.5),
+        ("n_patches", True),
+        ("texture", "velvet"),
+        ("texture", []),
+        ("texture", {"image": -1.0}),
+        ("texture", {"image": 0.0}),
+        ("texture_images", np.zeros((4, 4))),
+        ("texture_images", np.zeros((0, 4, 4))),
+    ],
+)
+def test_parameters_out_of_range_are_named(parameter, value):
+    with pytest.raises(ValueError, match=parameter):
+        PatchCorruption(**{parameter: value})(random_images((2, 8, 8)))
+
+
+@pytest.mark.parametrize(
+    "images",
+    [np.zeros(5), np.zeros((1, 2, 3, 4, 5)), np.zeros((0, 4, 4)), np.full((2, 4, 4), np.nan)],
+)
+def test_bad_arrays_are_refused(images):
+    with pytest.raises(ValueError, match="X must"):
+        PatchCorruption()(images)

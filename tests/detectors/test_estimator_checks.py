@@ -1,0 +1,35 @@
+import numpy as np
+import pytest
+from sklearn.utils.estimator_checks import estimator_checks_generator, parametrize_with_checks
+
+from skanomaly import SelfSupervisedAutoencoderDetector
+
+DETECTORS = [SelfSupervisedAutoencoderDetector(max_iter=20, random_state=0)]
+
+
+@parametrize_with_checks(DETECTORS)
+def test_scikit_learn_checks(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.parametrize("detector", DETECTORS)
+def test_the_checks_are_not_skipped_wholesale(detector):
+    assert len(list(estimator_checks_generator(detector))) >= 45
+
+
+@pytest.mark.parametrize("detector", DETECTORS)
+def test_rows_find_what_breaks_their_pattern(detector):
+    """Rows of two coordinates that agree; an anomaly disagrees. An untrained network sees less."""
+    rng = np.random.default_rng(0)
+    normal = np.repeat(rng.normal(size=(400, 4)), 2, axis=1)
+    broken = normal[:100].copy()
+    broken[:, 3] = rng.permutation(broken[:, 3])
+
+    def separation(max_iter):
+        fitted = detector.__class__(max_iter=max_iter, random_state=0).fit(normal[100:])
+        good, bad = fitted.score_samples(normal[:100]), fitted.score_samples(broken)
+        return (good[:, None] > bad).mean()
+
+    trained = separation(400)
+    assert trained > 0.9
+    assert trained > separation(1) + 0.1

@@ -1,0 +1,189 @@
+"""The contract of design, for every kind of X that holds the same pictures."""
+
+import numpy as np
+import pytest
+import torch
+from skimage import io
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.metrics import roc_auc_score
+from synthetic_images import make_images, plant_defects
+
+from skanomaly import SelfSupervisedAutoencoderDetector
+from skanomaly.datasets import ImageSequence
+
+DETECTOR = SelfSupervisedAutoencoderDetector(max_iter=8, batch_size=4, random_state=0)
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    """Grey and colour pictures as uint8, with an edge that no stride divides."""
+    grey = make_images(12, size=(22, 17))
+    color = make_images(12, size=(22, 17), channels=3)
+    return {
+        "grey": (grey * 255).round().astype(np.uint8),
+        "color": (color * 255).round().astype(np.uint8),
+    }
+
+
+def as_sequence(images, folder):
+    paths = [folder / f"{index:03d}.png" for index in range(len(images))]
+    for path, image in zip(paths, images, strict=True):
+        io.imsave(path, image, check_contrast=False)
+    return ImageSequence(paths)
+
+
+FORMS = {
+    "uint8": lambda images, folder: (images, None),
+    "float64": lambda images, folder: (images / 255.0, None),
+    "float32": lambda images, folder: ((images / 255.0).astype(np.float32), None),
+    "uint16": lambda images, folder: (images.astype(np.uint16) * 257, None),
+    "channels": lambda images, folder: (images.reshape(*images.shape[:3], -1), None),
+    "rows": lambda images, folder: (images.reshape(len(images), -1), images.shape[1:]),
+    "float rows": lambda images, folder: (
+        images.reshape(len(images), -1) / 255.0,
+        images.shape[1:],
+    ),
+    "tensor": lambda images, folder: (torch.from_numpy(images), None),
+    "float tensor": lambda images, folder: (torch.from_numpy(images) / 255.0, None),
+    "list": lambda images, folder: (list(images), None),
+    "strided": lambda images, folder: (np.repeat(images, 2, axis=2)[:, :, ::2], None),
+    "big endian": lambda images, folder: ((images / 255.0).astype(">f8"), None),
+    "sequence": lambda images, folder: (as_sequence(images, folder), None),
+}
+
+
+@pytest.mark.parametrize("color", ["grey", "color"])
+@pytest.mark.parametrize("form", FORMS)
+def test_the_same_pictures_score_the_same_in_every_form(form, color, pictures, tmp_path):
+    images = pictures[color]
+    reference = clone(DETECTOR).fit(images)
+    X, image_shape = FORMS[form](images, tmp_path)
+    fitted = clone(DETECTOR).set_params(image_shape=image_shape).fit(X)
+    assert fitted.image_shape_ == (22, 17, 3 if color == "color" else 1)
+    assert fitted.n_features_in_ == np.prod(fitted.image_shape_)
+
+    scores = fitted.score_samples(X)
+    assert scores.dtype == np.float64 and scores.shape == (12,)
+    np.testing.assert_allclose(scores, reference.score_samples(images), rtol=1e-5)
+    np.testing.assert_array_equal(fitted.decision_function(X), scores - fitted.offset_)
+    labels = fitted.predict(X)
+    np.testing.assert_array_equal(labels, np.where(scores < fitted.offset_, -1, 1))
+    assert labels.dtype.kind == "i" and set(labels) == {1, -1}
+
+    maps = fitted.anomaly_map(X)
+    assert isinstance(maps, np.ndarray) and maps.dtype == np.float64
+    assert maps.shape == (12, 22, 17) and maps.min() >= 0
+    np.testing.assert_array_equal(maps.max((1, 2)), -scores)
+    masks = fitted.predict_mask(X)
+    assert masks.dtype == bool
+    np.testing.assert_array_equal(masks, maps > fitted.map_threshold_)
+    # With the maximum as the score, image and mask tell the same.
+    np.testing.assert_array_equal(masks.any((1, 2)), labels == -1)
+
+    repaired = fitted.reconstruct(X)
+    assert isinstance(repaired, np.ndarray)
+    assert repaired.shape == tuple(np.shape(X)[i] for i in range(repaired.ndim))
+    assert repaired.dtype == (np.asarray(X[0]).dtype.newbyteorder("=")) or form == "big endian"
+    white = {"u": np.iinfo(repaired.dtype).max}.get("u") if repaired.dtype.kind == "u" else 1.0
+    distance = np.abs(repaired.reshape(-1) / white - images.reshape(-1) / 255.0)
+    assert distance.mean() < 0.5
+
+
+@pytest.mark.parametrize("color", ["grey", "color"])
+def test_a_float_picture_scores_like_the_uint8_one_it_was_trained_on(color, pictures):
+    images = pictures[color]
+    fitted = clone(DETECTOR).fit(images)
+    np.testing.assert_allclose(
+        fitted.score_samples(images / 255.0), fitted.score_samples(images), rtol=1e-5
+    )
+
+
+def test_scores_do_not_depend_on_the_company(pictures):
+    images = np.concatenate([pictures["grey"]] * 30)
+    fitted = clone(DETECTOR).fit(pictures["grey"])
+    together = fitted.score_samples(images)
+    np.testing.assert_allclose(together[:12], together[-12:], rtol=1e-7)
+    alone = np.concatenate([fitted.score_samples(images[i : i + 1]) for i in range(12)])
+    np.testing.assert_allclose(alone, together[:12], rtol=1e-7)
+    some = fitted.score_samples(images[:5])
+    np.testing.assert_allclose(some, together[:5], rtol=1e-7)
+
+
+def test_predicting_leaves_no_trace(pictures):
+    fitted = clone(DETECTOR).fit(pictures["grey"])
+    before = {**vars(fitted)}
+    weights = {k: v.clone() for k, v in fitted.network_.state_dict().items()}
+    for method in ("predict", "anomaly_map", "predict_mask", "reconstruct", "score_samples"):
+        getattr(fitted, method)(pictures["grey"])
+    assert vars(fitted).keys() == before.keys()
+    assert all(vars(fitted)[key] is before[key] for key in before)
+    assert all(bool((v == weights[k]).all()) for k, v in fitted.network_.state_dict().items())
+
+
+def test_read_only_memory_maps_are_read(pictures, tmp_path):
+    np.save(tmp_path / "images.npy", pictures["grey"])
+    mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
+    scores = clone(DETECTOR).fit(mapped).score_samples(mapped)
+    expected = clone(DETECTOR).fit(pictures["grey"]).score_samples(pictures["grey"])
+    np.testing.assert_array_equal(scores, expected)
+
+
+def test_fit_predict_is_fit_then_predict(pictures):
+    images = pictures["grey"]
+    np.testing.assert_array_equal(
+        clone(DETECTOR).fit_predict(images), clone(DETECTOR).fit(images).predict(images)
+    )
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 5), (40, 3), (64, 48)])
+def test_other_sizes_than_in_training(size, detector):
+    images = make_images(3, size=size)
+    assert detector.anomaly_map(images).shape == (3, *size)
+    assert np.isfinite(detector.score_samples(images)).all()
+    assert detector.reconstruct(images).shape == images.shape
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (3, 3), (130, 6)])
+def test_any_size_trains(size):
+    images = make_images(6, size=size)
+    fitted = clone(DETECTOR).fit(images)
+    assert np.isfinite(fitted.score_samples(images)).all()
+
+
+@pytest.mark.parametrize("network", ["plain", "sdc", "sdcc"])
+def test_a_trained_detector_finds_planted_defects(network, images, damaged):
+    pictures, masks = damaged
+    clean = make_images(20, seed=2)
+
+    def qualities(max_iter):
+        fitted = SelfSupervisedAutoencoderDetector(
+            network=network, max_iter=max_iter, random_state=0
+        ).fit(images)
+        scores = fitted.score_samples(np.concatenate([clean, pictures]))
+        image = roc_auc_score(np.repeat([1, -1], 20), scores)
+        maps = fitted.anomaly_map(pictures)
+        return image, roc_auc_score(masks.ravel(), maps.ravel()), fitted
+
+    image, pixel, fitted = qualities(80)
+    untrained_image, untrained_pixel, _ = qualities(1)
+    assert image > 0.95 and pixel > 0.97
+    assert image + pixel > untrained_image + untrained_pixel + 0.1
+    assert np.mean(fitted.loss_curve_[-20:]) < 0.2 * np.mean(fitted.loss_curve_[:5])
+    # Within the defect the repaired image is nearer to what was there.
+    repaired = fitted.reconstruct(pictures)
+    truth = make_images(20, seed=1)
+    assert np.abs(repaired - truth)[masks].mean() < 0.35 * np.abs(pictures - truth)[masks].mean()
+
+
+def test_color_images_and_masks(images):
+    color = make_images(40, channels=3)
+    pictures, masks = plant_defects(make_images(10, channels=3, seed=1))
+    fitted = SelfSupervisedAutoencoderDetector(max_iter=60, random_state=0).fit(color)
+    assert roc_auc_score(masks.ravel(), fitted.anomaly_map(pictures).ravel()) > 0.95
+
+
+def test_unfitted_use_is_refused(pictures):
+    for method in ("predict", "anomaly_map", "reconstruct", "score_samples", "predict_mask"):
+        with pytest.raises(NotFittedError, match="not fitted yet"):
+            getattr(clone(DETECTOR), method)(pictures["grey"])

@@ -1,0 +1,80 @@
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+
+from skanomaly.scoring import (
+    aggregate,
+    difference_map,
+    expected_map,
+    map_threshold,
+    resize_map,
+    score_offset,
+    smooth,
+)
+
+
+def test_difference_map_is_the_mean_square_over_channels():
+    images = torch.zeros(2, 3, 4, 4)
+    reconstructions = torch.zeros(2, 3, 4, 4)
+    reconstructions[1, :, 2, 3] = torch.tensor([1.0, 2.0, 3.0])
+    maps = difference_map(images, reconstructions)
+    assert maps.shape == (2, 4, 4)
+    assert float(maps[1, 2, 3]) == pytest.approx(14 / 3)
+    assert float(maps.sum()) == pytest.approx(14 / 3)
+    assert difference_map(torch.zeros(2, 5), torch.full((2, 5), 2.0)).tolist() == [[4.0] * 5] * 2
+
+
+@pytest.mark.parametrize(("size", "passes"), [(3, 1), (5, 2), (7, 3)])
+def test_smoothing_is_a_repeated_mean_filter(size, passes):
+    maps = torch.rand(2, 20, 30, dtype=torch.double)
+    smoothed = smooth(maps, size, passes)
+    expected = maps.numpy()
+    for _ in range(passes):
+        # Zero outside, over the share that lies inside: the mean of the places that exist.
+        inside = ndimage.uniform_filter(np.ones_like(expected), (0, size, size), mode="constant")
+        expected = ndimage.uniform_filter(expected, (0, size, size), mode="constant") / inside
+    np.testing.assert_allclose(smoothed.numpy(), expected, rtol=1e-10)
+
+
+def test_smoothing_keeps_a_flat_map_flat_up_to_the_border():
+    maps = torch.full((1, 9, 4), 2.5, dtype=torch.double)
+    np.testing.assert_allclose(smooth(maps, 7, 3).numpy(), 2.5, rtol=1e-12)
+    assert smooth(maps, 1, 4) is maps and smooth(maps, 5, 0) is maps
+
+
+def test_aggregation():
+    maps = torch.arange(100.0).reshape(1, 10, 10)
+    assert float(aggregate(maps, "max")) == 99
+    assert float(aggregate(maps, "mean")) == pytest.approx(49.5)
+    assert float(aggregate(maps, 0.04)) == pytest.approx(97.5)
+    assert float(aggregate(maps, 1.0)) == pytest.approx(49.5)
+    assert float(aggregate(maps, 1e-9)) == 99
+
+
+def test_expected_map_is_a_mean_pulled_towards_the_overall_mean():
+    batches = [torch.full((30, 2, 2), 1.0), torch.full((60, 2, 2), 1.0)]
+    for batch in batches:
+        batch[:, 0, 0] = 4.0
+    expected = expected_map(batches)
+    overall = 7 / 4
+    assert expected[0, 0] == pytest.approx((90 * 4 + 10 * overall) / 100)
+    assert expected[1, 1] == pytest.approx((90 * 1 + 10 * overall) / 100)
+    assert (expected_map([torch.zeros(3, 2, 2)]) == 1).all()
+
+
+def test_resizing_an_expected_map():
+    expected = torch.tensor([[1.0, 3.0], [1.0, 3.0]], dtype=torch.double)
+    resized = resize_map(expected, torch.Size([4, 8]))
+    assert resized.shape == (4, 8)
+    assert float(resized[0, 0]) == 1 and float(resized[3, 7]) == 3
+    assert resize_map(expected, torch.Size([2, 2])) is expected
+
+
+def test_thresholds_flag_their_share():
+    rng = np.random.default_rng(0)
+    scores = -rng.random(200)
+    assert (scores < score_offset(scores, 0.1)).sum() == 20
+    assert (scores < score_offset(scores, "auto")).sum() == 2
+    maxima = rng.random(200)
+    assert (maxima > map_threshold(maxima, 0.05)).sum() == 10

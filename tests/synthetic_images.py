@@ -1,0 +1,31 @@
+"""Small images and defects that the tests share."""
+
+import numpy as np
+
+
+def make_images(count, *, size=(32, 32), channels=None, seed=0):
+    """Stripes of random phase with a little noise: float (count, h, w[, channels]) in [0, 1]."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.indices(size)
+    phase = rng.uniform(0, 2 * np.pi, (count, 1, 1))
+    images = 0.5 + 0.25 * np.sin(rows / 2.5 + columns / 5 + phase)
+    images = images + rng.normal(0, 0.01, images.shape)
+    if channels is not None:
+        tint = np.linspace(0.6, 1.0, channels)
+        images = images[..., None] * tint
+    return images.clip(0, 1)
+
+
+def plant_defects(images):
+    """A square of each image turned upside down in brightness, and the mask of it.
+
+    Every value is one that normal images have too: only the pattern is broken.
+    """
+    damaged, masks = images.copy(), np.zeros(images.shape[:3], dtype=bool)
+    height, width = images.shape[1:3]
+    for index in range(len(images)):
+        top, left = 2 + 5 * index % (height - 9), 2 + 7 * index % (width - 9)
+        masks[index, top : top + 7, left : left + 7] = True
+    middle = 0.5 * (images.min() + images.max())
+    damaged[masks] = 2 * middle - damaged[masks]
+    return damaged, masks
