@@ -70,6 +70,12 @@ class PatchCorruption(BaseEstimator):
     True
     """
 
+    _doc_link_module = "skanomaly"
+    _doc_link_template = (
+        "https://skanomaly.readthedocs.io/en/latest/api/generated/"
+        "skanomaly.corruption.{estimator_name}.html"
+    )
+
     def __init__(
         self,
         *,

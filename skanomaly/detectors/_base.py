@@ -33,19 +33,15 @@ from ..scoring import (
 from ..training import (
     PRECISIONS,
     NonFiniteLossError,
-    autocast,
     resolve_device,
     resolve_precision,
     to_channels_last,
 )
 from ._fitting import FitPlan, Objective, run_training
-from ._images import ValidatedInput, integer_scale, normalize_image_shape, validate_input
+from ._images import Shape, ValidatedInput, integer_scale, normalize_image_shape, validate_input
+from ._inference import reconstruct_in_batches
 from ._standardization import Standardization, undo
 
-# Values in one forward pass; the batch depends on the image size alone, so that scores do not
-# depend on how many images are scored together.
-_CHUNK_VALUES = 2**16
-_LARGEST_CHUNK = 256
 # Images that the expected map is averaged over.
 _CALIBRATION_LIMIT = 1000
 
@@ -62,6 +58,7 @@ class BaseAutoencoderDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator,
         "network": [StrOptions({"auto", *NETWORKS}), callable],
         "image_shape": [None, tuple, list],
         "standardization": [StrOptions({"image", "dataset"})],
+        "contrast_size": [None, Interval(Integral, 3, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "crop_size": [None, Interval(Integral, 1, None, closed="left"), tuple],
@@ -88,8 +85,8 @@ class BaseAutoencoderDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator,
     }
 
     @abstractmethod
-    def _make_objective(self) -> Objective:
-        """Make the objective that training minimises, from the parameters."""
+    def _make_objective(self, represent: Callable[[Tensor], Tensor]) -> Objective:
+        """Make the objective that training minimises, on what ``represent`` makes of images."""
 
     @with_callbacks
     def fit(self, X: Any, y: Any = None) -> Self:
@@ -241,7 +238,8 @@ class BaseAutoencoderDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator,
         ndarray of X's shape, dtype and value range
         """
         data = self._validate(X)
-        parts = [undo(f, shift, scale) for _, f, shift, scale in self._forward(data)]
+        channels = data.shape[-1]
+        parts = [undo(f[:, :channels], shift, scale) for _, f, shift, scale in self._forward(data)]
         result = torch.cat(parts)
         source = data.source
         dtype = source.dtype if data.is_image else np.dtype(np.float64)
@@ -281,8 +279,10 @@ class BaseAutoencoderDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator,
     def _plan(self, X: Any, *, continued: bool) -> FitPlan:
         """Check parameters and data, and set up a network; self keeps what it has learned."""
         self._validate_params()
-        if self.smoothing_size % 2 == 0:
-            raise ValueError(f"smoothing_size must be odd, got {self.smoothing_size}.")
+        for name in ("smoothing_size", "contrast_size"):
+            size = getattr(self, name)
+            if size is not None and size % 2 == 0:
+                raise ValueError(f"{name} must be odd, got {size}.")
         data = validate_input(
             self,
             X,
@@ -297,8 +297,12 @@ class BaseAutoencoderDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator,
             network = copy.deepcopy(self.network_)
             standardization = self._standardization
         else:
-            network = self._make_network(data, seed)
-            standardization = Standardization.fit(data, per_image=self.standardization == "image")
+            standardization = Standardization.fit(
+                data,
+                per_image=self.standardization == "image",
+                contrast_size=self.contrast_size,
+            )
+            network = self._make_network(standardization.network_shape(data), seed)
         network = network.to(device, torch.float32)
         if data.is_image:
             network = to_channels_last(network)
@@ -307,20 +311,21 @@ class BaseAutoencoderDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator,
             data=data,
             network=network,
             standardization=standardization,
-            objective=self._make_objective(),
+            objective=self._make_objective(standardization.represent),
             device=device,
             dtype=resolve_precision(self.precision, device) if data.is_image else torch.float32,
             seed=seed,
             continued=continued,
         )
 
-    def _make_network(self, data: ValidatedInput, seed: int) -> nn.Module:
-        name = self.network
+    def _make_network(self, shape: Shape, seed: int) -> nn.Module:
+        """Make the network that reads images of ``shape``, (h, w, c), or rows, (n_features,)."""
+        name, is_image = self.network, len(shape) == 3
         if name == "auto":
-            name = "sdcc" if data.is_image else "dense"
-        if isinstance(name, str) and (name == "dense") == data.is_image:
-            accepted = [n for n in NETWORKS if (n == "dense") != data.is_image]
-            kind = "images" if data.is_image else "plain vectors"
+            name = "sdcc" if is_image else "dense"
+        if isinstance(name, str) and (name == "dense") == is_image:
+            accepted = [n for n in NETWORKS if (n == "dense") != is_image]
+            kind = "images" if is_image else "plain vectors"
             raise ValueError(
                 f"network={name!r} does not read {kind}; for {kind}, network must be 'auto', one "
                 f"of {accepted} or a callable. For flattened images give image_shape."
@@ -329,7 +334,7 @@ class BaseAutoencoderDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator,
         # The network's start is ours to fix; the global generator is the user's.
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
-            network = factory(data.shape if data.is_image else data.shape[0])
+            network = factory(shape if is_image else shape[0])
         if not isinstance(network, nn.Module):
             raise TypeError(
                 "network must make a torch.nn.Module when called with the image shape (or the "
@@ -352,62 +357,63 @@ class BaseAutoencoderDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator,
         self.validation_curve_ = outcome.validation_curve
         self.n_iter_ = len(outcome.loss_curve)
         self._standardization = plan.standardization
-        self._calibrate(plan.data)
+        self._calibrate(plan.data, plan.held_out)
         if failure is not None:
             raise failure
 
-    def _calibrate(self, data: ValidatedInput) -> None:
-        """Take the expected map and the thresholds from the maps of the training data."""
-        self.expected_map_ = np.ones(data.shape[:2] if data.is_image else data.shape)
+    def _calibrate(self, data: ValidatedInput, held_out: NDArray[np.bool_]) -> None:
+        """Take the expected maps and the thresholds from the maps of the normal images."""
+        self.expected_map_ = np.ones((1, *data.shape[:2]))
         if self.normalize_map:
-            self.expected_map_ = expected_map(self._maps(data.subset(_CALIBRATION_LIMIT)))
+            sample = data.subset(_CALIBRATION_LIMIT)
+            self.expected_map_ = expected_map(self._residual_maps(sample))
         scores, maxima = [], []
         for maps in self._maps(data):
             scores.append(-aggregate(maps, self.score_aggregation))
             maxima.append(maps.flatten(1).amax(1))
-        self.offset_ = score_offset(torch.cat(scores).numpy(), self.contamination)
-        self.map_threshold_ = map_threshold(torch.cat(maxima).numpy(), self.contamination)
+        self.offset_ = score_offset(torch.cat(scores).numpy(), self.contamination, held_out)
+        self.map_threshold_ = map_threshold(torch.cat(maxima).numpy(), self.contamination, held_out)
 
     def _forward(self, data: ValidatedInput) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
-        """Reconstruct batch by batch.
+        """Images and reconstructions, standardised, and what undoes that, batch by batch."""
+        return reconstruct_in_batches(
+            self.network_,
+            data,
+            self._standardization,
+            device=self.device_,
+            dtype=torch.bfloat16 if self.precision == "bfloat16" else torch.float32,
+        )
+
+    def _residual_maps(self, data: ValidatedInput) -> Iterator[Tensor]:
+        """Smoothed difference maps of the values and of the local contrast, batch by batch.
 
         Yields
         ------
-        images, reconstructions : Tensor of shape (b, c, h, w) or (b, n_features), on the CPU
-            Standardised.
-        shift, scale : Tensor
-            What brings them back to X's range.
+        Tensor of shape (b, k, h, w) or (b, 1, n_features), float64
         """
-        precise = not data.is_image
-        network, device = self.network_, self.device_
-        if precise:
-            # Matrix products in double precision, whose rounding no score can show.
-            network = copy.deepcopy(network).double()
-        dtype = torch.bfloat16 if self.precision == "bfloat16" and not precise else torch.float32
-        size = max(1, min(_LARGEST_CHUNK, _CHUNK_VALUES // int(np.prod(data.shape))))
-        for start in range(0, len(data), size):
-            indices = np.arange(start, min(start + size, len(data)))
-            # Kernels may differ from one batch size to another: always the same one.
-            padded = np.concatenate([indices, np.full(size - len(indices), indices[-1])])
-            values = torch.from_numpy(data.read(padded)).to(device)
-            if data.is_image:
-                values = values.permute(0, 3, 1, 2)
-            images, shift, scale = self._standardization.apply(values)
-            with torch.inference_mode(), autocast(device, dtype):
-                reconstructions = network(images).to(images.dtype)
-            yield tuple(  # type: ignore[misc]
-                t[: len(indices)].cpu() if len(t) == size else t.cpu()
-                for t in (images, reconstructions, shift, scale)
+        for images, reconstructions, _, _ in self._forward(data):
+            images, reconstructions = images.double(), reconstructions.double()
+            if not data.is_image:
+                yield difference_map(images, reconstructions).unsqueeze(1)
+                continue
+            parts = zip(
+                images.split(data.shape[2], dim=1),
+                reconstructions.split(data.shape[2], dim=1),
+                strict=True,
+            )
+            yield torch.stack(
+                [
+                    smooth(difference_map(*part), self.smoothing_size, self.smoothing_passes)
+                    for part in parts
+                ],
+                dim=1,
             )
 
     def _maps(self, data: ValidatedInput) -> Iterator[Tensor]:
         """Anomaly maps batch by batch: float64 (b, h, w) or (b, n_features)."""
         expected = torch.from_numpy(self.expected_map_)
-        for images, reconstructions, _, _ in self._forward(data):
-            maps = difference_map(images.double(), reconstructions.double())
-            if data.is_image:
-                maps = smooth(maps, self.smoothing_size, self.smoothing_passes)
-            yield maps / resize_map(expected, maps.shape[1:])
+        for maps in self._residual_maps(data):
+            yield (maps / resize_map(expected, maps.shape[2:])).mean(1)
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(super().__getstate__())

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -53,7 +53,7 @@ class FitPlan:
     learning_rate: float
     weight_decay: float
     early_stopping: bool
-    validation_fraction: float
+    held_out: NDArray[np.bool_]
     n_iter_no_change: int
     checkpoint: Path | None
     fingerprint: str
@@ -98,7 +98,7 @@ class FitPlan:
             learning_rate=float(detector.learning_rate),
             weight_decay=float(detector.weight_decay),
             early_stopping=bool(detector.early_stopping),
-            validation_fraction=float(detector.validation_fraction),
+            held_out=_hold_out(detector, len(data), seed),
             n_iter_no_change=int(detector.n_iter_no_change),
             checkpoint=checkpoint,
             fingerprint="" if checkpoint is None else _fingerprint(detector, data),
@@ -114,12 +114,12 @@ def run_training(detector: Any, plan: FitPlan) -> TrainingResult:
     TrainingResult
         Also in ``plan.outcome``, up to where training came if it fails.
     """
-    training, held_out = _split(plan)
+    training = np.flatnonzero(~plan.held_out)
     generator = torch.Generator(plan.device).manual_seed(plan.seed)
     early_stopping = None
     if plan.early_stopping:
         early_stopping = EarlyStopping(
-            _validation_loss(plan, held_out),
+            _validation_loss(plan),
             interval=min(_VALIDATION_INTERVAL, plan.n_iter_no_change),
             patience=plan.n_iter_no_change,
         )
@@ -133,7 +133,7 @@ def run_training(detector: Any, plan: FitPlan) -> TrainingResult:
             images = augment(images, plan.augmentation, generator)
         if plan.crop is not None:
             images = random_crops(images, plan.crop, generator)
-        return _channels_last(images)
+        return images
 
     progress = _Progress(detector, plan)
     plan.outcome = train(
@@ -188,14 +188,13 @@ class _Progress:
         self.context.call_on_fit_task_end(estimator=self.detector)
 
 
-def _split(plan: FitPlan) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Indices for training and, for early stopping, of held-out images."""
-    count = len(plan.data)
-    order = np.random.default_rng(plan.seed).permutation(count)
-    if not plan.early_stopping:
-        return order, order[:0]
-    held_out = min(count - 1, max(1, round(plan.validation_fraction * count)))
-    return order[held_out:], order[:held_out]
+def _hold_out(detector: Any, count: int, seed: int) -> NDArray[np.bool_]:
+    """Which images are kept from training, for early stopping or to set the thresholds."""
+    held_out = np.zeros(count, dtype=bool)
+    if detector.early_stopping or detector.contamination == "auto":
+        share = min(count - 1, max(1, round(detector.validation_fraction * count)))
+        held_out[np.random.default_rng(seed).permutation(count)[:share]] = True
+    return held_out
 
 
 def _shuffled(indices: NDArray[np.intp], step: int, batch_size: int, seed: int) -> NDArray[np.intp]:
@@ -220,15 +219,9 @@ def _load(plan: FitPlan, indices: NDArray[np.intp]) -> Tensor:
     return plan.standardization.apply(batch)[0].float()
 
 
-def _channels_last(batch: Tensor) -> Tensor:
-    if batch.ndim != 4:
-        return batch
-    return batch.contiguous(memory_format=torch.channels_last)
-
-
-def _validation_loss(plan: FitPlan, held_out: NDArray[np.intp]) -> Callable[[nn.Module], float]:
+def _validation_loss(plan: FitPlan) -> Callable[[nn.Module], float]:
     """Make the objective on held-out images, with the same corruption each time."""
-    held_out = held_out[:_VALIDATION_LIMIT]
+    held_out = np.flatnonzero(plan.held_out)[:_VALIDATION_LIMIT]
     # Full batches of one size where that is possible: a corruption borrows from its batch.
     size = min(plan.batch_size, len(held_out))
     batches = [held_out[i : i + size] for i in range(0, len(held_out) - size + 1, size)]
@@ -238,7 +231,7 @@ def _validation_loss(plan: FitPlan, held_out: NDArray[np.intp]) -> Callable[[nn.
         losses = []
         with torch.no_grad(), autocast(plan.device, plan.dtype):
             for indices in batches:
-                images = _channels_last(_load(plan, indices))
+                images = _load(plan, indices)
                 losses.append(float(plan.objective(network, images, generator)))
         return float(np.mean(losses))
 
@@ -278,11 +271,15 @@ def _check_augmentation(augmentation: Any, data: ValidatedInput) -> tuple[str, .
 
 def _fingerprint(detector: Any, data: ValidatedInput) -> str:
     """What must agree for a checkpoint to be taken up: parameters that matter, and the data."""
-    ignored = {"checkpoint", "verbose", "contamination"}
-    parameters = {k: v for k, v in detector.get_params().items() if k not in ignored}
-    text = repr((type(detector).__name__, sorted(parameters.items(), key=lambda item: item[0])))
-    digest = hashlib.sha256(text.encode())
-    digest.update(repr((len(data), data.shape)).encode())
-    for index in np.linspace(0, len(data) - 1, min(len(data), 100)).astype(np.intp):
-        digest.update(np.ascontiguousarray(data.read(np.array([index]))).tobytes())
-    return digest.hexdigest()
+    ignored = {"checkpoint", "verbose", "smoothing_size", "smoothing_passes", "score_aggregation"}
+    parameters = {
+        # An address in memory is another one in the next process.
+        name: getattr(value, "__qualname__", value)
+        for name, value in sorted(detector.get_params().items())
+        if name not in ignored
+    }
+    images = [
+        data.read(np.array([index]))
+        for index in np.linspace(0, len(data) - 1, min(len(data), 100)).astype(np.intp)
+    ]
+    return str(joblib.hash((type(detector).__name__, parameters, len(data), images)))

@@ -1,23 +1,26 @@
-"""Scaling of images to what a network likes to see, and back."""
+"""What a network sees of an image: its scaled values, and its local contrast."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ._images import ValidatedInput
+from ..scoring import smooth
+from ._images import Shape, ValidatedInput
 
 _FITTING_LIMIT = 1000
 # An image flatter than this share of the usual contrast is not blown up to full contrast.
 _LEAST_CONTRAST = 0.1
+# Variance, in squared deviations of the image, below which a place is as good as flat.
+_FLAT_VARIANCE = 4e-3
 
 
 @dataclass(frozen=True)
 class Standardization:
-    """Per-channel mean and deviation of the training data, and optionally each image's own.
+    """Mean and deviation of the training data, and optionally each image's own.
 
     Attributes
     ----------
@@ -26,15 +29,24 @@ class Standardization:
     per_image : bool
         Whether each image is shifted and scaled to mean 0 and deviation 1 on top of that, over
         all its channels together.
+    contrast_size : int or None
+        Side of the window of `local_contrast`, in pixels; None leaves that channel out.
+    contrast_mean, contrast_deviation : float
+        Of the local contrast of the standardised training images.
     """
 
     mean: Tensor
     deviation: Tensor
     per_image: bool
+    contrast_size: int | None = None
+    contrast_mean: float = 0.0
+    contrast_deviation: float = 1.0
 
     @classmethod
-    def fit(cls, data: ValidatedInput, *, per_image: bool) -> Standardization:
-        """Learn mean and deviation from at most a thousand images, spread evenly."""
+    def fit(
+        cls, data: ValidatedInput, *, per_image: bool, contrast_size: int | None
+    ) -> Standardization:
+        """Learn means and deviations from at most a thousand images, spread evenly."""
         data = data.subset(_FITTING_LIMIT) if data.is_image else data
         mean = mean_square = np.zeros(data.shape[-1])
         for index in range(len(data)):
@@ -44,7 +56,22 @@ class Standardization:
         variance = np.maximum(mean_square - np.square(mean), 0.0)
         flat = variance <= 1e-12 * np.maximum(1.0, np.square(mean))
         deviation = np.sqrt(np.where(flat, 1.0, variance))
-        return cls(torch.from_numpy(mean), torch.from_numpy(deviation), per_image)
+        scaling = cls(torch.from_numpy(mean), torch.from_numpy(deviation), per_image)
+        if contrast_size is None or not data.is_image:
+            return scaling
+        moments = torch.zeros(2, dtype=torch.float64)
+        for index in range(len(data)):
+            image = torch.from_numpy(data.read(np.array([index]))).permute(0, 3, 1, 2)
+            contrast = local_contrast(scaling.apply(image)[0], contrast_size).double()
+            moments += torch.stack([contrast.mean(), contrast.square().mean()]) / len(data)
+        centre = float(moments[0])
+        spread = float((moments[1] - moments[0] ** 2).clamp(min=0).sqrt())
+        return replace(
+            scaling,
+            contrast_size=contrast_size,
+            contrast_mean=centre,
+            contrast_deviation=spread if spread > 1e-6 else 1.0,
+        )
 
     def apply(self, batch: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Standardise a batch, channels first.
@@ -69,6 +96,56 @@ class Standardization:
             shift = shift + scale * centre
             scale = scale * spread.clamp(min=_LEAST_CONTRAST)
         return (batch - shift) / scale, shift, scale
+
+    def network_shape(self, data: ValidatedInput) -> Shape:
+        """Shape of what the network reads: (h, w, c), with local contrast c + 1."""
+        if self.contrast_size is None:
+            return data.shape
+        return *data.shape[:2], data.shape[2] + 1
+
+    def represent(self, standardized: Tensor) -> Tensor:
+        """Put the local contrast beside the values.
+
+        Parameters
+        ----------
+        standardized : Tensor of shape (b, c, h, w) or (b, n_features)
+
+        Returns
+        -------
+        Tensor of shape (b, c + 1, h, w), or unchanged without local contrast
+        """
+        if self.contrast_size is None:
+            return standardized
+        contrast = local_contrast(standardized, self.contrast_size)
+        scaled = (contrast - self.contrast_mean) / self.contrast_deviation
+        return torch.cat([standardized, scaled], dim=1)
+
+
+def local_contrast(images: Tensor, size: int) -> Tensor:
+    """Logarithm of the standard deviation in a window around each place.
+
+    The best repair of a random texture is smooth, so that a blurred or a flat place differs
+    little from its repair. Its contrast does differ from what the surroundings tell.
+
+    Parameters
+    ----------
+    images : Tensor of shape (b, c, h, w)
+        Standardised; channels are averaged.
+    size : int
+        Side of the window in pixels, odd; at the border the part inside counts.
+
+    Returns
+    -------
+    Tensor of shape (b, 1, h, w)
+        Half the logarithm of the variance, of which a little is added so that flat places have
+        a finite contrast.
+    """
+    grey = images.mean(1)
+    # Taken from the mean of the image, sums of squares lose no digits.
+    grey = grey - grey.mean((1, 2), keepdim=True)
+    mean = smooth(grey, size, 1)
+    variance = smooth(grey.square(), size, 1) - mean.square()
+    return 0.5 * torch.log(variance.clamp(min=0) + _FLAT_VARIANCE).unsqueeze(1)
 
 
 def undo(standardized: Tensor, shift: Tensor, scale: Tensor) -> Tensor:

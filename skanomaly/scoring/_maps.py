@@ -67,30 +67,30 @@ def expected_map(batches: Iterable[Tensor]) -> NDArray[np.float64]:
 
     Parameters
     ----------
-    batches : iterable of Tensor of shape (b, h, w) or (b, n_features), float64
+    batches : iterable of Tensor of shape (b, k, …), float64
+        k kinds of maps of the same images; each is averaged by itself.
 
     Returns
     -------
-    ndarray of shape (h, w) or (n_features,), float64
+    ndarray of shape (k, …), float64
         Above 0.
     """
-    total, count = torch.zeros(()), 0
+    total, count = torch.zeros(1, 1), 0
     for maps in batches:
         total = total + maps.sum(0)
         count += len(maps)
-    overall = total.mean() / count
-    if overall == 0:
-        return np.ones(total.shape)
-    return ((total + _PRIOR_IMAGES * overall) / (count + _PRIOR_IMAGES)).numpy()
+    overall = total.flatten(1).mean(1).view(-1, *[1] * (total.ndim - 1)) / count
+    expected = (total + _PRIOR_IMAGES * overall) / (count + _PRIOR_IMAGES)
+    return torch.where(overall > 0, expected, 1.0).numpy()
 
 
 def resize_map(expected: Tensor, size: torch.Size) -> Tensor:
-    """Bring an expected map (h, w) to the size of other images; rows stay as they are."""
-    if expected.shape == size:
+    """Bring expected maps (k, h, w) to the size of other images; rows stay as they are."""
+    if expected.shape[1:] == size:
         return expected
     return functional.interpolate(
-        expected.view(1, 1, *expected.shape), size=size, mode="bilinear", align_corners=False
-    ).view(size)
+        expected.unsqueeze(0), size=size, mode="bilinear", align_corners=False
+    ).squeeze(0)
 
 
 def aggregate(maps: Tensor, aggregation: str | float) -> Tensor:

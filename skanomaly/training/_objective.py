@@ -60,6 +60,8 @@ class RepairObjective:
     idempotence_weight : float
         Weight of ‖f(f(x̂)) − f(x̂)‖² / n, which pulls f towards a projection (Bauer, arXiv
         2606.15280). Costs a second pass through the network.
+    represent : callable or None
+        Turns images (b, c, h, w) into what the network reads and repairs, after corruption.
     """
 
     def __init__(
@@ -69,8 +71,10 @@ class RepairObjective:
         mask_weight: float,
         identity_noise: float,
         idempotence_weight: float,
+        represent: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         self.corrupt = corrupt
+        self.represent = represent
         self.mask_weight = mask_weight
         self.identity_noise = identity_noise
         self.idempotence_weight = idempotence_weight
@@ -79,11 +83,13 @@ class RepairObjective:
         """Loss of one batch of clean images: (b, …) → scalar."""
         corrupted, masks = self.corrupt(images, generator)
         target = images
+        if self.represent is not None:
+            corrupted, target = self.represent(corrupted), self.represent(images)
         if self.identity_noise:
             noise = self.identity_noise * torch.randn(
-                images.shape, generator=generator, device=images.device
+                target.shape, generator=generator, device=images.device
             )
-            corrupted, target = corrupted + noise, images + noise
+            corrupted, target = corrupted + noise, target + noise
         output = network(corrupted).float()
         loss = masked_reconstruction_loss(output, target, masks, self.mask_weight)
         if self.idempotence_weight:

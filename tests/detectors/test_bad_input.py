@@ -116,6 +116,8 @@ def test_image_shape_must_fit():
         ("contamination", 0.6),
         ("smoothing_size", 4),
         ("smoothing_size", 0),
+        ("contrast_size", 4),
+        ("contrast_size", 1),
         ("smoothing_passes", -1),
         ("normalize_map", "yes"),
         ("score_aggregation", "median"),

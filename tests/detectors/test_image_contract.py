@@ -12,7 +12,9 @@ from synthetic_images import make_images, plant_defects
 from skanomaly import SelfSupervisedAutoencoderDetector
 from skanomaly.datasets import ImageSequence
 
-DETECTOR = SelfSupervisedAutoencoderDetector(max_iter=8, batch_size=4, random_state=0)
+DETECTOR = SelfSupervisedAutoencoderDetector(
+    max_iter=8, batch_size=4, contamination=0.2, random_state=0
+)
 
 
 @pytest.fixture(scope="module")

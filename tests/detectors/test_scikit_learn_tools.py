@@ -263,8 +263,9 @@ def test_a_progress_bar_shows_fit_and_grid_search(labelled, capsys):
 
 
 def test_the_html_repr_links_to_the_documentation():
-    html = clone(DETECTOR)._repr_html_()
-    assert "skanomaly.SelfSupervisedAutoencoderDetector.html" in html
+    detector = clone(DETECTOR).set_params(corruption=PatchCorruption())
+    assert "skanomaly.SelfSupervisedAutoencoderDetector.html" in detector._repr_html_()
+    assert "skanomaly.corruption.PatchCorruption.html" in detector.corruption._repr_html_()
 
 
 def test_augmentation_and_crops_are_used(images):

@@ -53,21 +53,23 @@ def test_aggregation():
 
 
 def test_expected_map_is_a_mean_pulled_towards_the_overall_mean():
-    batches = [torch.full((30, 2, 2), 1.0), torch.full((60, 2, 2), 1.0)]
+    batches = [torch.full((30, 2, 2, 2), 1.0), torch.full((60, 2, 2, 2), 1.0)]
     for batch in batches:
-        batch[:, 0, 0] = 4.0
+        batch[:, 0, 0, 0] = 4.0
+        batch[:, 1] = 0.0
     expected = expected_map(batches)
     overall = 7 / 4
-    assert expected[0, 0] == pytest.approx((90 * 4 + 10 * overall) / 100)
-    assert expected[1, 1] == pytest.approx((90 * 1 + 10 * overall) / 100)
-    assert (expected_map([torch.zeros(3, 2, 2)]) == 1).all()
+    assert expected[0, 0, 0] == pytest.approx((90 * 4 + 10 * overall) / 100)
+    assert expected[0, 1, 1] == pytest.approx((90 * 1 + 10 * overall) / 100)
+    # A kind of map that is nothing everywhere divides by one.
+    assert (expected[1] == 1).all()
 
 
 def test_resizing_an_expected_map():
-    expected = torch.tensor([[1.0, 3.0], [1.0, 3.0]], dtype=torch.double)
+    expected = torch.tensor([[[1.0, 3.0], [1.0, 3.0]]], dtype=torch.double)
     resized = resize_map(expected, torch.Size([4, 8]))
-    assert resized.shape == (4, 8)
-    assert float(resized[0, 0]) == 1 and float(resized[3, 7]) == 3
+    assert resized.shape == (1, 4, 8)
+    assert float(resized[0, 0, 0]) == 1 and float(resized[0, 3, 7]) == 3
     assert resize_map(expected, torch.Size([2, 2])) is expected
 
 
@@ -78,3 +80,23 @@ def test_thresholds_flag_their_share():
     assert (scores < score_offset(scores, "auto")).sum() == 2
     maxima = rng.random(200)
     assert (maxima > map_threshold(maxima, 0.05)).sum() == 10
+
+
+def test_the_automatic_threshold_makes_up_for_what_training_took_off():
+    """Held-out images score three times as badly: so will new ones."""
+    rng = np.random.default_rng(0)
+    held_out = np.arange(500) % 10 == 0
+    scores = -rng.lognormal(sigma=0.3, size=500) * np.where(held_out, 3.0, 1.0)
+    new = -3.0 * rng.lognormal(sigma=0.3, size=5000)
+    flagged = (new < score_offset(scores, "auto", held_out)).mean()
+    assert 0.002 < flagged < 0.04
+    assert (new < score_offset(scores, "auto")).mean() > 0.05
+    # What asks for a share of the images gets it, held out or not.
+    assert (scores < score_offset(scores, 0.1, held_out)).sum() == 50
+    assert map_threshold(-scores, "auto", held_out) == -score_offset(scores, "auto", held_out)
+
+
+def test_a_threshold_is_never_loosened_below_the_images_trained_on():
+    scores = -np.linspace(1, 2, 100)
+    held_out = np.arange(100) < 10
+    assert score_offset(scores, "auto", held_out) == np.percentile(scores[10:], 1)

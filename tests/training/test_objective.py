@@ -63,3 +63,17 @@ def test_idempotence_penalty():
             Scale(factor), images, generator
         )
         assert float(difference.detach()) == pytest.approx(2 * (factor * (factor - 1) * 3) ** 2)
+
+
+def test_the_network_repairs_what_it_reads():
+    """With two channels made of one, both are compared."""
+    objective = RepairObjective(
+        lambda images, generator: (images + 1, torch.ones(len(images), 1, 2, 2)),
+        mask_weight=1.0,
+        identity_noise=0.0,
+        idempotence_weight=0.0,
+        represent=lambda images: torch.cat([images, 3 * images], dim=1),
+    )
+    images = torch.randn(4, 1, 2, 2)
+    loss = objective(Scale(1.0), images, torch.Generator())
+    assert float(loss.detach()) == pytest.approx((1 + 9) / 2, rel=1e-5)

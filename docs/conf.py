@@ -1,0 +1,66 @@
+"""Sphinx configuration."""
+
+import os
+import re
+
+import skanomaly
+
+project = "skanomaly"
+author = "The skanomaly authors"
+copyright = f"2026, {author}"
+release = skanomaly.__version__
+version = re.match(r"\d+\.\d+", release).group()
+
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.mathjax",
+    "numpydoc",
+    "sphinx_gallery.gen_gallery",
+]
+templates_path = ["_templates"]
+exclude_patterns = ["_build", "_templates"]
+nitpicky = False
+
+autosummary_generate = True
+autosummary_ignore_module_all = False
+autosummary_imported_members = True
+autodoc_typehints = "none"
+numpydoc_show_class_members = False
+
+# The inventories of other projects need the network, and a missing one is a warning.
+if os.environ.get("SKANOMALY_DOCS_INTERSPHINX") == "1":
+    extensions.append("sphinx.ext.intersphinx")
+    intersphinx_mapping = {
+        "python": ("https://docs.python.org/3", None),
+        "numpy": ("https://numpy.org/doc/stable", None),
+        "sklearn": ("https://scikit-learn.org/stable", None),
+        "torch": ("https://docs.pytorch.org/docs/stable", None),
+    }
+
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "auto_examples",
+    "backreferences_dir": "api/backreferences",
+    "doc_module": ("skanomaly",),
+    "reference_url": {"skanomaly": None},
+    "show_memory": False,
+    "within_subsection_order": "FileNameSortKey",
+}
+
+html_theme = "pydata_sphinx_theme"
+html_title = f"skanomaly {release}"
+html_theme_options = {"show_prev_next": False}
+html_show_sourcelink = False
+
+
+def skip_foreign_members(app, what, name, obj, skip, options):
+    """Leave out what scikit-learn's and torch's base classes bring along."""
+    module = getattr(getattr(obj, "fget", None) or obj, "__module__", None) or ""
+    foreign = module.split(".")[0] in {"sklearn", "torch", "collections", "abc", "typing"}
+    return True if foreign else None
+
+
+def setup(app):
+    """Connect the hooks."""
+    app.connect("autodoc-skip-member", skip_foreign_members)

@@ -1,0 +1,47 @@
+"""Types of command-line arguments."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable
+
+
+def integer(lowest: int, highest: int | None = None) -> Callable[[str], int]:
+    """Make the type of an integer within limits."""
+    limits = f"{lowest} or more" if highest is None else f"from {lowest} to {highest}"
+
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = lowest - 1
+        if value < lowest or (highest is not None and value > highest):
+            raise argparse.ArgumentTypeError(f"expected an integer {limits}, got {text!r}")
+        return value
+
+    return parse
+
+
+def image_size(text: str) -> tuple[int, int]:
+    """Parse ``128`` or ``96x128`` (height, width), in pixels."""
+    match = re.fullmatch(r"(\d+)(?:[xX×](\d+))?", text)
+    size = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+    if min(size) < 1:
+        raise argparse.ArgumentTypeError(
+            f"expected a size in pixels such as 128 or 96x128 (height x width), got {text!r}"
+        )
+    return size
+
+
+def share(text: str) -> float:
+    """Parse a share above 0 and up to one half."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 0.5:
+        raise argparse.ArgumentTypeError(
+            f"expected a number above 0 and up to 0.5 such as 0.02, got {text!r}"
+        )
+    return value

@@ -1,0 +1,5 @@
+"""Measure a detector on datasets in MVTec AD layout."""
+
+from ._evaluation import describe_environment, evaluate, markdown_table
+
+__all__ = ["describe_environment", "evaluate", "markdown_table"]

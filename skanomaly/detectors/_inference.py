@@ -1,0 +1,67 @@
+"""A trained network over many images, batch by batch."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..training import autocast
+from ._images import ValidatedInput
+from ._standardization import Standardization
+
+# Values in one forward pass. The batch depends on the image size alone, so that scores do not
+# depend on how many images are scored together.
+_CHUNK_VALUES = 2**16
+_LARGEST_CHUNK = 256
+
+
+def reconstruct_in_batches(
+    network: nn.Module,
+    data: ValidatedInput,
+    standardization: Standardization,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+    """Reconstruct batch by batch, in constant memory.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        In evaluation mode, on ``device``.
+    data : ValidatedInput
+    standardization : Standardization
+    device : torch.device
+    dtype : torch.dtype
+        Of the network's products on images; rows are computed in float64.
+
+    Yields
+    ------
+    images, reconstructions : Tensor of shape (b, c [+ 1], h, w) or (b, n_features), on the CPU
+        Standardised, and with the local contrast as the last channel where there is one.
+    shift, scale : Tensor broadcastable to them
+        What brings them back to their own range.
+    """
+    if not data.is_image:
+        # Matrix products in double precision, whose rounding no score can show.
+        network, dtype = copy.deepcopy(network).double(), torch.float32
+    size = max(1, min(_LARGEST_CHUNK, _CHUNK_VALUES // int(np.prod(data.shape))))
+    for start in range(0, len(data), size):
+        indices = np.arange(start, min(start + size, len(data)))
+        # Kernels may differ from one batch size to another: always the same one.
+        padded = np.concatenate([indices, np.full(size - len(indices), indices[-1])])
+        values = torch.from_numpy(data.read(padded)).to(device)
+        if data.is_image:
+            values = values.permute(0, 3, 1, 2)
+        images, shift, scale = standardization.apply(values)
+        images = standardization.represent(images)
+        with torch.inference_mode(), autocast(device, dtype):
+            reconstructions = network(images).to(images.dtype)
+        yield tuple(  # type: ignore[misc]
+            (tensor[: len(indices)] if len(tensor) == size else tensor).cpu()
+            for tensor in (images, reconstructions, shift, scale)
+        )

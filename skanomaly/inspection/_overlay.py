@@ -1,0 +1,121 @@
+"""An image with its anomaly map laid over it, as an array."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
+from skimage.segmentation import find_boundaries
+from skimage.transform import resize
+
+# From dark violet to pale yellow: the upper four fifths of matplotlib's "inferno" (CC0).
+_COLORS = np.array(
+    [
+        (59, 15, 112),
+        (101, 21, 110),
+        (143, 36, 105),
+        (183, 55, 84),
+        (219, 80, 59),
+        (243, 120, 25),
+        (252, 165, 10),
+        (246, 215, 70),
+        (252, 255, 164),
+    ],
+    dtype=np.float64,
+)
+_OUTLINE_COLOR = (0, 255, 255)
+_OPACITY = (0.35, 0.6)
+# Side in pixels from which on an outline is wider than one pixel.
+_WIDER_OUTLINE = 512
+
+
+def overlay_anomaly_map(
+    image: ArrayLike,
+    anomaly_map: ArrayLike,
+    threshold: float,
+    *,
+    saturation: float = 8.0,
+) -> NDArray[np.uint8]:
+    """Lay an anomaly map over its image.
+
+    The image is left as it is where the map is at most `threshold`. Above, it is covered by a
+    colour that tells the map's logarithm, from dark violet at `threshold` to pale yellow at
+    `saturation` times that and beyond, and an outline in cyan is drawn around. With one threshold,
+    colours mean the same in all images.
+
+    Parameters
+    ----------
+    image : array-like of shape (h, w), (h, w, 1) or (h, w, 3)
+        Grey or RGB. uint8 is shown as it is; other numbers from their smallest to their largest.
+    anomaly_map : array-like of shape (map_h, map_w)
+        Higher is more anomalous. It is brought to the image's size where it has another one.
+    threshold : float
+        Where the map becomes visible, above 0: a detector's ``map_threshold_``.
+    saturation : float, default=8.0
+        Multiple of `threshold` at which the colours end, above 1.
+
+    Returns
+    -------
+    ndarray of shape (h, w, 3), dtype uint8
+        RGB.
+
+    Raises
+    ------
+    ValueError
+        If a shape or number is not as described.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skanomaly.inspection import overlay_anomaly_map
+    >>> image = np.full((6, 8), 100, dtype=np.uint8)
+    >>> anomaly_map = np.zeros((3, 4))
+    >>> anomaly_map[1, 2] = 5.0
+    >>> overlay = overlay_anomaly_map(image, anomaly_map, threshold=1.0)
+    >>> overlay.shape, overlay[0, 0].tolist()
+    ((6, 8, 3), [100, 100, 100])
+    """
+    pixels = _to_rgb(np.asarray(image))
+    values = np.asarray(anomaly_map, dtype=np.float64)
+    if values.ndim != 2:
+        raise ValueError(f"'anomaly_map' must have shape (h, w). Got shape {values.shape} instead.")
+    if not threshold > 0:
+        raise ValueError(f"'threshold' must be above 0. Got {threshold!r} instead.")
+    if not saturation > 1:
+        raise ValueError(f"'saturation' must be above 1. Got {saturation!r} instead.")
+    if values.shape != pixels.shape[:2]:
+        values = resize(values, pixels.shape[:2], order=1, mode="edge", anti_aliasing=False)
+    mask = values > threshold
+    if not mask.any():
+        return pixels
+
+    share = np.zeros(values.shape)
+    share[mask] = np.clip(np.log(values[mask] / threshold) / np.log(saturation), 0, 1)
+    opacity = (_OPACITY[0] + (_OPACITY[1] - _OPACITY[0]) * share[mask])[:, np.newaxis]
+    stops = np.linspace(0, 1, len(_COLORS))
+    colors = np.column_stack([np.interp(share[mask], stops, channel) for channel in _COLORS.T])
+    result = pixels.copy()
+    result[mask] = np.rint((1 - opacity) * pixels[mask] + opacity * colors)
+
+    outline = find_boundaries(mask, mode="outer")
+    wider = max(pixels.shape[:2]) // _WIDER_OUTLINE
+    if wider:
+        outline = ndimage.binary_dilation(outline, iterations=wider)
+    result[outline] = _OUTLINE_COLOR
+    return result
+
+
+def _to_rgb(image: NDArray[np.generic]) -> NDArray[np.uint8]:
+    """Return an image as uint8 (h, w, 3)."""
+    if image.ndim == 2:
+        image = image[..., np.newaxis]
+    if image.ndim != 3 or image.shape[2] not in (1, 3) or 0 in image.shape:
+        raise ValueError(
+            f"'image' must have shape (h, w), (h, w, 1) or (h, w, 3). Got {image.shape} instead."
+        )
+    if image.dtype != np.uint8:
+        values = image.astype(np.float64)
+        lowest, highest = values.min(), values.max()
+        scale = 255 / (highest - lowest) if highest > lowest else 0.0
+        image = np.rint((values - lowest) * scale).astype(np.uint8)
+    return np.array(np.broadcast_to(image, (*image.shape[:2], 3)), dtype=np.uint8)

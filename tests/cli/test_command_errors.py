@@ -1,0 +1,202 @@
+"""What goes wrong on the command line ends in one line and an exit code."""
+
+import os
+import subprocess
+import sys
+
+import joblib
+import pytest
+from PIL import Image
+
+from skanomaly import SelfSupervisedAutoencoderDetector, __version__
+from skanomaly._cli import main
+
+
+def run(*arguments):
+    """Run the command line in this process; wrong usage exits, as argparse does."""
+    try:
+        return main([str(argument) for argument in arguments])
+    except SystemExit as exit_:
+        return exit_.code
+
+
+def assert_one_line(capsys, *parts):
+    error = capsys.readouterr().err
+    assert error.startswith("skanomaly: error: ")
+    assert error.count("\n") == 1 and error.endswith("\n")
+    for part in parts:
+        assert str(part) in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        ([], "COMMAND"),
+        (["train"], "train"),
+        (["fit", "x"], "--output"),
+        (["fit", "x", "--output", "y", "--size", "0"], "--size"),
+        (["fit", "x", "--output", "y", "--size", "3x4x5"], "96x128"),
+        (["fit", "x", "--output", "y", "--max-iter", "0"], "1 or more"),
+        (["fit", "x", "--output", "y", "--max-iter", "1.5"], "--max-iter"),
+        (["fit", "x", "--output", "y", "--mode", "cmyk"], "cmyk"),
+        (["fit", "x", "--output", "y", "--contamination", "0.7"], "0.5"),
+        (["fit", "x", "--output", "y", "--contamination", "nan"], "0.5"),
+        (["fit", "x", "--output", "y", "--seed", "-1"], "--seed"),
+        (["score", "x"], "FOLDER"),
+        (["demo", "--image-size", "8"], "16"),
+    ],
+)
+def test_wrong_usage(arguments, part, capsys):
+    assert run(*arguments) == 2
+    assert_one_line(capsys, part)
+
+
+@pytest.mark.parametrize("command", [[], ["demo"], ["fit"], ["score"]])
+def test_help_has_an_example(command, capsys):
+    assert run(*command, "--help") == 0
+    text = capsys.readouterr().out
+    assert "example:\n  skanomaly " in text
+    if command in (["fit"], ["score"]):
+        assert "only models that you trust" in text
+
+
+def test_version(capsys):
+    assert run("--version") == 0
+    assert capsys.readouterr().out == f"skanomaly {__version__}\n"
+
+
+def test_fit_on_a_missing_folder(tmp_path, capsys):
+    assert run("fit", tmp_path / "none", "--output", tmp_path / "m") == 2
+    assert_one_line(capsys, "No such folder", tmp_path / "none")
+
+
+def test_fit_on_a_file(photos, tmp_path, capsys):
+    assert run("fit", photos.model, "--output", tmp_path / "m") == 2
+    assert_one_line(capsys, "folder of images")
+
+
+def test_fit_on_a_folder_without_images(tmp_path, capsys):
+    assert run("fit", tmp_path, "--output", tmp_path / "m") == 2
+    assert_one_line(capsys, "holds no image")
+
+
+def test_fit_on_one_image(photos, tmp_path, capsys):
+    with Image.open(photos.good / "00.png") as opened:
+        opened.save(tmp_path / "a.png")
+    assert run("fit", tmp_path, "--output", tmp_path / "m") == 2
+    assert_one_line(capsys, "minimum of 2")
+
+
+@pytest.mark.parametrize("content", [b"no image", None])
+def test_fit_on_an_unreadable_image(photos, tmp_path, content, capsys):
+    for name in ("a.png", "b.png", "c.png"):
+        (tmp_path / name).write_bytes((photos.good / "00.png").read_bytes())
+    whole = (photos.good / "00.png").read_bytes()
+    (tmp_path / "b.png").write_bytes(whole[: len(whole) // 2] if content is None else content)
+    model = tmp_path / "m"
+    assert run("fit", tmp_path, "--output", model, "--max-iter", "1") == 2
+    assert_one_line(capsys, tmp_path / "b.png")
+    assert not model.exists()
+
+
+def test_fit_into_a_missing_folder(photos, tmp_path, capsys):
+    assert run("fit", photos.good, "--output", tmp_path / "none" / "m") == 2
+    assert_one_line(capsys, tmp_path / "none")
+
+
+def test_fit_onto_a_folder(photos, tmp_path, capsys):
+    assert run("fit", photos.good, "--output", tmp_path, "--force") == 2
+    assert_one_line(capsys, "is a folder")
+
+
+def test_fit_on_an_unknown_device(photos, tmp_path, capsys):
+    assert run("fit", photos.good, "--output", tmp_path / "m", "--device", "abacus") == 2
+    assert_one_line(capsys, "abacus")
+
+
+def test_score_by_a_missing_model(photos, tmp_path, capsys):
+    assert run("score", tmp_path / "m", photos.new, "--output", tmp_path / "out") == 2
+    assert_one_line(capsys, tmp_path / "m", "does not exist")
+    assert run("score", tmp_path, photos.new, "--output", tmp_path / "out") == 2
+    assert_one_line(capsys, "is a folder")
+
+
+@pytest.mark.parametrize("kind", ["text", "image", "pickle", "detector", "truncated"])
+def test_score_by_something_else(photos, tmp_path, kind, capsys):
+    file = tmp_path / "m"
+    if kind == "pickle":
+        joblib.dump({"a": 1}, file)
+    elif kind == "detector":
+        joblib.dump(SelfSupervisedAutoencoderDetector(), file)
+    else:
+        content = {
+            "text": b"hello",
+            "image": (photos.good / "00.png").read_bytes(),
+            "truncated": photos.model.read_bytes()[:1000],
+        }
+        file.write_bytes(content[kind])
+    assert run("score", file, photos.new, "--output", tmp_path / "out") == 2
+    assert_one_line(capsys, file, "not a model")
+    assert not (tmp_path / "out").exists()
+
+
+def test_score_an_unreadable_image(photos, tmp_path, capsys):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    (folder / "a.png").write_bytes((photos.new / "a.png").read_bytes())
+    (folder / "b.png").write_text("no image")
+    assert run("score", photos.model, folder, "--output", out) == 2
+    assert_one_line(capsys, folder / "b.png")
+    assert not any(path.is_file() for path in out.rglob("*"))
+
+
+def test_score_into_the_scored_folder(photos, tmp_path, capsys):
+    assert run("score", photos.model, photos.new, "--output", photos.new / "out") == 2
+    assert_one_line(capsys, "--output")
+    assert not (photos.new / "out").exists()
+
+
+def test_score_onto_a_file(photos, tmp_path, capsys):
+    file = tmp_path / "out"
+    file.write_text("mine")
+    assert run("score", photos.model, photos.new, "--output", file, "--force") == 2
+    assert_one_line(capsys, "is a file")
+
+
+def test_interrupt(photos, tmp_path, monkeypatch, capsys):
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(SelfSupervisedAutoencoderDetector, "fit", interrupt)
+    assert run("fit", photos.good, "--output", tmp_path / "m") == 130
+    assert "interrupted" in capsys.readouterr().err
+    assert not any(tmp_path.iterdir())
+
+
+def test_failed_training(photos, tmp_path, monkeypatch, capsys):
+    def fail(*arguments):
+        raise FloatingPointError("Training stopped\nat step 3.")
+
+    monkeypatch.setattr(SelfSupervisedAutoencoderDetector, "fit", fail)
+    assert run("fit", photos.good, "--output", tmp_path / "m") == 1
+    assert_one_line(capsys, "Training stopped at step 3.")
+
+
+def test_as_a_program(tmp_path):
+    program = [sys.executable, "-m", "skanomaly"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    result = subprocess.run(
+        [*program, "score", str(tmp_path / "m"), str(tmp_path), "--output", str(tmp_path / "o")],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+    )
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert result.stderr.startswith("skanomaly: error: ") and result.stderr.count("\n") == 1
+
+
+def test_import_is_light():
+    code = "import sys, skanomaly._cli; sys.exit('matplotlib' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

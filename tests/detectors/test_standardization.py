@@ -1,0 +1,71 @@
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+
+from skanomaly import SelfSupervisedAutoencoderDetector
+from skanomaly.detectors._images import ValidatedInput
+from skanomaly.detectors._standardization import Standardization, local_contrast, undo
+
+
+def as_input(images):
+    return ValidatedInput(images, images.shape[1:])
+
+
+def test_values_are_scaled_by_channel_and_by_image():
+    rng = np.random.default_rng(0)
+    images = rng.normal([0.2, 0.7], [0.1, 0.02], (30, 12, 14, 2)).astype(np.float32)
+    images *= rng.uniform(0.5, 1.0, (30, 1, 1, 1)).astype(np.float32)
+    batch = torch.from_numpy(images).permute(0, 3, 1, 2)
+    whole = Standardization.fit(as_input(images), per_image=False, contrast_size=None)
+    scaled, shift, scale = whole.apply(batch)
+    torch.testing.assert_close(scaled.mean((0, 2, 3)), torch.zeros(2), atol=1e-4, rtol=0)
+    torch.testing.assert_close(scaled.std((0, 2, 3)), torch.ones(2), atol=1e-3, rtol=0)
+    each = Standardization.fit(as_input(images), per_image=True, contrast_size=None)
+    alone, shift, scale = each.apply(batch)
+    torch.testing.assert_close(alone.mean((1, 2, 3)), torch.zeros(30), atol=1e-4, rtol=0)
+    torch.testing.assert_close(alone.std((1, 2, 3)), torch.ones(30), atol=1e-2, rtol=0)
+    torch.testing.assert_close(undo(alone, shift, scale), batch)
+
+
+def test_an_almost_flat_image_is_not_blown_up():
+    images = np.random.default_rng(0).random((10, 8, 8, 1)).astype(np.float32)
+    scaling = Standardization.fit(as_input(images), per_image=True, contrast_size=None)
+    faint = torch.full((1, 1, 8, 8), 0.5)
+    faint[0, 0, 0, 0] = 0.501
+    assert float(scaling.apply(faint)[0].abs().max()) < 0.1
+
+
+def test_local_contrast_is_the_log_deviation_in_a_window():
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(2, 3, 11, 13, generator=generator) * 2
+    contrast = local_contrast(images, 5)
+    assert contrast.shape == (2, 1, 11, 13)
+    window = images.mean(1)[1, 3:8, 4:9]
+    assert float(contrast[1, 0, 5, 6].exp()) == pytest.approx(
+        float((window.var(correction=0) + 4e-3).sqrt()), rel=1e-3
+    )
+    corner = images.mean(1)[0, :3, :3]
+    assert float(contrast[0, 0, 0, 0].exp()) == pytest.approx(
+        float((corner.var(correction=0) + 4e-3).sqrt()), rel=1e-3
+    )
+    assert bool(local_contrast(torch.full((1, 1, 6, 6), 1e3), 3).isfinite().all())
+
+
+def test_local_contrast_finds_missing_texture():
+    """A blurred place of a random texture: its values alone do not give it away."""
+    rng = np.random.default_rng(0)
+    images = rng.random((60, 24, 24))
+    damaged = images[40:].copy()
+    masks = np.zeros(damaged.shape, dtype=bool)
+    masks[:, 6:16, 8:18] = True
+    damaged[masks] = 0.5
+
+    def quality(contrast_size):
+        detector = SelfSupervisedAutoencoderDetector(
+            contrast_size=contrast_size, max_iter=60, random_state=0
+        ).fit(images[:40])
+        return roc_auc_score(masks.ravel(), detector.anomaly_map(damaged).ravel())
+
+    assert quality(5) > 0.9
+    assert quality(None) < 0.6
