@@ -23,7 +23,7 @@ from ._progress import training_progress
 
 _TEXTURES = ("brick", "grass", "gravel")
 _KINDS = ("crack", "stain", "smear", "hole", "foreign")
-_DEFAULT_STEPS = 600
+_DEFAULT_STEPS = 300
 # The photographs look alike whichever way they are turned.
 _AUGMENTATION = ("flip_horizontal", "flip_vertical", "rotate")
 _COLUMNS = ("image AUROC", "image AP", "pixel AUROC", "pixel AP")
@@ -71,8 +71,8 @@ def add_parser(commands: Any) -> None:
         "--image-size",
         metavar="PIXELS",
         type=integer(16, 256),
-        default=64,
-        help="side of the pieces that the textures are cut into, from 16 to 256 (default 64)",
+        default=128,
+        help="side of the pieces that the textures are cut into, from 16 to 256 (default 128)",
     )
     parser.set_defaults(run=run)
 

@@ -18,7 +18,7 @@ from ._arguments import image_size, integer, share
 from ._model_file import TRUST_WARNING, Model, save_model
 from ._progress import training_progress
 
-_LARGEST_DEFAULT_SIDE = 256
+_LARGEST_DEFAULT_SIDE = 128
 # Training time grows with the number of pixels; from here on a smaller size is worth a word.
 _FAST_PIXELS = 128 * 128
 _DEFAULT_STEPS = SelfSupervisedAutoencoderDetector().max_iter

@@ -11,36 +11,36 @@ from ._surface_defects import DEFECTS, add_defect
 
 TEXTURES = ("brick", "grass", "gravel")
 _MIN_IMAGE_SIZE = 16
-_TRAIN_FRACTION = 5 / 8
 
 
 def make_textured_surfaces(
     texture: str = "brick",
     *,
     image_size: int = 64,
-    n_train: int | None = None,
-    n_defects: int | None = None,
+    n_train: int = 100,
+    n_defects: int = 48,
     random_state: int | np.random.RandomState | None = None,
 ) -> Bunch:
     """Make a dataset of real textures with artificial defects.
 
-    A photograph of 512 × 512 pixels is cut into tiles without overlap. Some train, and the others
-    test: each once as it is, and with defects of five kinds. No pixel is in both. Nothing is
-    downloaded: the photographs are part of scikit-image.
+    One half of a photograph of 512 × 512 pixels trains, cut into crops at random places. The other
+    half tests, cut into tiles without overlap: each once as it is, and with defects of five kinds.
+    No pixel is in both. Nothing is downloaded: the photographs are part of scikit-image.
 
     Parameters
     ----------
     texture : {"brick", "grass", "gravel"}, default="brick"
         The photograph.
     image_size : int, default=64
-        Side of a tile in pixels, from 16 to 256. There are (512 // image_size)² tiles.
-    n_train : int, default=None
-        Number of tiles to train on. None takes five eighths of them, 40 at 64 pixels.
-    n_defects : int, default=None
-        Number of test images with a defect. None makes two of each test tile, 48 at 64 pixels.
+        Side of an image in pixels, from 16 to 256. The half that tests makes
+        (512 // image_size) × (256 // image_size) tiles, 32 at 64 pixels.
+    n_train : int, default=100
+        Number of crops to train on, which overlap.
+    n_defects : int, default=48
+        Number of test images with a defect; the tiles take turns.
     random_state : int, RandomState instance or None, default=None
-        Decides which tiles train and how defects look. Pass an int for the same dataset on each
-        call.
+        Decides which half trains (left, right, upper or lower), where it is cut and how defects
+        look. Pass an int for the same dataset on each call.
 
     Returns
     -------
@@ -48,7 +48,7 @@ def make_textured_surfaces(
         With the fields
 
         X_train : ndarray of shape (n_train, image_size, image_size), dtype uint8
-            Normal tiles to train on, grey.
+            Normal crops to train on, grey.
         X_test : ndarray of shape (n, image_size, image_size), dtype uint8
             First each test tile as it is, then those with a defect.
         y_test : ndarray of shape (n,), dtype int64
@@ -85,7 +85,7 @@ def make_textured_surfaces(
     >>> from skanomaly.datasets import make_textured_surfaces
     >>> data = make_textured_surfaces("gravel", random_state=0)
     >>> data.X_train.shape, data.X_test.shape
-    ((40, 64, 64), (72, 64, 64))
+    ((100, 64, 64), (80, 64, 64))
     >>> [str(kind) for kind in sorted(set(data.kinds_test))]
     ['crack', 'foreign', 'good', 'hole', 'smear', 'stain']
     """
@@ -94,26 +94,21 @@ def make_textured_surfaces(
             f"The 'texture' parameter must be a str among {set(TEXTURES)}. Got {texture!r} instead."
         )
     _check_integer(image_size, "image_size", _MIN_IMAGE_SIZE, 256)
-    tiles = _cut_tiles(texture, image_size)
-    if n_train is None:
-        n_train = int(_TRAIN_FRACTION * len(tiles))
-    _check_integer(
-        n_train,
-        "n_train",
-        1,
-        len(tiles) - 1,
-        f", one less than the {len(tiles)} tiles of this size",
-    )
-    n_clean = len(tiles) - n_train
-    if n_defects is None:
-        n_defects = 2 * n_clean
+    _check_integer(n_train, "n_train", 1)
     _check_integer(n_defects, "n_defects", 0)
 
     random = check_random_state(random_state)
-    tiles = tiles[random.permutation(len(tiles))]
-    clean = tiles[n_train:]
+    photograph = _load_photograph(texture)
+    axis = random.randint(2)
+    halves = np.split(photograph, 2, axis=axis)
+    train, test = halves[:: random.choice([-1, 1])]
+    top = random.randint(train.shape[0] - image_size + 1, size=n_train)
+    left = random.randint(train.shape[1] - image_size + 1, size=n_train)
+    windows = np.lib.stride_tricks.sliding_window_view(train, (image_size, image_size))
+    clean = _cut_tiles(test, image_size)
+    n_clean = len(clean)
     foreign_tiles = np.concatenate(
-        [_cut_tiles(other, image_size) for other in TEXTURES if other != texture]
+        [_cut_tiles(_load_photograph(other), image_size) for other in TEXTURES if other != texture]
     )
     images = [*clean]
     masks = [*np.zeros(clean.shape, dtype=bool)]
@@ -124,13 +119,13 @@ def make_textured_surfaces(
         masks.append(mask)
         kinds.append(kind)
     return Bunch(
-        X_train=tiles[:n_train],
+        X_train=windows[top, left],
         X_test=np.stack(images),
         y_test=np.where(np.array(kinds) == "good", 1, -1),
         masks_test=np.stack(masks),
         kinds_test=np.array(kinds),
         DESCR=(
-            f"Tiles of {image_size} x {image_size} pixels of the photograph '{texture}' of "
+            f"Pieces of {image_size} x {image_size} pixels of the photograph '{texture}' of "
             f"scikit-image: {n_train} normal to train on; to test on, {n_clean} normal and "
             f"{n_defects} with an artificial defect."
         ),
@@ -150,11 +145,16 @@ def _add_some_defect(
     raise RuntimeError("No kind of defect shows on this tile.")
 
 
-def _cut_tiles(texture: str, image_size: int) -> np.ndarray:
-    """Return all tiles of a photograph, (n, image_size, image_size)."""
+def _load_photograph(texture: str) -> np.ndarray:
+    """Load a photograph of 512 × 512 grey pixels from scikit-image's package."""
     from skimage import data
 
-    photograph = getattr(data, texture)()
+    photograph: np.ndarray = getattr(data, texture)()
+    return photograph
+
+
+def _cut_tiles(photograph: np.ndarray, image_size: int) -> np.ndarray:
+    """Cut all tiles out of a photograph, (n, image_size, image_size)."""
     n_rows, n_columns = (side // image_size for side in photograph.shape)
     grid = photograph[: n_rows * image_size, : n_columns * image_size]
     grid = grid.reshape(n_rows, image_size, n_columns, image_size).swapaxes(1, 2)
