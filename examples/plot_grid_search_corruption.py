@@ -17,8 +17,9 @@ train them.
 # for the positive class. Labelled the other way round, 1 for a defect, every score would silently
 # be turned upside down.
 #
-# We take 40 good tiles of a brick wall and 24 with a defect, each of another tile: pictures of the
-# same piece must not be in training and test at once.
+# We take 100 good crops of one half of a brick wall, and 24 tiles of the other half with a defect.
+# The good crops overlap one another, so that folds share some bricks: good enough to rank settings,
+# while a figure to report needs test images that have nothing in common with those trained on.
 
 from functools import partial
 

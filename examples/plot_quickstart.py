@@ -10,9 +10,9 @@ where. This takes half a minute on one core, and nothing is downloaded.
 # %%
 # Good images to learn from, and others to judge
 # ----------------------------------------------
-# :func:`~skanomaly.datasets.make_textured_surfaces` cuts a photograph of a brick wall into tiles.
-# Forty of them train. The others test: each as it is, and twice with an artificial defect. As in
-# all of scikit-learn's outlier detection, 1 is normal and -1 is anomalous.
+# :func:`~skanomaly.datasets.make_textured_surfaces` cuts a photograph of a brick wall into pieces.
+# A hundred of one half train. Tiles of the other half test: each as it is, and with artificial
+# defects. As in all of scikit-learn's outlier detection, 1 is normal and -1 is anomalous.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -32,7 +32,7 @@ print("to test on: ", data.X_test.shape, "of which normal:", np.sum(data.y_test 
 # :class:`~skanomaly.SelfSupervisedAutoencoderDetector` takes the images as they are. It damages
 # them at random and trains a network to repair the damage. ``max_iter`` is the number of training
 # steps, which time is proportional to; more of them help, and the default is 3000. This wall looks
-# as normal in a mirror, which ``augmentation`` makes use of: forty images are few.
+# as normal in a mirror, which ``augmentation`` makes use of: a hundred images are few.
 
 detector = SelfSupervisedAutoencoderDetector(
     max_iter=250, augmentation=["flip_horizontal", "flip_vertical"], random_state=0

@@ -1,4 +1,4 @@
-"""Fit and score the detector on a dataset in MVTec AD layout."""
+"""Fit and score a detector on a dataset."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import platform
 import time
 from collections.abc import Iterable, Mapping
 from importlib.metadata import version
-from os import PathLike
 from statistics import mean, stdev
 from typing import Any
 
@@ -14,34 +13,23 @@ import numpy as np
 import torch
 from sklearn.base import OutlierMixin, clone
 from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.utils import Bunch
 
 from .. import __version__
-from ..datasets import load_mvtec_ad
 from ..metrics import pixel_average_precision_score, pixel_roc_auc_score
 
 Row = dict[str, float]
 
 
-def evaluate(
-    detector: OutlierMixin,
-    root: str | PathLike[str],
-    category: str | None = None,
-    *,
-    size: int | tuple[int, int] = 128,
-    seeds: Iterable[int] = (0, 1),
-) -> list[Row]:
+def evaluate(detector: OutlierMixin, data: Bunch, *, seeds: Iterable[int] = (0, 1)) -> list[Row]:
     """Fit a detector on the good images of a dataset and measure it on the test images.
 
     Parameters
     ----------
     detector : estimator
         Has ``random_state``, ``score_samples`` and ``anomaly_map``; a clone is fitted.
-    root : path
-        Folder of the dataset in MVTec AD layout.
-    category : str or None
-        Subfolder of ``root``.
-    size : int or (int, int), default=128
-        Height and width in pixels that images and masks are resized to.
+    data : Bunch
+        As `skanomaly.datasets.load_mvtec_ad` with a size, or `make_textured_surfaces`, returns it.
     seeds : iterable of int, default=(0, 1)
         One fit for each.
 
@@ -53,7 +41,6 @@ def evaluate(
         "false alarms" (share of the good test images that `predict` flags), "training s" and
         "scoring images/s".
     """
-    data = load_mvtec_ad(root, category, size=size)
     train, test = np.asarray(data.X_train), np.asarray(data.X_test)
     anomalous = data.y_test == -1
     rows = []

@@ -6,6 +6,7 @@ from synthetic_images import make_images, plant_defects
 from skanomaly import SelfSupervisedAutoencoderDetector
 from skanomaly.benchmark import describe_environment, evaluate, markdown_table
 from skanomaly.benchmark.__main__ import main
+from skanomaly.datasets import load_mvtec_ad
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +30,7 @@ def dataset(tmp_path_factory):
 
 def test_a_trained_detector_scores_well_and_the_table_says_so(dataset):
     detector = SelfSupervisedAutoencoderDetector(max_iter=60, batch_size=8)
-    rows = evaluate(detector, dataset, size=16, seeds=(0, 1))
+    rows = evaluate(detector, load_mvtec_ad(dataset, size=16), seeds=(0, 1))
     assert [row["seed"] for row in rows] == [0, 1]
     assert not hasattr(detector, "network_")
     for row in rows:
@@ -45,22 +46,32 @@ def test_a_trained_detector_scores_well_and_the_table_says_so(dataset):
 
 
 def test_the_command_prints_table_and_versions(dataset, capsys):
-    main([str(dataset), "--size", "16", "--seeds", "3", "--max-iter", "2"])
+    options = ["--set", "max_iter=2", "precision=float32", "--network", "width=8", "dilations=(1,)"]
+    main([str(dataset), "brick", "--size", "16", "--seeds", "3", *options])
     out = capsys.readouterr().out
-    assert "| image AUROC |" in out and "seed 3" in out
+    assert out.count("| image AUROC |") == 2 and "seed 3" in out
     assert f"torch {describe_environment()['torch']}" in out
 
 
-def test_a_missing_folder_is_one_line(tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere"], "nowhere"),
+        (["brick", "--set", "smoothness=3"], "smoothness"),
+        (["brick", "--network", "size=3"], "size"),
+    ],
+)
+def test_errors_are_one_line(arguments, message, capsys):
     with pytest.raises(SystemExit) as stop:
-        main([str(tmp_path / "nowhere")])
+        main(arguments)
     assert stop.value.code == 2
-    assert capsys.readouterr().err.count("\n") == 1
+    err = capsys.readouterr().err
+    assert message in err and err.count("\n") == 1
 
 
 @pytest.mark.slow
 def test_real_tiles_are_told_apart(magnetic_tile):
     """Far better than chance, after a moment on tiny images."""
     detector = SelfSupervisedAutoencoderDetector(max_iter=60, batch_size=8)
-    (row,) = evaluate(detector, magnetic_tile, size=32, seeds=(0,))
+    (row,) = evaluate(detector, load_mvtec_ad(magnetic_tile, size=32), seeds=(0,))
     assert row["image AUROC"] > 0.6
