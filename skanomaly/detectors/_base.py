@@ -18,17 +18,15 @@ from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..networks import NETWORKS
 from ..scoring import (
     aggregate,
-    difference_map,
     expected_map,
     map_threshold,
     resize_map,
     score_offset,
-    smooth,
 )
 from ..training import (
     PRECISIONS,
@@ -38,8 +36,9 @@ from ..training import (
     to_channels_last,
 )
 from ._fitting import FitPlan, Objective, run_training
-from ._images import Shape, ValidatedInput, integer_scale, normalize_image_shape, validate_input
-from ._inference import reconstruct_in_batches
+from ._images import ValidatedInput, integer_scale, normalize_image_shape, validate_input
+from ._inference import reconstruct_in_batches, smoothed_difference_maps
+from ._network import make_network
 from ._standardization import Standardization, undo
 
 # Images that the expected map is averaged over.
@@ -302,7 +301,7 @@ class BaseAutoencoderDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator,
                 per_image=self.standardization == "image",
                 contrast_size=self.contrast_size,
             )
-            network = self._make_network(standardization.network_shape(data), seed)
+            network = make_network(self.network, standardization.network_shape(data), seed)
         network = network.to(device, torch.float32)
         if data.is_image:
             network = to_channels_last(network)
@@ -317,30 +316,6 @@ class BaseAutoencoderDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator,
             seed=seed,
             continued=continued,
         )
-
-    def _make_network(self, shape: Shape, seed: int) -> nn.Module:
-        """Make the network that reads images of ``shape``, (h, w, c), or rows, (n_features,)."""
-        name, is_image = self.network, len(shape) == 3
-        if name == "auto":
-            name = "sdcc" if is_image else "dense"
-        if isinstance(name, str) and (name == "dense") == is_image:
-            accepted = [n for n in NETWORKS if (n == "dense") != is_image]
-            kind = "images" if is_image else "plain vectors"
-            raise ValueError(
-                f"network={name!r} does not read {kind}; for {kind}, network must be 'auto', one "
-                f"of {accepted} or a callable. For flattened images give image_shape."
-            )
-        factory: Callable[..., Any] = NETWORKS[name] if isinstance(name, str) else name
-        # The network's start is ours to fix; the global generator is the user's.
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)
-            network = factory(shape if is_image else shape[0])
-        if not isinstance(network, nn.Module):
-            raise TypeError(
-                "network must make a torch.nn.Module when called with the image shape (or the "
-                f"number of features), got {type(network).__name__}."
-            )
-        return network
 
     def _train(self, plan: FitPlan) -> None:
         """Run a plan, then take over its result."""
@@ -385,29 +360,10 @@ class BaseAutoencoderDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator,
         )
 
     def _residual_maps(self, data: ValidatedInput) -> Iterator[Tensor]:
-        """Smoothed difference maps of the values and of the local contrast, batch by batch.
-
-        Yields
-        ------
-        Tensor of shape (b, k, h, w) or (b, 1, n_features), float64
-        """
-        for images, reconstructions, _, _ in self._forward(data):
-            images, reconstructions = images.double(), reconstructions.double()
-            if not data.is_image:
-                yield difference_map(images, reconstructions).unsqueeze(1)
-                continue
-            parts = zip(
-                images.split(data.shape[2], dim=1),
-                reconstructions.split(data.shape[2], dim=1),
-                strict=True,
-            )
-            yield torch.stack(
-                [
-                    smooth(difference_map(*part), self.smoothing_size, self.smoothing_passes)
-                    for part in parts
-                ],
-                dim=1,
-            )
+        """Smoothed difference maps, batch by batch: (b, k, h, w) or (b, 1, n_features)."""
+        return smoothed_difference_maps(
+            self._forward(data), data.shape[-1], self.smoothing_size, self.smoothing_passes
+        )
 
     def _maps(self, data: ValidatedInput) -> Iterator[Tensor]:
         """Anomaly maps batch by batch: float64 (b, h, w) or (b, n_features)."""

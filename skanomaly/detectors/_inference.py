@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..scoring import difference_map, smooth
 from ..training import autocast
 from ._images import ValidatedInput
 from ._standardization import Standardization
@@ -65,3 +66,32 @@ def reconstruct_in_batches(
             (tensor[: len(indices)] if len(tensor) == size else tensor).cpu()
             for tensor in (images, reconstructions, shift, scale)
         )
+
+
+def smoothed_difference_maps(
+    batches: Iterable[tuple[Tensor, Tensor, Tensor, Tensor]], channels: int, size: int, passes: int
+) -> Iterator[Tensor]:
+    """Compare images with their reconstructions.
+
+    Parameters
+    ----------
+    batches : iterable
+        Of `reconstruct_in_batches`.
+    channels : int
+        Channels of the images themselves; a further one is the local contrast.
+    size, passes : int
+        Side and repetitions of the mean filter.
+
+    Yields
+    ------
+    Tensor of shape (b, k, h, w) or (b, 1, n_features), float64
+        k is 2 with local contrast, which has a map of its own, else 1.
+    """
+    for images, reconstructions, _, _ in batches:
+        images, reconstructions = images.double(), reconstructions.double()
+        if images.ndim == 2:
+            yield difference_map(images, reconstructions).unsqueeze(1)
+            continue
+        parts = zip(images.split(channels, 1), reconstructions.split(channels, 1), strict=True)
+        maps = [smooth(difference_map(*part), size, passes) for part in parts]
+        yield torch.stack(maps, dim=1)
