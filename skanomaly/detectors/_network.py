@@ -27,7 +27,7 @@ def make_network(network: str | Callable[..., Any], shape: Shape, seed: int) -> 
     Raises
     ------
     ValueError
-        If a named network does not read what has this shape.
+        If a named network does not read what has this shape, or a network changes the shape.
     TypeError
         If a callable makes something else than a module.
     """
@@ -49,5 +49,13 @@ def make_network(network: str | Callable[..., Any], shape: Shape, seed: int) -> 
         raise TypeError(
             "network must make a torch.nn.Module when called with the image shape (or the number "
             f"of features), got {type(made).__name__}."
+        )
+    with torch.no_grad():
+        probe = torch.zeros(1, shape[2], *shape[:2]) if is_image else torch.zeros(1, *shape)
+        output = made.eval()(probe)
+    if output.shape != probe.shape:
+        raise ValueError(
+            f"network must map a batch of shape {tuple(probe.shape)} to the same shape, got "
+            f"{tuple(output.shape)}."
         )
     return made

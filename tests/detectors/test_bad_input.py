@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 from skimage import io
 from sklearn.base import clone
 from synthetic_images import make_images
@@ -214,3 +215,9 @@ def test_a_non_finite_loss_leaves_a_usable_detector():
 def test_a_network_that_makes_no_module_is_refused():
     with pytest.raises(TypeError, match=r"network must make a torch\.nn\.Module"):
         clone(DETECTOR).set_params(network=lambda shape: None).fit(IMAGES)
+
+
+def test_a_network_that_changes_the_shape_is_refused():
+    detector = clone(DETECTOR).set_params(network=lambda shape: torch.nn.Conv2d(shape[2], 1, 3))
+    with pytest.raises(ValueError, match=r"\(1, 2, 16, 16\) to the same shape, got \(1, 1, 14, 14"):
+        detector.fit(IMAGES)

@@ -157,7 +157,9 @@ def test_a_network_of_ones_own():
     network = partial(ConvolutionalAutoencoder, width=8, n_blocks=1)
     fitted = clone(DETECTOR).set_params(network=network).fit(IMAGES)
     assert fitted.network_.blocks[0].mix.out_channels == 16
-    fitted = clone(DETECTOR).set_params(network=lambda shape: torch.nn.Conv2d(shape[2], 1, 1))
+    fitted = clone(DETECTOR).set_params(
+        network=lambda shape: torch.nn.Conv2d(shape[2], shape[2], 1)
+    )
     assert fitted.fit(IMAGES).anomaly_map(IMAGES).shape == IMAGES.shape
 
 
