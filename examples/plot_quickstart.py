@@ -98,9 +98,9 @@ plt.show()
 # Decide
 # ------
 # ``predict`` compares the scores with ``offset_``, which ``fit`` has set so that about one in a
-# hundred normal images should fall below it (``contamination`` takes another share). With four of
-# forty images held out to tell how new ones score, that can be only a rough estimate; the histogram
-# shows what another threshold would do.
+# hundred normal images should fall below it (``contamination`` takes another share). With ten of a
+# hundred images held out to tell how new ones score, that can be only a rough estimate; the
+# histogram shows what another threshold would do.
 
 labels = detector.predict(data.X_test)
 is_normal = data.y_test == 1

@@ -13,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, OutlierMixin
+from sklearn.base import BaseEstimator, OutlierMixin, clone
 from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -36,13 +36,15 @@ from ..training import (
     to_channels_last,
 )
 from ._fitting import FitPlan, Objective, run_training
-from ._images import ValidatedInput, integer_scale, normalize_image_shape, validate_input
+from ._images import ValidatedInput, normalize_image_shape, to_image_dtype, validate_input
 from ._inference import reconstruct_in_batches, smoothed_difference_maps
 from ._network import make_network
 from ._standardization import Standardization, undo
 
 # Images that the expected map is averaged over.
 _CALIBRATION_LIMIT = 1000
+# Images that thresholds are taken from while training goes on.
+_SNAPSHOT_LIMIT = 50
 
 
 class BaseAutoencoderDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator, metaclass=ABCMeta):
@@ -114,7 +116,7 @@ class BaseAutoencoderDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator,
         """
         with self._unchanged_on_error():
             plan = self._plan(X, continued=self.warm_start and hasattr(self, "network_"))
-            self._train(plan)
+            self._train(plan, X, y)
         return self
 
     @with_callbacks
@@ -142,7 +144,7 @@ class BaseAutoencoderDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator,
             plan.constant_rate = True
             plan.early_stopping = False
             plan.checkpoint = None
-            self._train(plan)
+            self._train(plan, X, y)
         return self
 
     def score_samples(self, X: Any) -> NDArray[np.float64]:
@@ -239,17 +241,10 @@ class BaseAutoencoderDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator,
         data = self._validate(X)
         channels = data.shape[-1]
         parts = [undo(f[:, :channels], shift, scale) for _, f, shift, scale in self._forward(data)]
-        result = torch.cat(parts)
-        source = data.source
-        dtype = source.dtype if data.is_image else np.dtype(np.float64)
+        values = torch.cat(parts).numpy()
         if data.is_image:
-            result = result.permute(0, 2, 3, 1)
-        values = result.numpy() * integer_scale(dtype)
-        if dtype.kind in "bui":
-            limits = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
-            values = np.clip(np.rint(values), *limits)
-        shape = X.shape if hasattr(X, "shape") else np.shape(X)
-        return values.astype(dtype).reshape(tuple(shape))
+            values = to_image_dtype(np.moveaxis(values, 1, -1), data.source.dtype)
+        return values.reshape(X.shape if hasattr(X, "shape") else np.shape(X))
 
     def _validate(self, X: Any) -> ValidatedInput:
         check_is_fitted(self, "network_")
@@ -317,26 +312,37 @@ class BaseAutoencoderDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator,
             continued=continued,
         )
 
-    def _train(self, plan: FitPlan) -> None:
+    def _train(self, plan: FitPlan, X: Any, y: Any) -> None:
         """Run a plan, then take over its result."""
         failure: NonFiniteLossError | None = None
         try:
-            outcome = run_training(self, plan)
+            run_training(self, plan, X, y, self._attributes_so_far)
         except NonFiniteLossError as error:
             # Hours of training are not thrown away: the last good weights get thresholds too.
-            failure, outcome = error, plan.outcome
-        self.network_ = plan.network
-        self.device_ = plan.device
-        self.image_shape_ = plan.fitted_shape
-        self.loss_curve_ = outcome.loss_curve
-        self.validation_curve_ = outcome.validation_curve
-        self.n_iter_ = len(outcome.loss_curve)
-        self._standardization = plan.standardization
+            failure = error
+        self._take_over(plan, plan.network)
         self._calibrate(plan.data, plan.held_out)
         if failure is not None:
             raise failure
 
-    def _calibrate(self, data: ValidatedInput, held_out: NDArray[np.bool_]) -> None:
+    def _take_over(self, plan: FitPlan, network: torch.nn.Module) -> None:
+        self.network_ = network
+        self.device_ = plan.device
+        self.image_shape_ = plan.fitted_shape
+        self.loss_curve_ = plan.outcome.loss_curve
+        self.validation_curve_ = plan.outcome.validation_curve
+        self.n_iter_ = len(plan.outcome.loss_curve)
+        self._standardization = plan.standardization
+
+    def _attributes_so_far(self, plan: FitPlan) -> dict[str, Any]:
+        """What this detector would have learned if training ended now, for callbacks."""
+        twin = clone(self)
+        twin._take_over(plan, copy.deepcopy(plan.network).eval())
+        twin.loss_curve_ = list(twin.loss_curve_)
+        twin._calibrate(plan.data.subset(_SNAPSHOT_LIMIT), None)
+        return {name: vars(twin)[name] for name in vars(twin).keys() - self.get_params().keys()}
+
+    def _calibrate(self, data: ValidatedInput, held_out: NDArray[np.bool_] | None) -> None:
         """Take the expected maps and the thresholds from the maps of the normal images."""
         self.expected_map_ = np.ones((1, *data.shape[:2]))
         if self.normalize_map:

@@ -106,13 +106,27 @@ class FitPlan:
         )
 
 
-def run_training(detector: Any, plan: FitPlan) -> TrainingResult:
+def run_training(
+    detector: Any,
+    plan: FitPlan,
+    X: Any,
+    y: Any,
+    attributes_so_far: Callable[[FitPlan], dict[str, Any]],
+) -> None:
     """Train the plan's network, reporting to the detector's callbacks.
 
-    Returns
-    -------
-    TrainingResult
-        Also in ``plan.outcome``, up to where training came if it fails.
+    What comes of it is in ``plan.network`` and ``plan.outcome``, up to where training came if it
+    fails.
+
+    Parameters
+    ----------
+    detector : estimator
+        Whose callbacks are called.
+    plan : FitPlan
+    X, y : object
+        As the user gave them, for callbacks.
+    attributes_so_far : callable
+        Makes the fitted attributes of a detector whose training ends now, for callbacks that ask.
     """
     training = np.flatnonzero(~plan.held_out)
     generator = torch.Generator(plan.device).manual_seed(plan.seed)
@@ -135,8 +149,9 @@ def run_training(detector: Any, plan: FitPlan) -> TrainingResult:
             images = random_crops(images, plan.crop, generator)
         return images
 
-    progress = _Progress(detector, plan)
-    plan.outcome = train(
+    hooks = {"X": X, "y": y, "reconstruction_attributes": lambda: attributes_so_far(plan)}
+    progress = _Progress(detector, plan, hooks)
+    train(
         plan.network,
         draw_batch,
         plan.objective,
@@ -152,19 +167,19 @@ def run_training(detector: Any, plan: FitPlan) -> TrainingResult:
         result=plan.outcome,
     )
     progress.finish()
-    return plan.outcome
 
 
 class _Progress:
     """Reports to scikit-learn's callbacks, in at most a hundred tasks of equal length."""
 
-    def __init__(self, detector: Any, plan: FitPlan) -> None:
+    def __init__(self, detector: Any, plan: FitPlan, hooks: dict[str, Any]) -> None:
         self.detector = detector
+        self.hooks = hooks
         self.plan = plan
         self.tasks = min(_PROGRESS_TASKS, plan.max_iter)
         self.done = 0
         self.context = detector._init_callback_context(max_subtasks=self.tasks)
-        self.context.call_on_fit_task_begin(estimator=detector)
+        self.context.call_on_fit_task_begin(estimator=detector, X=hooks["X"], y=hooks["y"])
         self.task: Any = None
 
     def step(self, step: int, loss: float) -> bool:
@@ -178,9 +193,7 @@ class _Progress:
         if step + 1 < target:
             return False
         self.done += 1
-        stop = self.task.call_on_fit_task_end(
-            estimator=self.detector, metadata={"loss": loss, "step": step + 1}
-        )
+        stop = self.task.call_on_fit_task_end(estimator=self.detector, **self.hooks)
         self.task = None
         return bool(stop)
 

@@ -72,6 +72,15 @@ def integer_scale(dtype: np.dtype[Any]) -> float:
     return float(np.iinfo(dtype).max) if dtype in (np.uint8, np.uint16) else 1.0
 
 
+def to_image_dtype(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Bring what `ValidatedInput.read` has scaled back to its own dtype and range."""
+    values = values * integer_scale(dtype)
+    if dtype.kind in "bui":
+        low, high = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+        values = np.clip(np.rint(values), low, high)
+    return values.astype(dtype)
+
+
 def validate_input(
     estimator: BaseEstimator,
     X: Any,
@@ -112,7 +121,9 @@ def validate_input(
         checked = ValidatedInput(X, shape if len(shape) == 3 else (*shape, 1))
     else:
         if isinstance(X, torch.Tensor):
-            X = X.detach().cpu().numpy()
+            X = X.detach().cpu()
+            # NumPy knows no bfloat16.
+            X = (X.float() if X.dtype == torch.bfloat16 else X).numpy()
         if isinstance(X, (list, tuple)):
             X = _stack(X)
         dimensions = getattr(X, "ndim", None)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.base import BaseEstimator, TransformerMixin, clone
-from sklearn.callback import ProgressBar
+from sklearn.callback import ProgressBar, ScoringMonitor
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -236,16 +236,28 @@ def test_callbacks_see_the_training(capsys):
         def on_fit_task_begin(self, estimator, context):
             pass
 
-        def on_fit_task_end(self, estimator, context, *, metadata):
-            seen.append(metadata)
+        def on_fit_task_end(self, estimator, context, *, X, y, fitted_estimator):
+            if context.task_name == "gradient steps":
+                assert X is IMAGES and y is None
+                assert not hasattr(estimator, "network_")
+                seen.append(fitted_estimator.n_iter_)
+                assert fitted_estimator.predict(IMAGES).shape == (12,)
 
         def teardown(self, estimator, context):
             seen.append("teardown")
 
     clone(DETECTOR).set_callbacks(Watch()).fit(IMAGES)
     assert seen[0] == "setup" and seen[-1] == "teardown"
-    steps = [entry["step"] for entry in seen[1:-1] if isinstance(entry, dict)]
-    assert steps == list(range(1, 9))
+    assert seen[1:-1] == list(range(1, 9))
+
+
+def test_a_scoring_monitor_watches_detection(labelled):
+    X, y = labelled
+    monitor = ScoringMonitor(scoring="roc_auc")
+    detector = SelfSupervisedAutoencoderDetector(max_iter=40, batch_size=8, random_state=0)
+    detector.set_callbacks(monitor).fit(X, y)
+    scores = [row["roc_auc"] for row in monitor.get_logs().data]
+    assert len(scores) == 40 and scores[-1] > scores[0]
 
 
 def test_a_progress_bar_shows_fit_and_grid_search(labelled, capsys):
