@@ -42,7 +42,7 @@ class Lines:
         self.unit = unit
         self.start = self.last = time.monotonic()
 
-    def show(self, done: int, note: str = "") -> None:
+    def show(self, done: int) -> None:
         """Write a line if the last one is old enough."""
         now = time.monotonic()
         if now - self.last < _SECONDS_BETWEEN_LINES or not done:
@@ -50,7 +50,7 @@ class Lines:
         self.last = now
         left = (now - self.start) * (self.total - done) / done
         print(
-            f"{self.label}: {self.unit} {done} of {self.total}{note}, about {_duration(left)} left",
+            f"{self.label}: {self.unit} {done} of {self.total}, about {_duration(left)} left",
             file=sys.stderr,
             flush=True,
         )
@@ -67,32 +67,14 @@ class TrainingLines:
         """Start to measure time."""
         self._lines = Lines(self.label, self.max_iter, "step")
 
-    def on_fit_task_begin(
-        self,
-        estimator: Any,
-        context: Any,
-        *,
-        X: Any = None,
-        y: Any = None,
-        metadata: Any = None,
-        fitted_estimator: Any = None,
-    ) -> None:
+    def on_fit_task_begin(self, estimator: Any, context: Any) -> None:
         """Do nothing."""
 
-    def on_fit_task_end(
-        self,
-        estimator: Any,
-        context: Any,
-        *,
-        X: Any = None,
-        y: Any = None,
-        metadata: Any = None,
-        fitted_estimator: Any = None,
-    ) -> bool:
-        """Show the step and the loss that a task has come to."""
-        if metadata is not None:
-            self._lines.show(metadata["step"], f", loss {metadata['loss']:.3g}")
-        return False
+    def on_fit_task_end(self, estimator: Any, context: Any) -> None:
+        """Show the step that a task has come to."""
+        if context.parent is not None:
+            share = (context.task_id + 1) / context.parent.max_subtasks
+            self._lines.show(round(share * self.max_iter))
 
     def teardown(self, estimator: Any, context: Any) -> None:
         """Do nothing."""

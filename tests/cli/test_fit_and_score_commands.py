@@ -171,7 +171,7 @@ def test_progress_is_shown_on_stderr(photos, tmp_path, monkeypatch, capsys):
     model, out = tmp_path / "model", tmp_path / "out"
     assert main(["fit", str(photos.good), "--output", str(model), "--max-iter", "3"]) == 0
     captured = capsys.readouterr()
-    assert "training: step 2 of 3, loss " in captured.err
+    assert "training: step 2 of 3, about " in captured.err
     assert "training: step" not in captured.out
     assert main(["score", str(model), str(photos.new), "--output", str(out)]) == 0
     assert "scoring: image 4 of 5, about 0 s left" in capsys.readouterr().err
