@@ -143,9 +143,11 @@ class PatchCorruption(BaseEstimator):
             masks = masks.squeeze(1)
         soft = masks.numpy()
         touched = soft[..., None] > 0 if values.ndim == 4 else soft > 0
-        new = corrupted.numpy()
-        if np.issubdtype(values.dtype, np.integer):
+        new = corrupted.numpy().astype(np.float64)
+        if values.dtype.kind in "bui":
             new = np.rint(new)
+        # What float32 has rounded must not leave the range.
+        new = np.clip(new, float(values.min()), float(values.max()))
         return np.where(touched, new.astype(values.dtype), values), soft
 
     def corrupt(self, images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -184,7 +186,7 @@ class PatchCorruption(BaseEstimator):
             content = replacement_rows(images, owner, kind, generator=generator)
         else:
             height, width = images.shape[-2:]
-            user_images = self._user_images(images)
+            user_images = self._user_images(images, count, generator)
             kind = self._draw_kinds(
                 count, with_user_images=user_images is not None, generator=generator
             )
@@ -221,8 +223,8 @@ class PatchCorruption(BaseEstimator):
             weights = torch.cat([weights, mean.view(1)])
         return torch.multinomial(weights, count, replacement=True, generator=generator)
 
-    def _user_images(self, images: Tensor) -> Tensor | None:
-        """The user's textures in the size and number of channels of ``images``."""
+    def _user_images(self, images: Tensor, count: int, generator: torch.Generator) -> Tensor | None:
+        """Up to ``count`` of the user's textures, in the size and channels of ``images``."""
         if self.texture_images is None:
             return None
         textures = np.asarray(self.texture_images)
@@ -231,7 +233,16 @@ class PatchCorruption(BaseEstimator):
                 "texture_images must have shape (n, h, w) or (n, h, w, c) with n > 0, got an array "
                 f"of shape {textures.shape}."
             )
-        tensor = torch.from_numpy(textures.astype(np.float32)).to(images.device)
+        chosen = torch.randint(
+            len(textures),
+            (min(count, len(textures)),),
+            generator=generator,
+            device=generator.device,
+        )
+        # The images may be standardised, the textures are not: give them the images' range.
+        low, high = float(textures.min()), float(textures.max())
+        share = (textures[chosen.cpu().numpy()].astype(np.float32) - low) / max(high - low, 1e-12)
+        tensor = torch.from_numpy(share).to(images.device)
         tensor = tensor.unsqueeze(1) if tensor.ndim == 3 else tensor.permute(0, 3, 1, 2)
         channels = images.shape[1]
         if tensor.shape[1] != channels:
@@ -239,14 +250,8 @@ class PatchCorruption(BaseEstimator):
         tensor = torch.nn.functional.interpolate(
             tensor, size=images.shape[-2:], mode="bilinear", antialias=True
         )
-        # The images may be standardised, the textures are not: give them the images' range.
-        low, high = (
-            tensor.amin(dim=(0, 2, 3), keepdim=True),
-            tensor.amax(dim=(0, 2, 3), keepdim=True),
-        )
-        share = (tensor - low) / (high - low).clamp(min=1e-12)
         floor = images.amin(dim=(0, 2, 3), keepdim=True)
-        return floor + share * (images.amax(dim=(0, 2, 3), keepdim=True) - floor)
+        return floor + tensor * (images.amax(dim=(0, 2, 3), keepdim=True) - floor)
 
 
 def _lay_over(
@@ -259,7 +264,7 @@ def _lay_over(
     all_content = content.new_zeros(batch, slots, *content.shape[1:])
     all_content[owner, slot] = content
     free = 1.0 - all_weights
-    # visible[:, i] is the product of what the patches above patch i let through.
+    # through[:, i] is what patch i and those above it let through; above[:, i] leaves out i.
     through = torch.flip(torch.cumprod(torch.flip(free, [1]), dim=1), [1])
     above = torch.cat([through[:, 1:], torch.ones_like(through[:, :1])], dim=1)
     remaining = through[:, 0]

@@ -57,6 +57,38 @@ def test_integers_stay_integers():
     np.testing.assert_array_equal(corrupted[masks == 0], images[masks == 0])
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float16, np.int64, np.uint16, bool])
+def test_values_stay_within_the_range_to_the_last_digit(dtype):
+    images = (random_images((8, 16, 16)) * 2**26).astype(np.int64) % 60001
+    images = images.astype(bool) if dtype is bool else (images / 3).astype(dtype)
+    options = dict(texture=["color", "shade"], opacity=1.0, softness=0, random_state=0)
+    corrupted, _ = PatchCorruption(**options)(images)
+    assert corrupted.dtype == images.dtype
+    assert corrupted.min() >= images.min() and corrupted.max() <= images.max()
+
+
+def test_a_faint_change_of_a_boolean_image_is_no_change():
+    images = np.zeros((8, 16, 16), dtype=bool)
+    images[:, 0, 0] = True
+    options = dict(texture="color", opacity=0.3, random_state=0)
+    assert not PatchCorruption(**options)(images)[0][:, 8:].any()
+
+
+def test_only_drawn_textures_are_resized(monkeypatch):
+    """A large collection must not be resized in each step of a training."""
+    sizes = []
+    interpolate = torch.nn.functional.interpolate
+
+    def counting(tensor, **options):
+        sizes.append(len(tensor))
+        return interpolate(tensor, **options)
+
+    monkeypatch.setattr(torch.nn.functional, "interpolate", counting)
+    textures = random_images((500, 8, 8))
+    PatchCorruption(n_patches=2, texture_images=textures)(random_images((4, 16, 16)))
+    assert max(sizes) <= 8
+
+
 def test_radius_and_opacity_and_number_are_obeyed():
     images = random_images((64, 64, 64))
     areas = {}
