@@ -1,13 +1,16 @@
 """Artificial damage to normal images: its shape, its texture and its opacity."""
 
 from ._fields import multiscale_noise, smooth_field
+from ._noise import NOISES, add_noise
 from ._patch_corruption import PatchCorruption
 from ._shapes import soft_patches
 from ._textures import TEXTURES, replacement_textures
 
 __all__ = [
+    "NOISES",
     "TEXTURES",
     "PatchCorruption",
+    "add_noise",
     "multiscale_noise",
     "replacement_textures",
     "smooth_field",

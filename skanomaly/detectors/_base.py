@@ -6,21 +6,17 @@ import copy
 from abc import ABCMeta, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from numbers import Integral, Real
-from os import PathLike
 from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, OutlierMixin, clone
+from sklearn.base import OutlierMixin, clone
 from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.utils import Tags, check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from ..networks import NETWORKS
 from ..scoring import (
     aggregate,
     expected_map,
@@ -29,7 +25,6 @@ from ..scoring import (
     score_offset,
 )
 from ..training import (
-    PRECISIONS,
     NonFiniteLossError,
     resolve_device,
     resolve_precision,
@@ -37,8 +32,13 @@ from ..training import (
 )
 from ._fitting import FitPlan, Objective, run_training
 from ._images import ValidatedInput, normalize_image_shape, to_image_dtype, validate_input
-from ._inference import reconstruct_in_batches, smoothed_difference_maps
+from ._inference import (
+    reconstruct_in_batches,
+    reconstruction_function,
+    smoothed_difference_maps,
+)
 from ._network import make_network
+from ._parameters import SharedParameters
 from ._standardization import Standardization, undo
 
 # Images that the expected map is averaged over.
@@ -47,7 +47,9 @@ _CALIBRATION_LIMIT = 1000
 _SNAPSHOT_LIMIT = 50
 
 
-class BaseAutoencoderDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator, metaclass=ABCMeta):
+class BaseAutoencoderDetector(
+    CallbackSupportMixin, OutlierMixin, SharedParameters, metaclass=ABCMeta
+):
     """What detectors share: everything but the objective."""
 
     _doc_link_module = "skanomaly"
@@ -55,39 +57,15 @@ class BaseAutoencoderDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator,
         "https://skanomaly.readthedocs.io/en/latest/api/generated/skanomaly.{estimator_name}.html"
     )
 
-    _parameter_constraints: dict[str, list[Any]] = {
-        "network": [StrOptions({"auto", *NETWORKS}), callable],
-        "image_shape": [None, tuple, list],
-        "standardization": [StrOptions({"image", "dataset"})],
-        "contrast_size": [None, Interval(Integral, 3, None, closed="left")],
-        "max_iter": [Interval(Integral, 1, None, closed="left")],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
-        "crop_size": [None, Interval(Integral, 1, None, closed="left"), tuple],
-        "learning_rate": [Interval(Real, 0, None, closed="neither")],
-        "weight_decay": [Interval(Real, 0, None, closed="left")],
-        "augmentation": [None, str, tuple, list],
-        "contamination": [StrOptions({"auto"}), Interval(Real, 0, 0.5, closed="right")],
-        "smoothing_size": [Interval(Integral, 1, None, closed="left")],
-        "smoothing_passes": [Interval(Integral, 0, None, closed="left")],
-        "normalize_map": ["boolean"],
-        "score_aggregation": [
-            StrOptions({"max", "mean"}),
-            Interval(Real, 0, 1, closed="right"),
-        ],
-        "early_stopping": ["boolean"],
-        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
-        "warm_start": ["boolean"],
-        "checkpoint": [None, str, PathLike],
-        "device": [str, torch.device],
-        "precision": [StrOptions(set(PRECISIONS))],
-        "random_state": ["random_state"],
-        "verbose": ["verbose"],
-    }
-
     @abstractmethod
-    def _make_objective(self, represent: Callable[[Tensor], Tensor]) -> Objective:
+    def _make_objective(
+        self, network: torch.nn.Module, represent: Callable[[Tensor], Tensor]
+    ) -> Objective:
         """Make the objective that training minimises, on what ``represent`` makes of images."""
+
+    def _auto_network(self, is_image: bool) -> str:
+        """Name of the network that "auto" stands for."""
+        return "sdcc" if is_image else "dense"
 
     @with_callbacks
     def fit(self, X: Any, y: Any = None) -> Self:
@@ -293,10 +271,15 @@ class BaseAutoencoderDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator,
         else:
             standardization = Standardization.fit(
                 data,
-                per_image=self.standardization == "image",
+                standardization=self.standardization,
                 contrast_size=self.contrast_size,
             )
-            network = make_network(self.network, standardization.network_shape(data), seed)
+            automatic = self.network == "auto"
+            network = make_network(
+                self._auto_network(data.is_image) if automatic else self.network,
+                standardization.network_shape(data),
+                seed,
+            )
         network = network.to(device, torch.float32)
         if data.is_image:
             network = to_channels_last(network)
@@ -305,7 +288,7 @@ class BaseAutoencoderDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator,
             data=data,
             network=network,
             standardization=standardization,
-            objective=self._make_objective(standardization.represent),
+            objective=self._make_objective(network, standardization.represent),
             device=device,
             dtype=resolve_precision(self.precision, device) if data.is_image else torch.float32,
             seed=seed,
@@ -363,6 +346,12 @@ class BaseAutoencoderDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator,
             self._standardization,
             device=self.device_,
             dtype=torch.bfloat16 if self.precision == "bfloat16" else torch.float32,
+        )
+
+    def _reconstruction(self, X: Any) -> tuple[Callable[[Tensor], Tensor], Tensor]:
+        """The function f, which can be differentiated, and X as a tensor to put into it."""
+        return reconstruction_function(
+            self.network_, self._validate(X), self._standardization, device=self.device_
         )
 
     def _residual_maps(self, data: ValidatedInput) -> Iterator[Tensor]:

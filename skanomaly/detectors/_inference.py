@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..scoring import difference_map, smooth
 from ..training import autocast
 from ._images import ValidatedInput
-from ._standardization import Standardization
+from ._standardization import Standardization, undo
 
 # Values in one forward pass. The batch depends on the image size alone, so that scores do not
 # depend on how many images are scored together.
@@ -66,6 +66,48 @@ def reconstruct_in_batches(
             (tensor[: len(indices)] if len(tensor) == size else tensor).cpu()
             for tensor in (images, reconstructions, shift, scale)
         )
+
+
+def reconstruction_function(
+    network: nn.Module,
+    data: ValidatedInput,
+    standardization: Standardization,
+    *,
+    device: torch.device,
+) -> tuple[Callable[[Tensor], Tensor], Tensor]:
+    """Make a differentiable function of what the network takes for normal.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        In evaluation mode, on ``device``.
+    data : ValidatedInput
+        All of it is read.
+    standardization : Standardization
+    device : torch.device
+
+    Returns
+    -------
+    function : callable
+        Maps tensors (b, c, h, w) or (b, n_features) to the same shape, in the range of the data.
+    values : Tensor of shape (n, c, h, w), float32, or (n, n_features), float64
+        The data.
+    """
+    values = torch.from_numpy(data.read(np.arange(len(data)))).to(device)
+    if data.is_image:
+        values = values.permute(0, 3, 1, 2).float()
+    else:
+        values = values.double()
+    # A copy, whose weights take no part in derivatives.
+    network = copy.deepcopy(network).requires_grad_(False).to(values.dtype)
+    channels = data.shape[-1]
+
+    def function(batch: Tensor) -> Tensor:
+        standardized, shift, scale = standardization.apply(batch)
+        output = network(standardization.represent(standardized))
+        return undo(output[:, :channels], shift, scale)
+
+    return function, values
 
 
 def smoothed_difference_maps(

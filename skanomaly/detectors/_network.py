@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..networks import NETWORKS
+from ..networks import NETWORKS, ROW_NETWORKS
 from ._images import Shape
 
 
@@ -18,7 +18,7 @@ def make_network(network: str | Callable[..., Any], shape: Shape, seed: int) -> 
     Parameters
     ----------
     network : str or callable
-        "auto", a key of `NETWORKS`, or what makes a module.
+        A key of `NETWORKS`, or what makes a module.
     shape : (int, int, int) or (int,)
         (h, w, c) of the images that it reads, or (n_features,) of rows.
     seed : int
@@ -32,10 +32,8 @@ def make_network(network: str | Callable[..., Any], shape: Shape, seed: int) -> 
         If a callable makes something else than a module.
     """
     is_image = len(shape) == 3
-    if network == "auto":
-        network = "sdcc" if is_image else "dense"
-    if isinstance(network, str) and (network == "dense") == is_image:
-        accepted = [name for name in NETWORKS if (name == "dense") != is_image]
+    if isinstance(network, str) and (network in ROW_NETWORKS) == is_image:
+        accepted = [name for name in NETWORKS if (name in ROW_NETWORKS) != is_image]
         kind = "images" if is_image else "plain vectors"
         raise ValueError(
             f"network={network!r} does not read {kind}; for {kind}, network must be 'auto', one "

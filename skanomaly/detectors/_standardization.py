@@ -11,6 +11,8 @@ from torch import Tensor
 from ..scoring import smooth
 from ._images import Shape, ValidatedInput
 
+STANDARDIZATIONS = ("image", "dataset", "none")
+
 _FITTING_LIMIT = 1000
 # An image flatter than this share of the usual contrast is not blown up to full contrast.
 _LEAST_CONTRAST = 0.1
@@ -44,9 +46,18 @@ class Standardization:
 
     @classmethod
     def fit(
-        cls, data: ValidatedInput, *, per_image: bool, contrast_size: int | None
+        cls, data: ValidatedInput, *, standardization: str, contrast_size: int | None
     ) -> Standardization:
-        """Learn means and deviations from at most a thousand images, spread evenly."""
+        """Learn means and deviations from at most a thousand images, spread evenly.
+
+        Parameters
+        ----------
+        data : ValidatedInput
+        standardization : {"image", "dataset", "none"}
+            Whether each image is scaled by itself too, or nothing is scaled.
+        contrast_size : int or None
+            Side of the window of `local_contrast`.
+        """
         data = data.subset(_FITTING_LIMIT) if data.is_image else data
         mean = mean_square = np.zeros(data.shape[-1])
         for index in range(len(data)):
@@ -56,7 +67,11 @@ class Standardization:
         variance = np.maximum(mean_square - np.square(mean), 0.0)
         flat = variance <= 1e-12 * np.maximum(1.0, np.square(mean))
         deviation = np.sqrt(np.where(flat, 1.0, variance))
-        scaling = cls(torch.from_numpy(mean), torch.from_numpy(deviation), per_image)
+        if standardization == "none":
+            mean, deviation = np.zeros_like(mean), np.ones_like(deviation)
+        scaling = cls(
+            torch.from_numpy(mean), torch.from_numpy(deviation), standardization == "image"
+        )
         if contrast_size is None or not data.is_image:
             return scaling
         moments = torch.zeros(2, dtype=torch.float64)

@@ -105,6 +105,21 @@ class ConvolutionalAutoencoder(nn.Module):
             return decoded
         return torch.lerp(decoded, images, share)
 
+    def encode(self, images: Tensor) -> Tensor:
+        """Compute the code: the features at the coarsest level, (b, c, h, w) → (b, k, h', w').
+
+        Raises
+        ------
+        ValueError
+            With ``convex=True``: the output then depends on more than this code.
+        """
+        if self.convex:
+            raise ValueError(
+                "A network with convex combinations passes the image by its code. Use 'plain' or "
+                "'sdc', or ConvolutionalAutoencoder with convex=False."
+            )
+        return self._encode(images)[-1]
+
     def decode(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         """Compute the decoder's image and the weight of the input against it.
 
@@ -115,27 +130,32 @@ class ConvolutionalAutoencoder(nn.Module):
             β of f(x) = β ⊙ x + (1 − β) ⊙ decoded; None without convex combination.
         """
         height, width = images.shape[-2:]
-        features = _pad_to_multiple(images, self.stride)
-        # Convolutions on CPU and GPU alike are faster in this order.
-        features = features.contiguous(memory_format=torch.channels_last)
-        skipped = []
-        for stage in self.encoder:
-            features = stage(features)
-            skipped.append(features)
-        features = self.blocks(features)
+        *skipped, features = self._encode(images)
         stages = zip(self.raise_resolution, self.combine, self.decoder, strict=True)
         for level, (raise_resolution, combine, decode) in enumerate(stages):
             features = functional.interpolate(
                 raise_resolution(features), scale_factor=2, mode="nearest"
             )
             if self.convex:
-                features = combine(skipped[-2 - level], features)
+                features = combine(skipped[-1 - level], features)
             features = decode(features)
         out = functional.pixel_shuffle(self.head(features).float(), 2)[..., :height, :width]
         if not self.convex:
             return out, None
         decoded, gate = out.split(self.channels, dim=1)
         return decoded, torch.sigmoid(gate)
+
+    def _encode(self, images: Tensor) -> list[Tensor]:
+        """Features of each level but the coarsest, then those of the coarsest after its blocks."""
+        features = _pad_to_multiple(images, self.stride)
+        # Convolutions on CPU and GPU alike are faster in this order.
+        features = features.contiguous(memory_format=torch.channels_last)
+        levels = []
+        for stage in self.encoder:
+            features = stage(features)
+            levels.append(features)
+        levels[-1] = self.blocks(features)
+        return levels
 
 
 def _pad_to_multiple(images: Tensor, stride: int) -> Tensor:

@@ -29,15 +29,17 @@ class DenseAutoencoder(nn.Module):
     ) -> None:
         super().__init__()
         narrow = [] if n_components is None else [nn.Linear(width, n_components)]
-        self.layers = nn.Sequential(
-            nn.Linear(n_features, width),
-            nn.SiLU(),
-            *narrow,
+        self.encoder = nn.Sequential(nn.Linear(n_features, width), nn.SiLU(), *narrow)
+        self.decoder = nn.Sequential(
             nn.Linear(n_components or width, width),
             nn.SiLU(),
             nn.Linear(width, n_features),
         )
 
+    def encode(self, rows: Tensor) -> Tensor:
+        """(b, n_features) → (b, n_components), or (b, width) without a narrow layer."""
+        return self.encoder(rows)
+
     def forward(self, rows: Tensor) -> Tensor:
         """(b, n_features) → (b, n_features)."""
-        return self.layers(rows)
+        return self.decoder(self.encode(rows))

@@ -1,6 +1,8 @@
 """Objectives, the loop that minimises them, device and precision."""
 
 from ._augmentation import AUGMENTATIONS, augment, random_crops
+from ._contractive import PENALTIES, ContractiveObjective, squared_jacobian_norm
+from ._denoising import DenoisingObjective
 from ._device import (
     PRECISIONS,
     autocast,
@@ -21,8 +23,11 @@ from ._objective import RepairObjective, masked_reconstruction_loss
 
 __all__ = [
     "AUGMENTATIONS",
+    "PENALTIES",
     "PRECISIONS",
     "Checkpointing",
+    "ContractiveObjective",
+    "DenoisingObjective",
     "EarlyStopping",
     "NonFiniteLossError",
     "RepairObjective",
@@ -35,6 +40,7 @@ __all__ = [
     "random_crops",
     "resolve_device",
     "resolve_precision",
+    "squared_jacobian_norm",
     "to_channels_last",
     "train",
 ]

@@ -1,10 +1,16 @@
 import numpy as np
 import pytest
+from sklearn.base import clone
 from sklearn.utils.estimator_checks import estimator_checks_generator, parametrize_with_checks
 
-from skanomaly import SelfSupervisedAutoencoderDetector
+from skanomaly import ContractiveAE, DenoisingAE, SelfSupervisedAutoencoderDetector
 
-DETECTORS = [SelfSupervisedAutoencoderDetector(max_iter=20, random_state=0)]
+DETECTORS = [
+    SelfSupervisedAutoencoderDetector(max_iter=20, random_state=0),
+    DenoisingAE(max_iter=20, random_state=0),
+    ContractiveAE(max_iter=20, random_state=0),
+    ContractiveAE(penalty="encoder", max_iter=20, random_state=0),
+]
 
 
 @parametrize_with_checks(DETECTORS)
@@ -26,7 +32,7 @@ def test_rows_find_what_breaks_their_pattern(detector):
     broken[:, 3] = rng.permutation(broken[:, 3])
 
     def separation(max_iter):
-        fitted = detector.__class__(max_iter=max_iter, random_state=0).fit(normal[100:])
+        fitted = clone(detector).set_params(max_iter=max_iter).fit(normal[100:])
         good, bad = fitted.score_samples(normal[:100]), fitted.score_samples(broken)
         return (good[:, None] > bad).mean()
 

@@ -17,11 +17,11 @@ def test_values_are_scaled_by_channel_and_by_image():
     images = rng.normal([0.2, 0.7], [0.1, 0.02], (30, 12, 14, 2)).astype(np.float32)
     images *= rng.uniform(0.5, 1.0, (30, 1, 1, 1)).astype(np.float32)
     batch = torch.from_numpy(images).permute(0, 3, 1, 2)
-    whole = Standardization.fit(as_input(images), per_image=False, contrast_size=None)
+    whole = Standardization.fit(as_input(images), standardization="dataset", contrast_size=None)
     scaled, shift, scale = whole.apply(batch)
     torch.testing.assert_close(scaled.mean((0, 2, 3)), torch.zeros(2), atol=1e-4, rtol=0)
     torch.testing.assert_close(scaled.std((0, 2, 3)), torch.ones(2), atol=1e-3, rtol=0)
-    each = Standardization.fit(as_input(images), per_image=True, contrast_size=None)
+    each = Standardization.fit(as_input(images), standardization="image", contrast_size=None)
     alone, shift, scale = each.apply(batch)
     torch.testing.assert_close(alone.mean((1, 2, 3)), torch.zeros(30), atol=1e-4, rtol=0)
     torch.testing.assert_close(alone.std((1, 2, 3)), torch.ones(30), atol=1e-2, rtol=0)
@@ -30,7 +30,7 @@ def test_values_are_scaled_by_channel_and_by_image():
 
 def test_an_almost_flat_image_is_not_blown_up():
     images = np.random.default_rng(0).random((10, 8, 8, 1)).astype(np.float32)
-    scaling = Standardization.fit(as_input(images), per_image=True, contrast_size=None)
+    scaling = Standardization.fit(as_input(images), standardization="image", contrast_size=None)
     faint = torch.full((1, 1, 8, 8), 0.5)
     faint[0, 0, 0, 0] = 0.501
     assert float(scaling.apply(faint)[0].abs().max()) < 0.1

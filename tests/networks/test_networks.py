@@ -6,12 +6,13 @@ import torch
 
 from skanomaly.networks import (
     NETWORKS,
+    ROW_NETWORKS,
     ConvexCombination,
     ConvolutionalAutoencoder,
     StackedDilatedConv,
 )
 
-IMAGE_NETWORKS = [name for name in NETWORKS if name != "dense"]
+IMAGE_NETWORKS = [name for name in NETWORKS if name not in ROW_NETWORKS]
 
 
 @pytest.mark.parametrize("name", IMAGE_NETWORKS)

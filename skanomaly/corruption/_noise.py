@@ -1,0 +1,40 @@
+"""The noise of denoising autoencoders: every value by itself."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+NOISES = ("gaussian", "masking", "salt_and_pepper")
+
+
+def add_noise(images: Tensor, generator: torch.Generator, *, kind: str, amount: float) -> Tensor:
+    """Disturb each value by itself (Vincent et al., JMLR 11, 2010, section 3.3).
+
+    Parameters
+    ----------
+    images : Tensor of shape (b, c, h, w) or (b, n_features)
+        Standardised, so that 0 is the mean.
+    generator : torch.Generator
+        Source of the random numbers, on the device of ``images``.
+    kind : {"gaussian", "masking", "salt_and_pepper"}
+        "gaussian" adds a normal number to each value; "masking" puts 0 in place of some values;
+        "salt_and_pepper" puts the smallest or the largest value of the batch, in that channel or
+        at that coordinate, in place of some, at even odds.
+    amount : float
+        Standard deviation of "gaussian", else the share of values that are replaced, up to 1.
+
+    Returns
+    -------
+    Tensor of the same shape
+    """
+    options: dict[str, Any] = {"generator": generator, "device": images.device}
+    if kind == "gaussian":
+        return images + amount * torch.randn(images.shape, **options)
+    chosen = torch.rand(images.shape, **options) < amount
+    if kind == "masking":
+        return images.masked_fill(chosen, 0.0)
+    axes = (0, *range(2, images.ndim))
+    low, high = images.amin(axes, keepdim=True), images.amax(axes, keepdim=True)
+    is_salt = torch.rand(images.shape, **options) < 0.5
+    return torch.where(chosen, torch.where(is_salt, high, low), images)

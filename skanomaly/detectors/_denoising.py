@@ -1,0 +1,135 @@
+"""The denoising autoencoder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from numbers import Real
+from os import PathLike
+
+import numpy as np
+import torch
+from sklearn.utils._param_validation import Interval, StrOptions
+from torch import Tensor, nn
+
+from ..corruption import NOISES, add_noise
+from ..training import DenoisingObjective
+from ._base import BaseAutoencoderDetector, Objective
+from ._parameters import add_shared_docs
+
+
+@add_shared_docs(auto_network='"sdcc" for images, "dense" for vectors')
+class DenoisingAE(BaseAutoencoderDetector):
+    r"""Find anomalies by an autoencoder that takes noise away from normal images.
+
+    The network f reads a normal image with noise on each value and learns to give the image itself
+    back (DAE, Vincent et al., JMLR 11, 2010). With Gaussian noise of a small deviation σ, f(x) - x
+    is σ² times the gradient of the logarithm of the normal images' density, which points to where
+    images are more normal (Alain and Bengio, JMLR 15, 2014). A baseline: noise on single values
+    teaches little about damage that covers many of them, which
+    `SelfSupervisedAutoencoderDetector` trains on.
+
+    Parameters
+    ----------
+    noise : float, default=0.5
+        Standard deviation σ of Gaussian noise, in units of the standardised values, local contrast
+        included. With another ``noise_type``, the share of the values that are replaced, up to 1.
+    noise_type : {"gaussian", "masking", "salt_and_pepper"}, default="gaussian"
+        "gaussian" adds noise to each value; "masking" replaces values by their mean;
+        "salt_and_pepper" replaces values by the smallest or the largest of the batch.
+    {parameters}
+
+    Attributes
+    ----------
+    {attributes}
+
+    See Also
+    --------
+    ContractiveAE : Another baseline, which tends to the same as σ tends to 0.
+    SelfSupervisedAutoencoderDetector : Learns to repair patches in place of noise.
+
+    Examples
+    --------
+    >>> from skanomaly import DenoisingAE
+    >>> from skanomaly.datasets import make_textured_surfaces
+    >>> data = make_textured_surfaces("brick", image_size=32, random_state=0)
+    >>> detector = DenoisingAE(noise=0.3, max_iter=20, random_state=0).fit(data.X_train)
+    >>> detector.anomaly_map(data.X_test[:3]).shape
+    (3, 32, 32)
+    """
+
+    _parameter_constraints = {
+        **BaseAutoencoderDetector._parameter_constraints,
+        "noise": [Interval(Real, 0, None, closed="left")],
+        "noise_type": [StrOptions(set(NOISES))],
+    }
+
+    def __init__(
+        self,
+        *,
+        noise: float = 0.5,
+        noise_type: str = "gaussian",
+        network: str | Callable[..., nn.Module] = "auto",
+        image_shape: tuple[int, ...] | None = None,
+        standardization: str = "image",
+        contrast_size: int | None = 5,
+        max_iter: int = 3000,
+        batch_size: int = 16,
+        crop_size: int | tuple[int, int] | None = None,
+        learning_rate: float = 2e-3,
+        weight_decay: float = 1e-4,
+        augmentation: str | Sequence[str] | None = None,
+        contamination: str | float = "auto",
+        smoothing_size: int = 5,
+        smoothing_passes: int = 2,
+        normalize_map: bool = True,
+        score_aggregation: str | float = "max",
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 500,
+        warm_start: bool = False,
+        checkpoint: str | PathLike[str] | None = None,
+        device: str | torch.device = "auto",
+        precision: str = "auto",
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,
+    ) -> None:
+        super().__init__(
+            network=network,
+            image_shape=image_shape,
+            standardization=standardization,
+            contrast_size=contrast_size,
+            max_iter=max_iter,
+            batch_size=batch_size,
+            crop_size=crop_size,
+            learning_rate=learning_rate,
+            weight_decay=weight_decay,
+            augmentation=augmentation,
+            contamination=contamination,
+            smoothing_size=smoothing_size,
+            smoothing_passes=smoothing_passes,
+            normalize_map=normalize_map,
+            score_aggregation=score_aggregation,
+            early_stopping=early_stopping,
+            validation_fraction=validation_fraction,
+            n_iter_no_change=n_iter_no_change,
+            warm_start=warm_start,
+            checkpoint=checkpoint,
+            device=device,
+            precision=precision,
+            random_state=random_state,
+            verbose=verbose,
+        )
+        self.noise = noise
+        self.noise_type = noise_type
+
+    def _make_objective(
+        self, network: nn.Module, represent: Callable[[Tensor], Tensor]
+    ) -> Objective:
+        if self.noise_type != "gaussian" and self.noise > 1:
+            raise ValueError(
+                f"noise must be a share from 0 to 1 with noise_type={self.noise_type!r}, got "
+                f"{self.noise}."
+            )
+        noisy = partial(add_noise, kind=self.noise_type, amount=float(self.noise))
+        return DenoisingObjective(noisy, represent=represent)

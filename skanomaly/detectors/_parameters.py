@@ -1,0 +1,231 @@
+"""The parameters that all detectors share, and what docstrings say of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from numbers import Integral, Real
+from os import PathLike
+from textwrap import indent
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.utils._param_validation import Interval, StrOptions
+from torch import nn
+
+from ..networks import NETWORKS
+from ..training import PRECISIONS
+from ._standardization import STANDARDIZATIONS
+
+Class = TypeVar("Class", bound=type)
+
+_PARAMETERS = """\
+network : {"auto", "plain", "sdc", "sdcc", "dense", "linear"} or callable, default="auto"
+    "plain" is a convolutional autoencoder, "sdc" one with stacked dilated convolutions,
+    "sdcc" one with convex combination modules besides; "dense" is a network for plain vectors,
+    "linear" an affine map of them. "auto" is {auto_network}. A callable gets (h, w, c), where c
+    counts the local contrast as a channel, or the number of features, and makes a
+    `torch.nn.Module` that maps (b, c, h, w) or (b, n_features) to the same shape;
+    `functools.partial` of a class in `skanomaly.networks` sets width, depth, dilations,
+    normalisation or rank.
+image_shape : (int, int) or (int, int, int), default=None
+    (h, w) or (h, w, c) of images that come as flattened rows. None takes rows as vectors.
+standardization : {"image", "dataset", "none"}, default="image"
+    "dataset" scales by the training data's mean and deviation in each channel, and vectors
+    feature by feature. "image" scales each image by its own overall mean and deviation on top of
+    that, which takes differences in lighting out; for vectors it is the same as "dataset".
+    "none" leaves values as they are.
+contrast_size : int or None, default=5
+    Side of the window, in pixels, odd, whose logarithmic standard deviation goes beside the
+    image as a further channel. The best repair of a random texture is smooth, so that a
+    blurred or flat place differs little from its repair, but its contrast does. None leaves
+    it out. Vectors have none.
+max_iter : int, default=3000
+    Number of gradient steps.
+batch_size : int, default=16
+    Images in a step.
+crop_size : int or (int, int), default=None
+    Train on random crops of that many pixels; None trains on whole images.
+learning_rate : float, default=2e-3
+    Largest rate of AdamW; it rises over the first tenth of the steps and falls to 0 by a
+    cosine.
+weight_decay : float, default=1e-4
+    Weight decay of AdamW.
+augmentation : str or sequence of str, default=None
+    Any of "flip_horizontal", "flip_vertical" and "rotate" (by right angles), where a
+    mirrored or turned good image is still a good one.
+contamination : "auto" or float, default="auto"
+    Share of the training images, up to 0.5, to fall beyond the threshold. "auto" aims at
+    0.01 of new normal images instead: ``validation_fraction`` of the images are not trained
+    on, and the threshold is moved by as much as those score lower.
+smoothing_size : int, default=5
+    Side of the mean filter on the map, in pixels, odd.
+smoothing_passes : int, default=2
+    How often the filter is applied.
+normalize_map : bool, default=True
+    Whether maps are divided by ``expected_map_``, so that places which are always hard to
+    reconstruct do not hide those that rarely are.
+score_aggregation : {"max", "mean"} or float, default="max"
+    How the map becomes the image's score; a number is the mean of that share of the largest
+    values.
+early_stopping : bool, default=False
+    Whether to hold out images and to stop when their loss, under a corruption that stays
+    the same, no longer falls. The best weights are restored.
+validation_fraction : float, default=0.1
+    Share of the images to hold out, for early stopping or ``contamination="auto"``.
+n_iter_no_change : int, default=500
+    Gradient steps without improvement after which early stopping ends training; the loss
+    is taken every 50 steps, or as often as this if it is less.
+warm_start : bool, default=False
+    Whether `fit` goes on from the weights of the last one.
+checkpoint : str or path, default=None
+    File to which the state of training is written every 200 steps, by renaming, so that it
+    is never torn. A `fit` with the same parameters and data goes on from it; with others it
+    is refused. Its outcome is the same as without the interruption.
+device : str or torch.device, default="auto"
+    "auto" is the first GPU if there is one, else the CPU.
+precision : {"auto", "float32", "bfloat16"}, default="auto"
+    Of the network's products on images. "auto" trains in bfloat16 where the processor has
+    it in hardware, and scores in float32. Vectors are trained in float32 and scored in
+    float64 always.
+random_state : int, RandomState instance or None, default=None
+    Seed of the weights, the order of the images and the corruption.
+verbose : int, default=0
+    Above 0, prints the loss now and then. ``set_callbacks(sklearn.callback.ProgressBar())``
+    shows a bar.
+"""
+
+_ATTRIBUTES = """\
+network_ : torch.nn.Module
+    The trained network, in evaluation mode; works on standardised images, channels first.
+offset_ : float
+    Score below which an image is anomalous.
+map_threshold_ : float
+    Value of the anomaly map above which a place is anomalous: the share ``contamination`` of
+    the images exceed it somewhere.
+expected_map_ : ndarray of shape (k, h, w) or (1, n_features)
+    Mean maps of the training images, in squared standard deviations: of the image, and of
+    its local contrast.
+n_features_in_ : int
+    Values in one image, or features in one row.
+feature_names_in_ : ndarray of shape (n_features,)
+    Names of the columns, where X was a data frame of them.
+image_shape_ : (int, int, int) or (int,)
+    (h, w, c) of the training images, or (n_features,).
+n_iter_ : int
+    Gradient steps done.
+loss_curve_ : list of float
+    Loss of each gradient step.
+validation_curve_ : list of (int, float)
+    Steps done and loss on the held-out images, with early stopping.
+device_ : torch.device
+    Where the network lives.
+"""
+
+
+def add_shared_docs(*, auto_network: str) -> Callable[[Class], Class]:
+    """Put the shared entries where a class docstring says {parameters} and {attributes}.
+
+    Parameters
+    ----------
+    auto_network : str
+        What ``network="auto"`` stands for.
+    """
+
+    def decorate(cls: Class) -> Class:
+        # Docstrings are stripped under python -OO.
+        if cls.__doc__ is not None:
+            parameters = _PARAMETERS.replace("{auto_network}", auto_network)
+            for name, text in (("parameters", parameters), ("attributes", _ATTRIBUTES)):
+                cls.__doc__ = cls.__doc__.replace(f"    {{{name}}}\n", indent(text, "    "))
+        return cls
+
+    return decorate
+
+
+class SharedParameters(BaseEstimator):
+    """What the constructors of all detectors take, beside their own."""
+
+    _parameter_constraints: dict[str, list[Any]] = {
+        "network": [StrOptions({"auto", *NETWORKS}), callable],
+        "image_shape": [None, tuple, list],
+        "standardization": [StrOptions(set(STANDARDIZATIONS))],
+        "contrast_size": [None, Interval(Integral, 3, None, closed="left")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "crop_size": [None, Interval(Integral, 1, None, closed="left"), tuple],
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "augmentation": [None, str, tuple, list],
+        "contamination": [StrOptions({"auto"}), Interval(Real, 0, 0.5, closed="right")],
+        "smoothing_size": [Interval(Integral, 1, None, closed="left")],
+        "smoothing_passes": [Interval(Integral, 0, None, closed="left")],
+        "normalize_map": ["boolean"],
+        "score_aggregation": [
+            StrOptions({"max", "mean"}),
+            Interval(Real, 0, 1, closed="right"),
+        ],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "warm_start": ["boolean"],
+        "checkpoint": [None, str, PathLike],
+        "device": [str, torch.device],
+        "precision": [StrOptions(set(PRECISIONS))],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        *,
+        network: str | Callable[..., nn.Module] = "auto",
+        image_shape: tuple[int, ...] | None = None,
+        standardization: str = "image",
+        contrast_size: int | None = 5,
+        max_iter: int = 3000,
+        batch_size: int = 16,
+        crop_size: int | tuple[int, int] | None = None,
+        learning_rate: float = 2e-3,
+        weight_decay: float = 1e-4,
+        augmentation: str | Sequence[str] | None = None,
+        contamination: str | float = "auto",
+        smoothing_size: int = 5,
+        smoothing_passes: int = 2,
+        normalize_map: bool = True,
+        score_aggregation: str | float = "max",
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 500,
+        warm_start: bool = False,
+        checkpoint: str | PathLike[str] | None = None,
+        device: str | torch.device = "auto",
+        precision: str = "auto",
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,
+    ) -> None:
+        self.network = network
+        self.image_shape = image_shape
+        self.standardization = standardization
+        self.contrast_size = contrast_size
+        self.max_iter = max_iter
+        self.batch_size = batch_size
+        self.crop_size = crop_size
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.augmentation = augmentation
+        self.contamination = contamination
+        self.smoothing_size = smoothing_size
+        self.smoothing_passes = smoothing_passes
+        self.normalize_map = normalize_map
+        self.score_aggregation = score_aggregation
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.warm_start = warm_start
+        self.checkpoint = checkpoint
+        self.device = device
+        self.precision = precision
+        self.random_state = random_state
+        self.verbose = verbose
