@@ -1,12 +1,17 @@
 """How well a detector tells images apart and finds defects, pixel by pixel."""
 
 from ._image_metrics import f1_max_score
-from ._pixel_metrics import pixel_average_precision_score, pixel_roc_auc_score
+from ._pixel_metrics import (
+    per_region_overlap_score,
+    pixel_average_precision_score,
+    pixel_roc_auc_score,
+)
 from ._pixel_scorer import make_pixel_scorer
 
 __all__ = [
     "f1_max_score",
     "make_pixel_scorer",
+    "per_region_overlap_score",
     "pixel_average_precision_score",
     "pixel_roc_auc_score",
 ]
