@@ -1,6 +1,7 @@
 """How well a detector tells images apart and finds defects, pixel by pixel."""
 
 from ._image_metrics import f1_max_score
+from ._image_report import image_report
 from ._pixel_metrics import (
     per_region_overlap_score,
     pixel_average_precision_score,
@@ -10,6 +11,7 @@ from ._pixel_scorer import make_pixel_scorer
 
 __all__ = [
     "f1_max_score",
+    "image_report",
     "make_pixel_scorer",
     "per_region_overlap_score",
     "pixel_average_precision_score",
