@@ -36,7 +36,8 @@ def make_pixel_scorer(score_func: Callable[..., float], **kwargs: Any) -> _Pixel
 
     See Also
     --------
-    pixel_roc_auc_score, pixel_average_precision_score : Metrics to make a scorer of.
+    pixel_roc_auc_score, pixel_average_precision_score, per_region_overlap_score : Metrics to make a
+        scorer of.
 
     Notes
     -----

@@ -28,6 +28,17 @@ def test_pools_all_pixels(case, metric, reference):
     assert score == pytest.approx(reference(masks.ravel(), maps.ravel()))
 
 
+@pytest.mark.parametrize(("metric", "reference"), METRICS)
+@pytest.mark.parametrize("digits", [0, 1, 3, 12])
+@pytest.mark.parametrize("share", [0.0005, 0.05, 0.9])
+def test_agrees_with_scikit_learn_on_ties(metric, reference, digits, share):
+    rng = np.random.default_rng(1)
+    masks = rng.random((3, 100, 120)) < share
+    maps = np.round(rng.normal(size=masks.shape) + masks, digits)
+    expected = reference(masks.ravel(), maps.ravel())
+    assert metric(masks, maps) == pytest.approx(expected, abs=1e-12)
+
+
 @both
 def test_perfect_and_reversed(case, metric):
     masks, _ = case

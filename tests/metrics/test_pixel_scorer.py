@@ -11,6 +11,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 
 from skanomaly.metrics import (
     make_pixel_scorer,
+    per_region_overlap_score,
     pixel_average_precision_score,
     pixel_roc_auc_score,
 )
@@ -123,13 +124,14 @@ def test_grid_search_with_several_metrics(routing, case):
             "image": "roc_auc",
             "pixel": scorer,
             "precision": make_pixel_scorer(pixel_average_precision_score),
+            "overlap": make_pixel_scorer(per_region_overlap_score, max_fpr=0.05, max_bins=1000),
         },
         refit="pixel",
         cv=NormalOnlySplit(3),
         error_score="raise",
     ).fit(X, y, masks=masks)
     assert search.best_params_ == {"sign": 1}
-    for name in ("image", "pixel", "precision"):
+    for name in ("image", "pixel", "precision", "overlap"):
         assert search.cv_results_[f"mean_test_{name}"][1] > 0.9
 
 
