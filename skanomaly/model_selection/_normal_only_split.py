@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import numbers
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from sklearn.model_selection import BaseCrossValidator, StratifiedKFold, check_cv
+from sklearn.model_selection import (
+    BaseCrossValidator,
+    StratifiedGroupKFold,
+    StratifiedKFold,
+    check_cv,
+)
 from sklearn.utils import column_or_1d, indexable
 from sklearn.utils.metadata_routing import MetadataRequest, get_routing_for_object
 
@@ -17,12 +23,14 @@ class NormalOnlySplit(BaseCrossValidator):
 
     A detector that learns from normal images alone must not see anomalies in `fit`, but needs some
     to be scored. This splitter takes the folds of another one and drops the rows with y = -1 from
-    the training sides.
+    the training sides. It can spread the kinds of defects evenly over the folds, and keeps crops of
+    one picture together.
 
     Parameters
     ----------
     cv : int or splitter, default=5
-        A number of folds stands for a shuffled :class:`sklearn.model_selection.StratifiedKFold`.
+        A number of folds stands for a shuffled :class:`sklearn.model_selection.StratifiedKFold`,
+        or, where groups are given, :class:`sklearn.model_selection.StratifiedGroupKFold`.
         Else any splitter of scikit-learn, or a list of (train, test) indices.
     random_state : int, RandomState instance or None, default=0
         Seed of the shuffling if `cv` is a number, else without effect. The default gives the same
@@ -32,6 +40,11 @@ class NormalOnlySplit(BaseCrossValidator):
     -----
     `cv=5` itself, given to `GridSearchCV` or `cross_val_score` with an outlier detector, is an
     unshuffled KFold: with sorted y it has folds of one class, and trains on anomalies.
+
+    With scikit-learn's metadata routing, `groups` and `kinds` are asked for: `GridSearchCV(...,
+    cv=NormalOnlySplit(3)).fit(X, y, kinds=kinds)` and `cross_validate(..., params={"kinds":
+    kinds})` pass them on. Without it, hand over the folds themselves:
+    `cv=list(NormalOnlySplit(3).split(X, y, kinds=kinds))`.
 
     Examples
     --------
@@ -43,14 +56,25 @@ class NormalOnlySplit(BaseCrossValidator):
     ...     print(y[train], np.sort(y[test]))
     [1 1] [-1  1  1]
     [1 1] [-1  1  1]
+
+    Each test fold gets its share of each kind of defect:
+
+    >>> y = np.array([1, 1, 1, 1, -1, -1, -1, -1])
+    >>> kinds = np.array(["good", "good", "good", "good", "crack", "crack", "stain", "stain"])
+    >>> for _, test in NormalOnlySplit(cv=2).split(np.zeros((8, 8, 8)), y, kinds=kinds):
+    ...     print(np.sort(kinds[test]))
+    ['crack' 'good' 'good' 'stain']
+    ['crack' 'good' 'good' 'stain']
     """
+
+    __metadata_request__split = {"groups": True, "kinds": True}
 
     def __init__(self, cv: Any = 5, *, random_state: Any = 0) -> None:
         self.cv = cv
         self.random_state = random_state
 
     def split(
-        self, X: Any, y: Any = None, groups: Any = None
+        self, X: Any, y: Any = None, groups: Any = None, kinds: Any = None
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Give the indices of each training and test fold.
 
@@ -63,7 +87,14 @@ class NormalOnlySplit(BaseCrossValidator):
         y : array-like of shape (n,)
             1 for normal, -1 for anomalous.
         groups : array-like of shape (n,), default=None
-            Passed on to the splitter `cv`.
+            What must stay together, as crops of one picture; passed on to the splitter `cv`. No
+            group is in both the training and the test side of a fold.
+        kinds : array-like of shape (n,), default=None
+            The kind of defect of each anomalous image, as the `kinds_test` of
+            :func:`skanomaly.datasets.load_mvtec_ad`; those of normal images are not looked at. If
+            given, the splitter `cv` gets the kinds in the place of y, so that one that stratifies
+            spreads each kind over the test folds. A kind of fewer images than folds is in some of
+            them. A splitter that does not look at y takes no account of kinds either.
 
         Returns
         -------
@@ -74,12 +105,17 @@ class NormalOnlySplit(BaseCrossValidator):
         ------
         ValueError
             If `y` is not made of 1 and -1, both present; if a test fold holds one class alone, or a
-            training fold no normal image.
+            training fold no normal image; if a group is on both sides of a fold.
         """
         y = _check_y(y)
-        X, y, groups = indexable(X, y, groups)
+        X, y, groups, kinds = indexable(X, y, groups, kinds)
+        groups = None if groups is None else column_or_1d(groups)
+        if kinds is None:
+            raw_folds = list(self._splitter(groups).split(X, y, groups))
+        else:
+            raw_folds = self._split_by_kind(X, _label_kinds(y, column_or_1d(kinds)), groups)
         folds = []
-        for number, (train, test) in enumerate(self._splitter().split(X, y, groups)):
+        for number, (train, test) in enumerate(raw_folds):
             train, test = np.asarray(train), np.asarray(test)
             n_normal = int(np.sum(y[test] == 1))
             if n_normal in (0, len(test)):
@@ -91,10 +127,14 @@ class NormalOnlySplit(BaseCrossValidator):
             train = train[y[train] == 1]
             if len(train) == 0:
                 raise ValueError(f"The training fold {number} holds no normal image (y = 1).")
+            if groups is not None:
+                self._check_groups(groups[train], groups[test], number)
             folds.append((train, test))
         return iter(folds)
 
-    def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
+    def get_n_splits(
+        self, X: Any = None, y: Any = None, groups: Any = None, kinds: Any = None
+    ) -> int:
         """Return the number of folds.
 
         Parameters
@@ -105,31 +145,65 @@ class NormalOnlySplit(BaseCrossValidator):
             Passed on to the splitter `cv`.
         groups : object, default=None
             Passed on to the splitter `cv`.
+        kinds : object, default=None
+            Not looked at: the number of folds does not depend on it.
 
         Returns
         -------
         int
             The number of folds.
         """
-        return self._splitter().get_n_splits(X, y, groups)
+        return self._splitter(groups).get_n_splits(X, y, groups)
 
     def get_metadata_routing(self) -> MetadataRequest:
-        """Say whether `groups` are taken, which is so if the splitter `cv` takes them.
+        """Say that `kinds` are taken, and `groups` unless the splitter `cv` does not take them.
 
         Returns
         -------
         sklearn.utils.metadata_routing.MetadataRequest
             The request.
         """
-        request = MetadataRequest(owner=self)
-        if get_routing_for_object(self._splitter()).consumes("split", ["groups"]):
-            request.split.add_request(param="groups", alias=True)
+        request = super().get_metadata_routing()
+        if not self._makes_its_own_folds():
+            splitter = get_routing_for_object(self._splitter())
+            if not splitter.consumes("split", ["groups"]):
+                request.split.add_request(param="groups", alias=None)
         return request
 
-    def _splitter(self) -> Any:
-        if isinstance(self.cv, numbers.Integral) and not isinstance(self.cv, bool):
-            return StratifiedKFold(int(self.cv), shuffle=True, random_state=self.random_state)
+    def _makes_its_own_folds(self) -> bool:
+        return isinstance(self.cv, numbers.Integral) and not isinstance(self.cv, bool)
+
+    def _splitter(self, groups: Any = None) -> Any:
+        if self._makes_its_own_folds():
+            stratified = StratifiedKFold if groups is None else StratifiedGroupKFold
+            return stratified(int(self.cv), shuffle=True, random_state=self.random_state)
         return check_cv(self.cv)
+
+    def _split_by_kind(
+        self, X: Any, labels: np.ndarray, groups: np.ndarray | None
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Folds stratified by the labels, which are 0 for normal images."""
+        splitter = self._splitter(groups)
+        if not self._makes_its_own_folds():
+            return list(splitter.split(X, labels, groups))
+        # StratifiedKFold deals images out class by class, in the order in which classes come.
+        # With the normal ones first, no fold gets more than one anomaly more than another.
+        order = np.argsort(labels, kind="stable")
+        groups = None if groups is None else groups[order]
+        with warnings.catch_warnings():
+            # Some kinds of defects are rare, and that is no fault of the number of folds.
+            warnings.filterwarnings("ignore", message="The least populated class in y")
+            folds = list(splitter.split(order, labels[order], groups))
+        return [(np.sort(order[train]), np.sort(order[test])) for train, test in folds]
+
+    def _check_groups(self, train: np.ndarray, test: np.ndarray, number: int) -> None:
+        shared = np.intersect1d(train, test)
+        if len(shared):
+            raise ValueError(
+                f"The fold {number} has images of the group '{shared[0]}' on its training and its "
+                f"test side. Groups must stay together, and cv={self.cv!r} does not keep them so: "
+                "use an int, or a splitter that takes groups, such as StratifiedGroupKFold."
+            )
 
 
 def _check_y(y: Any) -> np.ndarray:
@@ -145,3 +219,12 @@ def _check_y(y: Any) -> np.ndarray:
         shown = ", ".join(str(value) for value in values[:5]) + (", ..." if len(values) > 5 else "")
         raise ValueError(f"{expected} Got the values [{shown}] instead.{hint}")
     return y
+
+
+def _label_kinds(y: np.ndarray, kinds: np.ndarray) -> np.ndarray:
+    """0 for normal images, and a number from 1 on for each kind of defect."""
+    labels = np.zeros(len(y), dtype=np.intp)
+    anomalous = y == -1
+    # As text, so that a missing kind can stand among names.
+    labels[anomalous] = 1 + np.unique(kinds[anomalous].astype(str), return_inverse=True)[1]
+    return labels
