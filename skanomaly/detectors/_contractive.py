@@ -17,7 +17,7 @@ from ._parameters import add_shared_docs
 
 
 @add_shared_docs(
-    auto_network='"dense" for vectors and for images "sdcc", or with ``penalty="encoder"`` "sdc"'
+    auto_network='"sdc" for images, "dense" for vectors'
 )
 class ContractiveAE(BaseAutoencoderDetector):
     r"""Find anomalies by an autoencoder that pays for every change that its input makes.
@@ -136,10 +136,8 @@ class ContractiveAE(BaseAutoencoderDetector):
         self.n_probes = n_probes
 
     def _auto_network(self, is_image: bool) -> str:
-        # With skip connections the output does not go through the code alone.
-        if is_image and self.penalty == "encoder":
-            return "sdc"
-        return super()._auto_network(is_image)
+        # Where the image passes by the code, the identity costs little.
+        return "sdc" if is_image else super()._auto_network(is_image)
 
     def _make_objective(
         self, network: nn.Module, represent: Callable[[Tensor], Tensor]

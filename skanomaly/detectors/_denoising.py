@@ -31,7 +31,7 @@ class DenoisingAE(BaseAutoencoderDetector):
 
     Parameters
     ----------
-    noise : float, default=0.5
+    noise : float, default=1.0
         Standard deviation σ of Gaussian noise, in units of the standardised values, local contrast
         included. With another ``noise_type``, the share of the values that are replaced, up to 1.
     noise_type : {"gaussian", "masking", "salt_and_pepper"}, default="gaussian"
@@ -67,7 +67,7 @@ class DenoisingAE(BaseAutoencoderDetector):
     def __init__(
         self,
         *,
-        noise: float = 0.5,
+        noise: float = 1.0,
         noise_type: str = "gaussian",
         network: str | Callable[..., nn.Module] = "auto",
         image_shape: tuple[int, ...] | None = None,

@@ -1,15 +1,29 @@
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 from skimage import io
 from sklearn.base import clone
 from synthetic_images import make_images
+from torch import nn
 
-from skanomaly import NonFiniteLossError, PatchCorruption, SelfSupervisedAutoencoderDetector
+from skanomaly import (
+    ContractiveAE,
+    DenoisingAE,
+    NonFiniteLossError,
+    PatchCorruption,
+    SelfSupervisedAutoencoderDetector,
+)
 from skanomaly.datasets import ImageSequence
+from skanomaly.networks import LinearAutoencoder
 
 DETECTOR = SelfSupervisedAutoencoderDetector(max_iter=3, batch_size=4, random_state=0)
 IMAGES = make_images(6, size=(16, 16))
+
+
+def make_nothing_but_a_forward(image_shape):
+    return nn.Conv2d(image_shape[2], image_shape[2], 3, padding=1)
 
 
 def with_value(value):
@@ -98,11 +112,12 @@ def test_image_shape_must_fit():
     [
         ("network", "resnet"),
         ("network", "dense"),
+        ("network", "linear"),
         ("network", 3),
         ("image_shape", (16,)),
         ("image_shape", (16, -1)),
         ("image_shape", 16),
-        ("standardization", "none"),
+        ("standardization", "row"),
         ("max_iter", 0),
         ("max_iter", 1.5),
         ("batch_size", 0),
@@ -144,6 +159,36 @@ def test_parameters_out_of_range_are_named(parameter, value):
     with pytest.raises((ValueError, TypeError), match=parameter):
         detector.fit(IMAGES)
     assert set(vars(detector)) == before
+
+
+@pytest.mark.parametrize(
+    ("detector", "parameter", "value"),
+    [
+        (DenoisingAE(), "noise", -0.1),
+        (DenoisingAE(noise_type="masking"), "noise", 1.1),
+        (DenoisingAE(noise_type="salt_and_pepper"), "noise", 2),
+        (DenoisingAE(), "noise_type", "speckle"),
+        (ContractiveAE(), "penalty", "decoder"),
+        (ContractiveAE(), "penalty_weight", -1.0),
+        (ContractiveAE(), "n_probes", 0),
+        (ContractiveAE(penalty="encoder"), "batch_size", 1),
+        (ContractiveAE(penalty="encoder"), "network", "sdcc"),
+        (ContractiveAE(penalty="encoder"), "network", make_nothing_but_a_forward),
+    ],
+)
+def test_parameters_of_the_baselines_out_of_range_are_named(detector, parameter, value):
+    detector = clone(detector).set_params(**{parameter: value})
+    before = set(vars(detector))
+    with pytest.raises((ValueError, TypeError), match=parameter):
+        detector.fit(IMAGES)
+    assert set(vars(detector)) == before
+
+
+def test_the_rank_of_a_linear_network_must_fit():
+    with pytest.raises(ValueError, match="rank must be None or from 1 to .* 256, got 300"):
+        clone(DETECTOR).set_params(network=partial(LinearAutoencoder, rank=300)).fit(
+            IMAGES.reshape(6, -1)
+        )
 
 
 def test_corruption_out_of_range_is_named_before_training():

@@ -7,6 +7,7 @@ from functools import partial
 import joblib
 import numpy as np
 import pytest
+import sklearn
 import torch
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.callback import ProgressBar, ScoringMonitor
@@ -15,7 +16,13 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from synthetic_images import make_images, plant_defects
 
-from skanomaly import PatchCorruption, SelfSupervisedAutoencoderDetector
+from skanomaly import (
+    ContractiveAE,
+    DenoisingAE,
+    PatchCorruption,
+    SelfSupervisedAutoencoderDetector,
+)
+from skanomaly.metrics import make_pixel_scorer, pixel_roc_auc_score
 from skanomaly.model_selection import NormalOnlySplit
 from skanomaly.networks import ConvolutionalAutoencoder
 
@@ -43,6 +50,36 @@ def test_grid_search_over_the_corruption(labelled):
     assert search.best_estimator_.corruption.radius == search.best_params_["corruption__radius"]
     scores = search.cv_results_["mean_test_score"]
     assert len(scores) == 2 and scores.max() > 0.9
+
+
+@pytest.mark.parametrize(
+    ("detector", "grid"),
+    [
+        (DenoisingAE(), {"noise": [0.3, 1.0], "noise_type": ["gaussian", "masking"]}),
+        (ContractiveAE(), {"penalty": ["encoder", "reconstruction"], "penalty_weight": [0.01, 1]}),
+    ],
+    ids=["denoising", "contractive"],
+)
+def test_grid_search_over_the_baselines(detector, grid, labelled):
+    """With the same splitter and scorers as for the main detector."""
+    X, y = labelled
+    masks = np.zeros(X.shape, dtype=bool)
+    masks[y == -1] = plant_defects(make_images(12, size=(24, 24), seed=1))[1]
+    search = GridSearchCV(
+        detector.set_params(max_iter=40, batch_size=8, random_state=0),
+        grid,
+        scoring={"image": "roc_auc", "pixel": make_pixel_scorer(pixel_roc_auc_score)},
+        refit="image",
+        cv=NormalOnlySplit(2),
+    )
+    with sklearn.config_context(enable_metadata_routing=True):
+        search.fit(X, y, masks=masks)
+    for name in ("image", "pixel"):
+        scores = search.cv_results_[f"mean_test_{name}"]
+        assert len(scores) == 4 and scores.max() > 0.9
+    assert len(np.unique(search.cv_results_["mean_test_pixel"])) > 1
+    for name, value in search.best_params_.items():
+        assert getattr(search.best_estimator_, name) == value
 
 
 def test_nested_parameters_of_the_corruption():
@@ -185,6 +222,14 @@ def test_warm_start_goes_on_from_the_weights(images):
     first = np.mean(warm.loss_curve_[:3])
     warm.fit(images)
     assert np.mean(warm.loss_curve_[:3]) < 0.7 * first
+
+
+@pytest.mark.parametrize("cls", [DenoisingAE, ContractiveAE])
+def test_early_stopping_of_the_baselines(cls, images):
+    """The contractive loss needs gradients where the others need none."""
+    detector = cls(max_iter=60, early_stopping=True, n_iter_no_change=20, random_state=0)
+    losses = [loss for _, loss in detector.fit(images).validation_curve_]
+    assert len(losses) == 3 and losses[-1] < losses[0]
 
 
 def test_early_stopping_ends_training(images):
