@@ -17,7 +17,12 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from ._calibration_folds import hold_out, split_in_folds
-from ._conformal_threshold import ConformalThreshold, critical_rank, fewest_calibration_values
+from ._conformal_threshold import (
+    ConformalThreshold,
+    bound_false_alarms,
+    critical_rank,
+    fewest_calibration_values,
+)
 from ._detector_values import (
     AnomalyMap,
     check_calibration,
@@ -25,6 +30,7 @@ from ._detector_values import (
     compute_scores,
     find_anomaly_map,
     iterate_batches,
+    seed_detector,
 )
 
 
@@ -239,11 +245,17 @@ class ConformalDetector(OutlierMixin, BaseEstimator):
         """
         self._validate_params()
         (X,) = indexable(X)
-        folds = self._make_folds(_num_samples(X))
+        n_images = _num_samples(X)
+        if isinstance(self.detector, FrozenEstimator):
+            folds: Sequence[tuple[Any, Any]] = [(None, np.arange(n_images))]
+        elif self.cv is None:
+            folds = [hold_out(n_images, self.calibration_size, self.random_state)]
+        else:
+            folds = split_in_folds(n_images, self.cv, self.random_state)
         count = sum(len(held_out) for _, held_out in folds)
         rank = critical_rank(self.alpha, count)
         if rank == 0:
-            self._warn_of_too_few(count, _num_samples(X))
+            self._warn_of_too_few(count, n_images)
 
         generator = None if self.random_state is None else check_random_state(self.random_state)
         detectors, scores, maxima = [], [], []
@@ -252,7 +264,7 @@ class ConformalDetector(OutlierMixin, BaseEstimator):
             if training is None:
                 check_is_fitted(detector)
             else:
-                _seed(detector, generator)
+                seed_detector(detector, generator)
                 detector.fit(_safe_indexing(X, training))
             calibration = _safe_indexing(X, held_out)
             detectors.append(detector)
@@ -265,7 +277,7 @@ class ConformalDetector(OutlierMixin, BaseEstimator):
         self.detectors_ = detectors
         self.calibration_indices_ = [held_out for _, held_out in folds]
         self.calibration_scores_ = scores
-        self.false_alarm_bound_ = _bound_false_alarms(rank, count, len(folds))
+        self.false_alarm_bound_ = bound_false_alarms(rank, count, len(folds))
         self._score_threshold = ConformalThreshold(scores, rank)
         self.offset_ = self._score_threshold.value
         self.__dict__.pop("map_threshold_", None)
@@ -399,16 +411,6 @@ class ConformalDetector(OutlierMixin, BaseEstimator):
         """Names of the columns, as the detector has them."""
         return self.detectors_[0].feature_names_in_
 
-    def _make_folds(
-        self, n_images: int
-    ) -> Sequence[tuple[NDArray[np.intp] | None, NDArray[np.intp]]]:
-        """Indices to train on, None for a detector that is fitted, and to calibrate on."""
-        if isinstance(self.detector, FrozenEstimator):
-            return [(None, np.arange(n_images))]
-        if self.cv is None:
-            return [hold_out(n_images, self.calibration_size, self.random_state)]
-        return split_in_folds(n_images, self.cv, self.random_state)
-
     def _warn_of_too_few(self, count: int, available: int) -> None:
         warnings.warn(
             f"alpha={self.alpha} needs at least {fewest_calibration_values(self.alpha)} images to "
@@ -442,19 +444,3 @@ class ConformalDetector(OutlierMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags = get_tags(self.detector).input_tags
         return tags
-
-
-def _seed(detector: Any, generator: np.random.RandomState | None) -> None:
-    """Seed what has no seed of its own."""
-    if generator is None:
-        return
-    for name, value in sorted(detector.get_params().items(), key=lambda item: item[0]):
-        if value is None and name.split("__")[-1] == "random_state":
-            detector.set_params(**{name: generator.randint(2**31 - 1)})
-
-
-def _bound_false_alarms(rank: int, count: int, n_detectors: int) -> float:
-    """What the rate of false alarms is at most, whatever the detector and the images."""
-    if rank == 0 or n_detectors == 1:
-        return rank / (count + 1)
-    return min(1.0, 2 * (rank + n_detectors - 1) / (count + n_detectors))

@@ -42,6 +42,26 @@ def fewest_calibration_values(alpha: float) -> int:
     return count - 1 if count > 1 and critical_rank(alpha, count - 1) else count
 
 
+def bound_false_alarms(rank: int, count: int, n_detectors: int) -> float:
+    """Bound the rate of false alarms, whatever the detector and the images.
+
+    k / (n + 1) for one detector; for K of them the bound of Gasparin and Ramdas 2025 ("Improving
+    the statistical efficiency of cross-conformal prediction").
+
+    Parameters
+    ----------
+    rank : int
+        Of `critical_rank`, k.
+    count : int
+        Number of calibration values, n.
+    n_detectors : int
+        K.
+    """
+    if rank == 0 or n_detectors == 1:
+        return rank / (count + 1)
+    return min(1.0, 2 * (rank + n_detectors - 1) / (count + n_detectors))
+
+
 class ConformalThreshold:
     """Compare new values, low for anomalies, with those of n normal images.
 

@@ -104,3 +104,12 @@ def iterate_batches(X: Any) -> Iterator[Any]:
     # One batch at least, so that the detector gets to complain of none.
     for start in range(0, max(1, _num_samples(X)), _BATCH_SIZE):
         yield _safe_indexing(X, slice(start, start + _BATCH_SIZE))
+
+
+def seed_detector(detector: Any, generator: np.random.RandomState | None) -> None:
+    """Seed what has no seed of its own."""
+    if generator is None:
+        return
+    for name, value in sorted(detector.get_params().items(), key=lambda item: item[0]):
+        if value is None and name.split("__")[-1] == "random_state":
+            detector.set_params(**{name: generator.randint(2**31 - 1)})
