@@ -190,6 +190,20 @@ def test_large_images_give_the_same_tangent_space(monkeypatch):
     assert iterated.tangent_share == pytest.approx(whole.tangent_share, rel=1e-2)
 
 
+def test_lanczos_iteration_finds_the_left_singular_vectors(monkeypatch):
+    """Largest first; those on the right are others."""
+    from skanomaly.metrics import _projection_report
+
+    matrix = np.random.default_rng(3).normal(size=(8, 8))
+    expected, values, _ = np.linalg.svd(matrix)
+    monkeypatch.setattr(_projection_report, "_FULL_JACOBIAN_LIMIT", 1)
+    left, found = _projection_report._leading_singular_vectors(
+        lambda rows: rows @ torch.from_numpy(matrix.T), torch.zeros(8, dtype=torch.double), 3
+    )
+    np.testing.assert_allclose(found, values[:3], rtol=1e-3)
+    np.testing.assert_allclose(np.abs((left * expected[:, :3]).sum(0)), 1, atol=1e-3)
+
+
 def test_it_prints_and_gives_a_dict(plane):
     matrix, centre, normal, _ = plane
     report = projection_report(detector_of(matrix, centre), normal, random_state=0)
