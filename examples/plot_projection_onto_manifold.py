@@ -116,7 +116,7 @@ compare(waves, detectors, tangent_dimension=1).round(3)
 # network and get the same number of training steps.
 
 bars = make_bar_images(image_size=32, n_test=40, random_state=0)
-training = {"network": "sdc", "max_iter": 400, "random_state": 0}
+training = {"network": "sdc", "max_iter": 300, "random_state": 0}
 detectors = {
     "self-supervised": SelfSupervisedAutoencoderDetector(**training),
     "denoising": DenoisingAE(**training),

@@ -24,6 +24,17 @@ def test_the_checks_are_not_skipped_wholesale(detector):
 
 
 @pytest.mark.parametrize("detector", DETECTORS)
+def test_every_parameter_and_attribute_is_described(detector):
+    """What the detectors share is put into each docstring from one place."""
+    text = type(detector).__doc__
+    fitted = clone(detector).set_params(max_iter=1).fit(np.random.default_rng(0).random((8, 3)))
+    public = {name for name in vars(fitted) if name.endswith("_") and not name.startswith("_")}
+    for name in {*detector.get_params(deep=False), *public}:
+        assert f"\n    {name} : " in text, name
+    assert "{" not in text.replace('{"', "")
+
+
+@pytest.mark.parametrize("detector", DETECTORS)
 def test_rows_find_what_breaks_their_pattern(detector):
     """Rows of two coordinates that agree; an anomaly disagrees. An untrained network sees less."""
     rng = np.random.default_rng(0)
