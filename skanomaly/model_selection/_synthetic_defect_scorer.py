@@ -53,7 +53,7 @@ class SyntheticDefectScorer(BaseEstimator):
         - "doubled": a polygon that shows another place of the image;
         - "color": a region brighter, darker or of another hue, its texture kept;
         - "texture": a polygon of stripes and grain, or of a place of another image.
-    strength : float or (float, float), default=(0.15, 0.6)
+    strength : float or (float, float), default=(0.15, 1.0)
         Weight with which a defect is mixed into the image, above 0 and up to 1, where the image is
         hidden; uniform. The range should hold what is hard: where every candidate finds every
         defect there is nothing to rank by.
@@ -88,6 +88,8 @@ class SyntheticDefectScorer(BaseEstimator):
     - choices that these defects do not probe: they are local changes of how a place looks. Whether
       a part is missing from its place, of the wrong type, or one too many (logical anomalies), or
       whether a whole image is too dark, it says nothing of;
+    - "doubled", and pieces of other images, on surfaces where each place may look like any other:
+      gravel on gravel is normal. Leave such kinds out there;
     - choices between detectors that are blind to different things: the mixture of kinds then
       decides, and it is nobody's knowledge of the defects to come. Name those that you expect in
       `kinds`;
@@ -122,7 +124,7 @@ class SyntheticDefectScorer(BaseEstimator):
 
     >>> defects = scorer.make_defects(X)
     >>> defects.images.shape, defects.masks.dtype, str(defects.kinds[0])
-    ((50, 32, 32), dtype('bool'), 'blob')
+    ((50, 32, 32), dtype('bool'), 'crack')
     """
 
     _doc_link_module = "skanomaly"
@@ -147,7 +149,7 @@ class SyntheticDefectScorer(BaseEstimator):
         metric: str = "roc_auc",
         n_defects: int = 200,
         kinds: str | Sequence[str] | None = None,
-        strength: float | tuple[float, float] = (0.15, 0.6),
+        strength: float | tuple[float, float] = (0.15, 1.0),
         image_shape: tuple[int, ...] | None = None,
         random_state: int = 0,
     ) -> None:
@@ -272,17 +274,16 @@ class SyntheticDefectScorer(BaseEstimator):
         return [self.kinds] if isinstance(self.kinds, str) else list(self.kinds)
 
     def _draw(self, images: ImageInput) -> Bunch:
-        """Damage images in turns with kinds in turns; images of shape (n_defects, h, w, c)."""
+        """Damage images in shuffled turns, with kinds in turns; images are (n, h, w, c)."""
         value_range = _find_value_range(images)
         random = np.random.RandomState(self.random_state)
         n_rounds = -(-self.n_defects // len(images))
         rounds = [random.permutation(len(images)) for _ in range(n_rounds)]
         indices = np.concatenate(rounds)[: self.n_defects]
         kinds = self._chosen_kinds()
-        # Shuffled, lest the images' order and that of the kinds keep in step.
-        turns = random.permutation(self.n_defects) % len(kinds)
         damaged, masks, drawn = [], [], []
-        for number, (index, turn) in enumerate(zip(indices, turns, strict=True)):
+        for number, index in enumerate(indices):
+            turn = number % len(kinds)
             # A state for each defect: how many numbers one draws changes no other.
             state = np.random.RandomState([self.random_state, number])
             image, other = images.read(index), images.read(_another(index, len(images), state))
