@@ -137,8 +137,8 @@ axis.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), fontsize=8)
 plt.show()
 
 # %%
-# Faint damage teaches too little, and the scores without labels put it below the stronger damage, as
-# the labels do. That is the use of them: to tell what does not work from what does. Among the
+# Faint damage teaches too little, and the scores without labels put it below the stronger damage,
+# as the labels do. That is the use of them: to tell what does not work from what does. Among the
 # settings that do well the order is another one, and the one without local contrast
 # (``contrast_size=None``) is put far lower than the 48 labelled defects of this page say.
 #
