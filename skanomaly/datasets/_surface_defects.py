@@ -8,12 +8,19 @@ pixels at a tile of 64.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 
 import numpy as np
 from scipy import ndimage
-from skimage import draw
+
+from .._drawing import (
+    add_line,
+    average_along,
+    random_blotch,
+    random_polygon,
+    random_walk,
+    turned_rectangle,
+)
 
 _REFERENCE_SIZE = 64
 _SENSOR_NOISE = 3.0
@@ -32,13 +39,13 @@ def _draw_crack(
     heading = random_state.uniform(0, 2 * np.pi)
     length = random_state.uniform(0.6, 1.3) * size
     width = random_state.uniform(1.5, 3.0) * scale
-    points = _random_walk(start, heading, length, random_state)
-    _add_line(coverage, points, width)
+    points = random_walk(start, heading, length, random_state)
+    add_line(coverage, points, width)
     if random_state.uniform() < 0.5:
         fork = points[len(points) // 2]
         turn = random_state.choice([-1, 1]) * random_state.uniform(0.5, 1.1)
-        _add_line(
-            coverage, _random_walk(fork, heading + turn, 0.4 * length, random_state), 0.7 * width
+        add_line(
+            coverage, random_walk(fork, heading + turn, 0.4 * length, random_state), 0.7 * width
         )
     is_dark = random_state.uniform() < 0.6
     level = random_state.uniform(0, 30) if is_dark else random_state.uniform(215, 250)
@@ -50,17 +57,7 @@ def _draw_stain(
     tile: np.ndarray, others: np.ndarray, random_state: np.random.RandomState
 ) -> Defect:
     """Darken or brighten a blob of a thresholded Gaussian random field by a factor."""
-    size = len(tile)
-    rows, columns = np.indices(tile.shape)
-    center = random_state.uniform(0.25, 0.75, 2) * size
-    distance = np.hypot(rows - center[0], columns - center[1]) / size
-    field = ndimage.gaussian_filter(random_state.normal(size=tile.shape), 0.07 * size)
-    field = field / field.std() - (distance / random_state.uniform(0.1, 0.18)) ** 2
-    area = random_state.uniform(0.03, 0.11) * tile.size
-    level = np.sort(field, axis=None)[-int(area)]
-    # An edge of about two pixels at a tile of 64: blotches on a surface end sharply.
-    coverage = ndimage.gaussian_filter((field > level).astype(float), 0.8 * size / _REFERENCE_SIZE)
-    coverage[coverage < 0.02] = 0
+    coverage = random_blotch(tile.shape, random_state, area=(0.03, 0.11))
     is_dark = random_state.uniform() < 0.6
     factor = random_state.uniform(0.35, 0.55) if is_dark else random_state.uniform(1.5, 1.9)
     return tile * (1 + coverage * (factor - 1)), coverage > 0
@@ -76,17 +73,8 @@ def _draw_smear(
     half_sides = (
         np.array([random_state.uniform(0.18, 0.26), random_state.uniform(0.1, 0.14)]) * size
     )
-    direction = np.array([np.sin(angle), np.cos(angle)])
-    normal = direction[::-1] * [1, -1]
-    corners = np.array([(1, 1), (1, -1), (-1, -1), (-1, 1)]) * half_sides
-    polygon = center + corners[:, :1] * direction + corners[:, 1:] * normal
-    support = draw.polygon2mask(tile.shape, polygon)
-
-    reach = max(0.14 * size, 10)
-    offsets = np.linspace(-reach, reach, 2 * int(np.ceil(reach)) + 1)
-    places = np.argwhere(support).T[:, np.newaxis]
-    along = direction[:, np.newaxis, np.newaxis] * offsets[:, np.newaxis]
-    smeared = ndimage.map_coordinates(tile, places + along, order=1, mode="reflect").mean(axis=0)
+    support = turned_rectangle(tile.shape, center, half_sides, angle)
+    smeared = average_along(tile, support, angle, reach=max(0.14 * size, 10))
     changed = tile.copy()
     changed[support] = _add_sensor_noise(smeared, random_state)
     return changed, support
@@ -94,7 +82,7 @@ def _draw_smear(
 
 def _draw_hole(tile: np.ndarray, others: np.ndarray, random_state: np.random.RandomState) -> Defect:
     """Fill a polygon with one grey level and sensor noise."""
-    support = _random_polygon(tile.shape, random_state, area=random_state.uniform(0.02, 0.09))
+    support = random_polygon(tile.shape, random_state, area=random_state.uniform(0.02, 0.09))
     around = tile[support].mean()
     levels = np.array([random_state.uniform(5, 45), random_state.uniform(200, 245)])
     level = levels[int(random_state.uniform() < 0.35)]
@@ -108,7 +96,7 @@ def _draw_foreign(
     tile: np.ndarray, others: np.ndarray, random_state: np.random.RandomState
 ) -> Defect:
     """Lay a piece of another texture onto a polygon."""
-    support = _random_polygon(tile.shape, random_state, area=random_state.uniform(0.05, 0.11))
+    support = random_polygon(tile.shape, random_state, area=random_state.uniform(0.05, 0.11))
     other = others[random_state.randint(len(others))]
     # Grass and gravel hide each other: look for a piece that is smoother, rougher or of other grey.
     shift = abs(other[support].mean() - tile.mean()) / tile.std()
@@ -183,46 +171,6 @@ def _close_gaps(changed: np.ndarray, support: np.ndarray) -> np.ndarray:
 
 def _roughness(image: np.ndarray) -> np.ndarray:
     return np.hypot(*np.gradient(image.astype(float)))
-
-
-def _random_walk(
-    start: np.ndarray, heading: float, length: float, random_state: np.random.RandomState
-) -> np.ndarray:
-    """Return points (m, 2) of a path whose heading wanders."""
-    n_steps = 12
-    headings = heading + np.cumsum(random_state.normal(0, 0.4, n_steps))
-    steps = length / n_steps * np.column_stack([np.sin(headings), np.cos(headings)])
-    return np.vstack([start, start + np.cumsum(steps, axis=0)])
-
-
-def _add_line(coverage: np.ndarray, points: np.ndarray, width: float) -> None:
-    """Draw an antialiased line through points, in place, as the larger of old and new coverage."""
-    rows, columns = np.indices(coverage.shape)
-    for first, last in itertools.pairwise(points):
-        along = last - first
-        position = ((rows - first[0]) * along[0] + (columns - first[1]) * along[1]) / (
-            along @ along
-        )
-        position = np.clip(position, 0, 1)
-        distance = np.hypot(
-            rows - first[0] - position * along[0], columns - first[1] - position * along[1]
-        )
-        np.maximum(coverage, np.clip((width + 1) / 2 - distance, 0, 1), out=coverage)
-
-
-def _random_polygon(
-    shape: tuple[int, ...], random_state: np.random.RandomState, area: float
-) -> np.ndarray:
-    """Return a bool image (h, w) of a jagged polygon that covers about `area` of it."""
-    size = shape[0]
-    n_corners = random_state.randint(4, 8)
-    angles = 2 * np.pi * (np.arange(n_corners) + random_state.uniform(-0.3, 0.3, n_corners))
-    angles = angles / n_corners + random_state.uniform(0, 2 * np.pi)
-    radii = random_state.uniform(0.7, 1.3, n_corners) * np.sqrt(1.3 * area / np.pi) * size
-    stretch = random_state.uniform(1, 1.4)
-    center = random_state.uniform(0.28, 0.72, 2) * size
-    corners = np.column_stack([radii * np.sin(angles) * stretch, radii * np.cos(angles) / stretch])
-    return draw.polygon2mask(shape, center + corners)
 
 
 def _add_sensor_noise(image: np.ndarray, random_state: np.random.RandomState) -> np.ndarray:
