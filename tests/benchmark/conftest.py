@@ -1,11 +1,14 @@
-"""A small dataset on disk."""
+"""A small dataset on disk, and benchmarks without the start of a process for each cell."""
 
 import shutil
+from concurrent.futures import Future
 
 import numpy as np
 import pytest
 from skimage import io
 from synthetic_images import make_images, plant_defects
+
+from skanomaly.benchmark import _processes
 
 
 @pytest.fixture(scope="session")
@@ -37,3 +40,25 @@ def copy(stripes, tmp_path):
 def cut():
     """Cut off most of a file."""
     return lambda path: path.write_bytes(path.read_bytes()[:60])
+
+
+class _ThisProcess:
+    def __init__(self, **options):
+        pass
+
+    def submit(self, function, *arguments):
+        future = Future()
+        try:
+            future.set_result(function(*arguments))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+    def shutdown(self, **options):
+        pass
+
+
+@pytest.fixture
+def in_this_process(monkeypatch):
+    """Run cells here: a process of its own takes seconds to import torch."""
+    monkeypatch.setattr(_processes, "ProcessPoolExecutor", _ThisProcess)
