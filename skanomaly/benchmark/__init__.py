@@ -1,5 +1,16 @@
-"""Measure a detector on datasets in MVTec AD layout, or on the textures that ship."""
+"""Measure detectors on datasets in MVTec AD layout, or on those that ship or are made."""
 
-from ._evaluation import describe_environment, evaluate, markdown_table
+from ._evaluation import describe_environment, evaluate
+from ._pca_reconstruction import PCAReconstruction
+from ._report import markdown_report, read_references
+from ._run import BenchmarkError, run_benchmark
 
-__all__ = ["describe_environment", "evaluate", "markdown_table"]
+__all__ = [
+    "BenchmarkError",
+    "PCAReconstruction",
+    "describe_environment",
+    "evaluate",
+    "markdown_report",
+    "read_references",
+    "run_benchmark",
+]

@@ -1,4 +1,4 @@
-"""Fit and score a detector on a dataset."""
+"""Fit a detector on a dataset, and measure how well it does and what it costs."""
 
 from __future__ import annotations
 
@@ -6,98 +6,98 @@ import platform
 import time
 from collections.abc import Iterable, Mapping
 from importlib.metadata import version
-from statistics import mean, stdev
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from sklearn.base import OutlierMixin, clone
 from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.utils import Bunch
 
 from .. import __version__
-from ..metrics import pixel_average_precision_score, pixel_roc_auc_score
+from ..detectors._images import integer_scale
+from ..metrics import f1_max_score, image_report
+from ._detectors import detector_label
 
-Row = dict[str, float]
+Row = dict[str, Any]
+
+# Of the figures that `image_report` gives.
+METRICS = (
+    "image_roc_auc",
+    "image_average_precision",
+    "image_f1_max",
+    "pixel_roc_auc",
+    "pixel_average_precision",
+    "per_region_overlap",
+)
+# Begins the name of the same for one kind of defect.
+KIND_PREFIX = "image_roc_auc "
 
 
 def evaluate(detector: OutlierMixin, data: Bunch, *, seeds: Iterable[int] = (0, 1)) -> list[Row]:
     """Fit a detector on the good images of a dataset and measure it on the test images.
 
+    In this process and one seed after another; :func:`run_benchmark` does it for many detectors and
+    datasets.
+
     Parameters
     ----------
     detector : estimator
-        Has ``random_state``, ``score_samples`` and ``anomaly_map``; a clone is fitted.
+        Has `fit`, `score_samples`, `get_params` and `set_params`. One that has `anomaly_map` gets
+        images; any other gets rows, the flattened images as floats from 0 to 1. A clone is fitted.
     data : Bunch
-        As `skanomaly.datasets.load_mvtec_ad` with a size, or `make_textured_surfaces`, returns it.
+        As `skanomaly.datasets.load_mvtec_ad` with a size, `make_textured_surfaces` or
+        `make_bar_images` returns it.
     seeds : iterable of int, default=(0, 1)
-        One fit for each.
+        One fit for each, which every parameter named ``random_state`` is set to.
 
     Returns
     -------
     list of dict
-        One for each seed: "seed", "image AUROC", "image AP", "pixel AUROC", "pixel AP" (defects
-        are the positive class), "AUROC <kind>" for each kind of defect against all good images,
-        "false alarms" (share of the good test images that `predict` flags), "training s" and
-        "scoring images/s".
+        One for each seed, with
+
+        - "detector", its class and the parameters that are not at their default, and "seed";
+        - "image_roc_auc", "image_average_precision", "image_f1_max", "pixel_roc_auc",
+          "pixel_average_precision" and "per_region_overlap", as `skanomaly.metrics.image_report`
+          gives them; the last three are None for a detector without `anomaly_map`;
+        - "false_alarms", the share of the good test images with a `decision_function` below 0, or
+          None where there is no such method;
+        - "training_seconds" and "scoring_images_per_second";
+        - "image_roc_auc <kind>" for each kind of defect, against all good images.
+
+    Examples
+    --------
+    >>> from sklearn.ensemble import IsolationForest
+    >>> from skanomaly.benchmark import evaluate
+    >>> from skanomaly.datasets import make_bar_images
+    >>> data = make_bar_images(n_train=50, n_test=20, random_state=0)
+    >>> (row,) = evaluate(IsolationForest(n_estimators=10), data, seeds=[0])
+    >>> row["detector"], row["pixel_roc_auc"]
+    ('IsolationForest(n_estimators=10)', None)
+    >>> 0 <= row["image_roc_auc gap"] <= 1
+    True
     """
-    train, test = np.asarray(data.X_train), np.asarray(data.X_test)
-    anomalous = data.y_test == -1
-    rows = []
-    for seed in seeds:
-        start = time.perf_counter()
-        fitted: Any = clone(detector).set_params(random_state=seed).fit(train)
-        training = time.perf_counter() - start
-        start = time.perf_counter()
-        maps = fitted.anomaly_map(test)
-        scoring = time.perf_counter() - start
-        scores = -fitted.score_samples(test)
-        row: Row = {
-            "seed": seed,
-            "image AUROC": roc_auc_score(anomalous, scores),
-            "image AP": average_precision_score(anomalous, scores),
-            "pixel AUROC": pixel_roc_auc_score(data.masks_test, maps),
-            "pixel AP": pixel_average_precision_score(data.masks_test, maps),
-        }
-        for kind in np.unique(data.kinds_test[anomalous]):
-            chosen = ~anomalous | (data.kinds_test == kind)
-            row[f"AUROC {kind}"] = roc_auc_score(anomalous[chosen], scores[chosen])
-        row["false alarms"] = float(np.mean(scores[~anomalous] > -fitted.offset_))
-        row["training s"] = training
-        row["scoring images/s"] = len(test) / scoring
-        rows.append(row)
-    return rows
-
-
-def markdown_table(rows: list[Row]) -> str:
-    """Write one column for each seed, and mean and spread over them.
-
-    Returns
-    -------
-    str
-        A table in Markdown; the spread is the standard deviation over seeds.
-    """
-    seeds = [f"seed {row['seed']:.0f}" for row in rows]
-    lines = [
-        f"| | {' | '.join(seeds)} | mean ± deviation |",
-        "|---" * (len(rows) + 2) + "|",
+    label = detector_label(detector)
+    train, test = (_as_input(detector, X) for X in (data.X_train, data.X_test))
+    return [
+        {"detector": label, "seed": seed, **_measure(seeded(detector, seed), train, test, data)}
+        for seed in seeds
     ]
-    for name in rows[0]:
-        if name == "seed":
-            continue
-        values = [row[name] for row in rows]
-        digits = 0 if name in ("training s", "scoring images/s") else 3
-        cells = [f"{value:.{digits}f}" for value in values]
-        spread = f" ± {stdev(values):.{digits}f}" if len(values) > 1 else ""
-        lines.append(f"| {name} | {' | '.join(cells)} | {mean(values):.{digits}f}{spread} |")
-    return "\n".join(lines)
+
+
+def seeded(detector: Any, seed: int) -> Any:
+    """Clone a detector and set all its seeds, those of its parts too."""
+    copy = clone(detector)
+    names = [name for name in copy.get_params() if f"__{name}".endswith("__random_state")]
+    return copy.set_params(**dict.fromkeys(names, seed))
 
 
 def describe_environment() -> Mapping[str, str]:
     """Versions and machine, for the record beside a result."""
     packages = ("torch", "scikit-learn", "numpy")
     capabilities: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    return {
+    environment = {
         "skanomaly": __version__,
         **{name: version(name) for name in packages},
         "python": platform.python_version(),
@@ -105,3 +105,42 @@ def describe_environment() -> Mapping[str, str]:
         "threads": str(torch.get_num_threads()),
         "bfloat16 in hardware": str(bool(capabilities.get("amx_bf16"))),
     }
+    if torch.cuda.is_available():
+        environment["GPU"] = torch.cuda.get_device_name()
+    return environment
+
+
+def _as_input(detector: Any, X: Any) -> NDArray[Any]:
+    """Load images (n, h, w[, c]), or rows (n, h * w * c) for a detector that knows no images."""
+    images = np.asarray(X)
+    if hasattr(detector, "anomaly_map"):
+        return images
+    return images.reshape(len(images), -1) / integer_scale(images.dtype)
+
+
+def _measure(detector: Any, train: NDArray[Any], test: NDArray[Any], data: Bunch) -> Row:
+    anomalous = data.y_test == -1
+    start = time.perf_counter()
+    fitted = detector.fit(train)
+    training = time.perf_counter() - start
+    start = time.perf_counter()
+    scores = np.asarray(fitted.score_samples(test), dtype=np.float64)
+    scoring = time.perf_counter() - start
+    row: Row = dict.fromkeys(METRICS)
+    if hasattr(fitted, "anomaly_map"):
+        maps = fitted.anomaly_map(test)
+        report = image_report(data.masks_test, maps, y_true=data.y_test, scores=scores)
+        row = {name: report[name] for name in METRICS}
+    else:
+        row["image_f1_max"] = f1_max_score(data.y_test, scores)
+        row["image_roc_auc"] = float(roc_auc_score(anomalous, -scores))
+        row["image_average_precision"] = float(average_precision_score(anomalous, -scores))
+    row["false_alarms"] = None
+    if hasattr(fitted, "decision_function"):
+        row["false_alarms"] = float(np.mean(fitted.decision_function(test[~anomalous]) < 0))
+    row["training_seconds"] = training
+    row["scoring_images_per_second"] = len(test) / scoring
+    for kind in np.unique(data.kinds_test[anomalous]):
+        chosen = ~anomalous | (data.kinds_test == kind)
+        row[f"{KIND_PREFIX}{kind}"] = float(roc_auc_score(anomalous[chosen], -scores[chosen]))
+    return row

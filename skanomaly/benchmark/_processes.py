@@ -1,0 +1,93 @@
+"""Cells in fresh processes, several at a time."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from joblib import Parallel, cpu_count, delayed
+from joblib.externals.loky import ProcessPoolExecutor
+
+from ._cells import Cell
+from ._evaluation import Row
+from ._output import CellFile
+
+_THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+)
+
+
+def run_cells(
+    cells: Mapping[int, Cell], files: Mapping[int, CellFile], *, n_jobs: int
+) -> Iterator[tuple[int, Row | Exception]]:
+    """Run cells, each in a process of its own, which also writes its file.
+
+    Yields
+    ------
+    index : int
+        Key of the cell; they come as they finish.
+    result : dict or Exception
+        Its row, or why there is none.
+    """
+    n_jobs = min(n_jobs, len(cells))
+    environment = _limit_threads(n_jobs)
+    running: set[Any] = set()
+
+    def run_apart(index: int) -> tuple[int, Row | Exception]:
+        # A worker of joblib's own serves many tasks, and its peak memory is that of all so far.
+        executor = ProcessPoolExecutor(
+            max_workers=1, initializer=_watch, initargs=(os.getpid(),), env=environment
+        )
+        running.add(executor)
+        try:
+            future = executor.submit(_run_cell, cells[index], files.get(index), n_jobs)
+            return index, future.result()
+        except Exception as error:
+            return index, error
+        finally:
+            running.discard(executor)
+            executor.shutdown(kill_workers=True)
+
+    parallel = Parallel(n_jobs=n_jobs, backend="threading", return_as="generator_unordered")
+    try:
+        yield from parallel(delayed(run_apart)(index) for index in cells)
+    finally:
+        # Only after an interruption are there any.
+        for executor in list(running):
+            executor.shutdown(kill_workers=True)
+
+
+def _run_cell(cell: Cell, file: CellFile | None, n_jobs: int) -> Row:
+    row = {**cell.run(), "n_jobs": n_jobs}
+    if file is not None:
+        file.write(row)
+    return row
+
+
+def _watch(parent: int) -> None:
+    """End this process if the one that started it is killed, which leaves it no time to say so."""
+    threading.Thread(target=_end_after, args=[parent], daemon=True).start()
+
+
+def _end_after(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
+def _limit_threads(n_jobs: int) -> dict[str, str]:
+    """Share the processors out, for threads that compete for one are many times slower."""
+    if n_jobs == 1:
+        return {}
+    share = max(1, cpu_count() // n_jobs)
+    limits = {}
+    for name in _THREAD_VARIABLES:
+        given = os.environ.get(name, "")
+        limits[name] = str(min(share, int(given)) if given.isdigit() else share)
+    return limits

@@ -1,0 +1,215 @@
+"""Tables in Markdown: mean and spread over seeds, by dataset and by kind of defect."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from ._evaluation import KIND_PREFIX, METRICS, Row, describe_environment
+
+Reference = Mapping[str, str]
+
+_METRICS = dict(
+    zip(
+        METRICS,
+        ("image AUROC", "image AP", "image F1-max", "pixel AUROC", "pixel AP", "AUPRO"),
+        strict=True,
+    )
+) | {"false_alarms": "false alarms"}
+_COSTS = {
+    "training_seconds": "training s",
+    "scoring_images_per_second": "scoring images/s",
+    "peak_memory_mb": "peak memory MB",
+    "peak_gpu_memory_mb": "peak GPU memory MB",
+}
+_NOTHING = "–"
+_NOTES = f"""\
+Mean ± standard deviation over seeds; {_NOTHING} is what a detector does not give. Anomalous is the
+positive class. F1-max is at the best threshold for the test images, AUPRO the per-region overlap up
+to a false-positive rate of 0.3, false alarms the share of the good test images that the detector
+calls anomalous."""
+
+
+def markdown_report(rows: Sequence[Row], *, references: Iterable[Reference] = ()) -> str:
+    """Write tables of the results, with mean and spread over seeds.
+
+    Parameters
+    ----------
+    rows : sequence of dict
+        As :func:`run_benchmark` or :func:`evaluate` returns them.
+    references : iterable of dict of str to str, default=()
+        Published figures, as `read_references` returns them: a table of its own, under a heading
+        that says that they were not measured here.
+
+    Returns
+    -------
+    str
+        For each dataset a line for each detector: the metrics, the image AUROC by kind of defect,
+        and times and memory; then means over datasets, versions and machine.
+
+    Examples
+    --------
+    >>> from skanomaly.benchmark import markdown_report
+    >>> rows = [
+    ...     {"dataset": "nuts", "size": 64, "detector": "A", "seed": 0, "image_roc_auc": 0.75},
+    ...     {"dataset": "nuts", "size": 64, "detector": "A", "seed": 1, "image_roc_auc": 0.85},
+    ... ]
+    >>> print(markdown_report(rows))  # doctest: +ELLIPSIS
+    ## nuts, 64 px
+    <BLANKLINE>
+    | detector | seeds | image AUROC |
+    |---|---|---|
+    | A | 2 | 0.800 ± 0.071 |
+    <BLANKLINE>
+    Mean ± standard deviation over seeds; ...
+    """
+    by_dataset = _group(rows, "dataset", "size")
+    parts: list[str] = []
+    for group in by_dataset.values():
+        parts += _describe_dataset(group)
+    if len(by_dataset) > 1:
+        means = _mean_over_datasets(rows, len(by_dataset))
+        parts += [f"## Mean over {len(by_dataset)} datasets", *_table(means, _METRICS)]
+    if rows:
+        parts += [" ".join(_NOTES.split()), *_describe_environments(rows)]
+    if published := list(references):
+        columns = {name: name for reference in published for name in reference}
+        lines = [[reference.get(name, "") for name in columns] for reference in published]
+        parts += [
+            "## Published figures, not measured here",
+            "As their sources report them, each under its own protocol.",
+            _lines(list(columns), lines),
+        ]
+    return "\n\n".join(parts) + "\n"
+
+
+def read_references(path: Path) -> list[dict[str, str]]:
+    """Read published figures from a CSV file.
+
+    Raises
+    ------
+    ValueError
+        If it lacks the column "detector" or "source", or a line says no source.
+    """
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file, restval="")
+        missing = [name for name in ("detector", "source") if name not in (reader.fieldnames or ())]
+        if missing:
+            raise ValueError(
+                f"References need the columns 'detector' and 'source'; '{path}' lacks "
+                f"{' and '.join(map(repr, missing))}."
+            )
+        references = []
+        for reference in reader:
+            if None in reference:
+                raise ValueError(f"Line {reader.line_num} of '{path}' has too many values.")
+            if not reference["source"].strip():
+                raise ValueError(f"Line {reader.line_num} of '{path}' names no source.")
+            references.append(dict(reference))
+    return references
+
+
+def _describe_dataset(rows: Sequence[Row]) -> list[str]:
+    first = rows[0]
+    parts = []
+    if "dataset" in first:
+        parts.append(f"## {first['dataset']}, {first['size']} px")
+    if "n_train" in first:
+        parts.append(f"{first['n_train']} images to train on, {first['n_test']} to test on.")
+    if damaged := list(dict.fromkeys(row["damaged"] for row in rows if row.get("damaged"))):
+        parts.append(f"Damaged and left out: {'; '.join(damaged)}.")
+    kinds = [name for row in rows for name in row if name.startswith(KIND_PREFIX)]
+    parts += _table(rows, _METRICS)
+    if kinds:
+        parts.append("Image AUROC by kind of defect, against all good images:")
+        parts += _table(rows, {name: name.removeprefix(KIND_PREFIX) for name in kinds})
+    return parts + _table(rows, _COSTS, digits=None)
+
+
+def _mean_over_datasets(rows: Sequence[Row], n_datasets: int) -> list[Row]:
+    """Average each metric over datasets, for each detector and seed that has them all."""
+    means = []
+    for group in _group(rows, "detector", "seed").values():
+        if len(group) == n_datasets:
+            values = {name: [row[name] for row in group if name in row] for name in _METRICS}
+            means.append(
+                {
+                    "detector": group[0]["detector"],
+                    **{
+                        name: mean(known)
+                        for name, known in values.items()
+                        if len(known) == n_datasets and None not in known
+                    },
+                }
+            )
+    return means
+
+
+def _table(rows: Sequence[Row], columns: Mapping[str, str], *, digits: int | None = 3) -> list[str]:
+    """Make a table of a line for each detector; nothing if none of the columns is known."""
+    known = [name for name in columns if any(row.get(name) is not None for row in rows)]
+    if not known:
+        return []
+    show_seeds = columns is _METRICS
+    lines = []
+    for group in _group(rows, "detector").values():
+        lines.append([str(group[0]["detector"]), *([str(len(group))] if show_seeds else [])])
+        for name in known:
+            values = [row[name] for row in group if row.get(name) is not None]
+            lines[-1].append(_summarize(values, digits))
+    head = ["detector", *(["seeds"] if show_seeds else []), *(columns[name] for name in known)]
+    return [_lines(head, lines)]
+
+
+def _summarize(values: Sequence[float], digits: int | None) -> str:
+    """Write mean and spread; without a number of digits, three that count."""
+    if not values:
+        return _NOTHING
+    middle = mean(values)
+    if digits is None:
+        digits = max(0, 2 - math.floor(math.log10(middle))) if middle > 0 else 0
+    spread = f" ± {stdev(values):.{digits}f}" if len(values) > 1 else ""
+    return f"{middle:.{digits}f}{spread}"
+
+
+def _describe_environments(rows: Sequence[Row]) -> list[str]:
+    names = dict.fromkeys([*describe_environment(), "GPU"])
+    texts = Counter(
+        ", ".join(f"{name} {row[name]}" for name in names if row.get(name))
+        + f"; {row['n_jobs']} cell(s) at a time"
+        for row in rows
+        if "skanomaly" in row
+    )
+    if not texts:
+        return []
+    lines = [
+        f"- {f'{count} of {len(rows)} cells: ' if len(texts) > 1 else ''}{text}"
+        for text, count in texts.items()
+    ]
+    parts = ["## Versions and machine", "\n".join(lines)]
+    before = [row["start_memory_mb"] for row in rows if row.get("start_memory_mb") is not None]
+    if before:
+        parts.append(
+            "Peak memory is of a process for each fit, Python and the libraries included, which "
+            f"take {mean(before):.0f} MB before the data are loaded."
+        )
+    return parts
+
+
+def _group(rows: Iterable[Row], *names: str) -> dict[tuple[Any, ...], list[Row]]:
+    groups: dict[tuple[Any, ...], list[Row]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row.get(name) for name in names), []).append(row)
+    return groups
+
+
+def _lines(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """Lay out a table in Markdown."""
+    cells = [[" ".join(cell.split()).replace("|", r"\|") for cell in line] for line in lines]
+    rule = "|" + "---|" * len(head)
+    return "\n".join([f"| {' | '.join(head)} |", rule, *(f"| {' | '.join(c)} |" for c in cells)])

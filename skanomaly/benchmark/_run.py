@@ -1,0 +1,226 @@
+"""Many datasets, detectors and seeds, in parallel, with results kept as they come."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from joblib import effective_n_jobs
+from sklearn.base import OutlierMixin
+
+from ..detectors import SelfSupervisedAutoencoderDetector
+from ._cells import Cell
+from ._datasets import find_datasets
+from ._detectors import label_detectors
+from ._evaluation import Row
+from ._output import CellFile, make_output, write_tables
+from ._processes import run_cells
+from ._report import read_references
+
+_DAMAGED = ("raise", "skip")
+AnyPath = str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A cell that ended in an error.
+
+    Attributes
+    ----------
+    dataset, detector : str
+    seed : int
+    error : Exception
+    """
+
+    dataset: str
+    detector: str
+    seed: int
+    error: Exception
+
+
+class BenchmarkError(RuntimeError):
+    """Some cells of a benchmark failed; the others were finished.
+
+    Attributes
+    ----------
+    rows : list of dict
+        Of the finished cells, as `run_benchmark` would have returned them.
+    failures : list of Failure
+        With `dataset`, `detector`, `seed` and `error`.
+    """
+
+    def __init__(self, rows: list[Row], failures: list[Failure]) -> None:
+        self.rows = rows
+        self.failures = failures
+        total = len(rows) + len(failures)
+        super().__init__("\n".join([f"{len(failures)} of {total} cells failed.", *self.messages()]))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.rows, self.failures)
+
+    def messages(self) -> list[str]:
+        """Say in a line what went wrong where, once for each dataset."""
+        where: dict[tuple[str, str], list[Failure]] = {}
+        for failure in self.failures:
+            message = " ".join(str(failure.error).split()) or type(failure.error).__name__
+            where.setdefault((failure.dataset, message), []).append(failure)
+        return [
+            f"{dataset}, {cells[0].detector}, seed {cells[0].seed}"
+            + (f" and {len(cells) - 1} more" if len(cells) > 1 else "")
+            + f": {message}"
+            for (dataset, message), cells in where.items()
+        ]
+
+
+def run_benchmark(
+    datasets: AnyPath | Iterable[AnyPath],
+    detectors: OutlierMixin | Iterable[OutlierMixin] | Mapping[str, OutlierMixin] | None = None,
+    *,
+    size: int = 128,
+    seeds: Iterable[int] = (0, 1),
+    n_jobs: int = 1,
+    output: AnyPath | None = None,
+    on_damaged: str = "raise",
+    references: AnyPath | None = None,
+    verbose: int = 0,
+) -> list[Row]:
+    """Measure detectors on datasets, with several seeds, in parallel.
+
+    Each cell, of a dataset, a detector and a seed, is computed in a fresh process: so its peak
+    memory is its own, and one that is killed takes no other along. The processors are shared out
+    among the cells that run at a time; their times are then longer than those of one cell alone.
+
+    Parameters
+    ----------
+    datasets : str, path-like or iterable of them
+        Each "brick", "grass" or "gravel" of `make_textured_surfaces`, "bars" of `make_bar_images`,
+        a folder in MVTec AD layout, or a folder of such folders, which stands for all of them.
+    detectors : estimator, iterable of estimator or mapping of str to estimator, default=None
+        As for :func:`evaluate`. A mapping gives the names that stand in the tables; otherwise a
+        detector is named by its class and the parameters that are not at their default. None is
+        `SelfSupervisedAutoencoderDetector` with its defaults.
+    size : int, default=128
+        Side in pixels that images are resized to, or made with.
+    seeds : iterable of int, default=(0, 1)
+        Each detector is fitted on each dataset once for each.
+    n_jobs : int, default=1
+        Number of cells at a time; -1 is as many as there are processors.
+    output : str or path-like, default=None
+        Folder for the results: a file for each cell in ``cells``, which is written when the cell is
+        finished and never in part; ``results.csv`` with a line for each cell, and ``results.md``,
+        what :func:`markdown_report` makes of them. Cells that are found there are not computed
+        again: those of the same dataset (its name, and the names and lengths of its files), size,
+        detector with all its parameters, seed and version of this library. After a change of code
+        without a new version, use a new folder. None writes nothing.
+    on_damaged : {"raise", "skip"}, default="raise"
+        What to do about an image file that cannot be read: have the cells of its dataset fail, or
+        leave it out and say so in the tables.
+    references : str or path-like, default=None
+        CSV file of published figures, which ``results.md`` shows under a heading that says that
+        they were not measured here: a column "detector", a column "source", and others as they are.
+    verbose : int, default=0
+        Above 0, a line on stderr for each cell.
+
+    Returns
+    -------
+    list of dict
+        One for each cell, by dataset, detector and seed: "dataset", "size", "detector", "seed",
+        "n_train" and "n_test", "damaged" (the files left out, separated by "; "), what
+        :func:`evaluate` measures, "peak_memory_mb" (the most resident memory of the process, with
+        Python and the libraries in it), "start_memory_mb" (the same before the data were loaded)
+        and "peak_gpu_memory_mb", in 10⁶ bytes, "n_jobs", and versions and machine. None stands for
+        what there is not.
+
+    Raises
+    ------
+    ValueError, TypeError, OSError
+        If something is found to be wrong before any cell is started.
+    BenchmarkError
+        After all cells, if some failed. It holds the rows of the others.
+
+    See Also
+    --------
+    evaluate : One detector on data in memory, in this process.
+
+    Examples
+    --------
+    >>> from sklearn.ensemble import IsolationForest
+    >>> from sklearn.svm import OneClassSVM
+    >>> from skanomaly import DenoisingAE
+    >>> from skanomaly.benchmark import PCAReconstruction, markdown_report, run_benchmark
+    >>> detectors = [DenoisingAE(), PCAReconstruction(), IsolationForest(), OneClassSVM()]
+    >>> rows = run_benchmark(
+    ...     ["grass", "gravel"], detectors, size=64, n_jobs=2, output="results"
+    ... )  # doctest: +SKIP
+    >>> print(markdown_report(rows))  # doctest: +SKIP
+    """
+    if on_damaged not in _DAMAGED:
+        raise ValueError(
+            f"The 'on_damaged' parameter must be a str among {set(_DAMAGED)}. Got {on_damaged!r} "
+            "instead."
+        )
+    labelled = label_detectors(
+        SelfSupervisedAutoencoderDetector() if detectors is None else detectors
+    )
+    published = [] if references is None else read_references(Path(references))
+    seeds = list(dict.fromkeys(seeds))
+    cells = [
+        Cell(dataset, label, detector, seed, on_damaged == "skip")
+        for dataset in find_datasets(datasets, size)
+        for label, detector in labelled.items()
+        for seed in seeds
+    ]
+    if not cells:
+        raise ValueError("At least one detector and one seed are required.")
+    n_jobs = effective_n_jobs(n_jobs)
+    files = {} if output is None else _find_files(Path(output), cells)
+    found = {index: file.read(cells[index]) for index, file in files.items()}
+    rows = {index: row for index, row in found.items() if row is not None}
+    log = _Log(len(cells), enabled=verbose > 0)
+    log.count(len(rows), f"finished before, in '{output}'")
+    failures: dict[int, Failure] = {}
+    left = {index: cell for index, cell in enumerate(cells) if index not in rows}
+    for index, result in run_cells(left, files, n_jobs=n_jobs) if left else ():
+        cell = cells[index]
+        if isinstance(result, Exception):
+            failures[index] = Failure(cell.dataset.name, cell.label, cell.seed, result)
+            log.count(1, f"{cell}: FAILED")
+            continue
+        rows[index] = result
+        log.count(1, f"{cell}: trained for {result['training_seconds']:.1f} s")
+        if output is not None:
+            write_tables(Path(output), [rows[key] for key in sorted(rows)], published)
+    in_order = [rows[index] for index in sorted(rows)]
+    if output is not None:
+        write_tables(Path(output), in_order, published)
+    if failures:
+        error = BenchmarkError(in_order, [failures[index] for index in sorted(failures)])
+        raise error from error.failures[0].error
+    return in_order
+
+
+def _find_files(output: Path, cells: list[Cell]) -> dict[int, CellFile]:
+    """Name the file of each cell; the folder of a dataset is looked through once."""
+    folder = make_output(output)
+    datasets = {dataset: dataset.identity() for dataset in {cell.dataset for cell in cells}}
+    return {
+        index: CellFile(folder, cell, datasets[cell.dataset]) for index, cell in enumerate(cells)
+    }
+
+
+class _Log:
+    """Lines on stderr that say how many cells are done."""
+
+    def __init__(self, total: int, *, enabled: bool) -> None:
+        self.total = total
+        self.enabled = enabled
+        self.done = 0
+
+    def count(self, number: int, text: str) -> None:
+        self.done += number
+        if self.enabled and number:
+            print(f"[{self.done}/{self.total}] {text}", file=sys.stderr, flush=True)

@@ -1,0 +1,76 @@
+"""Datasets by name and folder, and damaged files in them."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+from skanomaly.benchmark._datasets import Dataset, find_datasets
+from skanomaly.datasets import load_mvtec_ad
+
+
+def test_a_folder_of_datasets_stands_for_all_of_them(stripes, tmp_path):
+    for name in ("nut", "bolt"):
+        shutil.copytree(stripes, tmp_path / name)
+    (tmp_path / "notes").mkdir()
+    found = find_datasets(["grass", tmp_path], 16)
+    assert [dataset.name for dataset in found] == ["grass", "bolt", "nut"]
+    assert find_datasets(str(tmp_path / "nut"), 16) == found[2:]
+    # The same one twice is one.
+    assert find_datasets([tmp_path, tmp_path / "nut", "grass", "grass"], 16) == [
+        *found[1:],
+        found[0],
+    ]
+
+
+def test_datasets_of_one_name_are_told_apart(stripes, tmp_path):
+    folders = [tmp_path / name / "nut" for name in ("a", "b")]
+    for folder in folders:
+        shutil.copytree(stripes, folder)
+    names = [dataset.name for dataset in find_datasets(folders, 16)]
+    assert len(set(names)) == 2 and names[0].endswith("a/nut")
+
+
+def test_a_folder_that_is_no_dataset(tmp_path):
+    with pytest.raises(FileNotFoundError, match="train/good"):
+        find_datasets(tmp_path, 16)
+    with pytest.raises(ValueError, match="At least one dataset"):
+        find_datasets([], 16)
+
+
+def test_the_identity_is_of_what_the_files_are(copy, cut, tmp_path):
+    identity = Dataset("any", 16, copy).identity()
+    moved = copy.rename(tmp_path / "moved")
+    moved = shutil.copytree(moved, tmp_path / "elsewhere" / "copy")
+    assert Dataset("other", 16, moved).identity() == identity
+    assert Dataset("any", 17, moved).identity() != identity
+    (moved / "test" / "broken" / "000.png").rename(moved / "test" / "broken" / "900.png")
+    renamed = Dataset("any", 16, moved).identity()
+    cut(moved / "test" / "good" / "000.png")
+    assert len({str(i) for i in (identity, renamed, Dataset("any", 16, moved).identity())}) == 3
+
+
+def test_undamaged_datasets_are_loaded_as_ever(copy):
+    data, left_out = Dataset("copy", 16, copy).load(skip_damaged=True)
+    assert left_out == []
+    np.testing.assert_array_equal(data.X_test, load_mvtec_ad(copy, size=16).X_test)
+
+
+def test_damaged_files_are_left_out_with_their_mask_or_image(copy, cut):
+    whole = load_mvtec_ad(copy, size=16)
+    train, test = np.asarray(whole.X_train), np.asarray(whole.X_test)
+    for image in ("train/good/000", "test/good/001", "test/broken/002"):
+        cut(copy / f"{image}.png")
+    cut(copy / "ground_truth/broken/004_mask.png")
+    data, left_out = Dataset("copy", 16, copy).load(skip_damaged=True)
+    assert sorted(left_out) == [
+        "ground_truth/broken/004_mask.png",
+        "test/broken/002.png",
+        "test/good/001.png",
+        "train/good/000.png",
+    ]
+    kept = [index for index in range(12) if index not in (1, 6 + 2, 6 + 4)]
+    np.testing.assert_array_equal(data.X_train, train[1:])
+    np.testing.assert_array_equal(data.X_test, test[kept])
+    for name in ("y_test", "masks_test", "kinds_test"):
+        np.testing.assert_array_equal(data[name], whole[name][kept])
