@@ -16,9 +16,7 @@ from ._base import BaseAutoencoderDetector, Objective
 from ._parameters import add_shared_docs
 
 
-@add_shared_docs(
-    auto_network='"sdc" for images, "dense" for vectors'
-)
+@add_shared_docs(auto_network='"sdc" for images, "dense" for vectors')
 class ContractiveAE(BaseAutoencoderDetector):
     r"""Find anomalies by an autoencoder that pays for every change that its input makes.
 
