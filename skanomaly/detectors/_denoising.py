@@ -34,6 +34,8 @@ class DenoisingAE(BaseAutoencoderDetector):
     noise : float, default=1.0
         Standard deviation σ of Gaussian noise, in units of the standardised values, local contrast
         included. With another ``noise_type``, the share of the values that are replaced, up to 1.
+        Images bear strong noise, since a pixel has many neighbours that tell of it; vectors of a
+        few features need less, such as 0.5.
     noise_type : {"gaussian", "masking", "salt_and_pepper"}, default="gaussian"
         "gaussian" adds noise to each value; "masking" replaces values by their mean;
         "salt_and_pepper" replaces values by the smallest or the largest of the batch.

@@ -98,7 +98,7 @@ def test_the_command_prints_tables_and_versions(stripes, in_this_process, capsys
 
 def test_the_command_runs_several_detectors_and_writes_tables(stripes, tmp_path, in_this_process):
     arguments = [str(stripes), "--size", "16", "--seeds", "0", "1", "--output", str(tmp_path / "o")]
-    arguments += ["--detector", "DenoisingAE", "noise=1.0", "batch_size=2"]
+    arguments += ["--detector", "DenoisingAE", "noise=0.7", "batch_size=2"]
     arguments += ["--set", "max_iter=3", "batch_size=4"]
     arguments += ["--detector", "sklearn.ensemble.IsolationForest", "n_estimators=5"]
     arguments += ["--detector", "sklearn.svm.OneClassSVM", "--network", "width=4"]
@@ -108,7 +108,7 @@ def test_the_command_runs_several_detectors_and_writes_tables(stripes, tmp_path,
     labels = list(dict.fromkeys(row["detector"] for row in rows))
     # OneClassSVM has a max_iter too, of another meaning.
     assert labels[1:] == ["IsolationForest(n_estimators=5)", "OneClassSVM"]
-    for parameter in ("noise=1.0", "max_iter=3", "batch_size=2"):
+    for parameter in ("noise=0.7", "max_iter=3", "batch_size=2"):
         assert parameter in labels[0]
     assert [row["seed"] for row in rows] == ["0", "1"] * 3
     assert float(rows[0]["pixel_roc_auc"]) > 0 and rows[2]["pixel_roc_auc"] == ""

@@ -7,7 +7,7 @@ from skanomaly import ContractiveAE, DenoisingAE, SelfSupervisedAutoencoderDetec
 
 DETECTORS = [
     SelfSupervisedAutoencoderDetector(max_iter=20, random_state=0),
-    DenoisingAE(max_iter=20, random_state=0),
+    DenoisingAE(noise=0.5, max_iter=20, random_state=0),
     ContractiveAE(max_iter=20, random_state=0),
     ContractiveAE(penalty="encoder", max_iter=20, random_state=0),
 ]
