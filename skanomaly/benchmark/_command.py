@@ -27,7 +27,7 @@ _EXAMPLES = """\
 examples:
   python -m skanomaly.benchmark data/magnetic_tile --size 128 --seeds 0 1
   python -m skanomaly.benchmark bars grass --size 64 --set max_iter=500 --output results --jobs 2 \\
-      --detector SelfSupervisedAutoencoderDetector --detector DenoisingAE noise=1.0
+      --detector SelfSupervisedAutoencoderDetector --detector DenoisingAE noise=0.5
   python -m skanomaly.benchmark data/mvtec --detector skanomaly.benchmark.PCAReconstruction \\
       --detector sklearn.ensemble.IsolationForest n_estimators=200
 """
