@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from numbers import Real
 from typing import Any
 
@@ -203,7 +204,7 @@ def make_sine_curve(
     )
 
 
-class CurveProjection:
+class CurveProjection(ABC):
     """Nearest-point projection onto a curve in a plane of many dimensions.
 
     Parameters
@@ -231,11 +232,13 @@ class CurveProjection:
         """Return the points of the curve, (n, n_features), at parameters (n,)."""
         return self._plane_points(np.asarray(parameters, dtype=np.float64)) @ self.frame
 
+    @abstractmethod
     def _plane_points(self, parameters: np.ndarray) -> np.ndarray:
-        raise NotImplementedError
+        """Points (n, 2) of the curve in the coordinates of the frame."""
 
+    @abstractmethod
     def _nearest_parameters(self, points: np.ndarray) -> np.ndarray:
-        raise NotImplementedError
+        """Parameters (n,) of the points of the curve nearest to points (n, 2) of the plane."""
 
 
 class CircleProjection(CurveProjection):
