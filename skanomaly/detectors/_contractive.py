@@ -52,8 +52,8 @@ class ContractiveAE(BaseAutoencoderDetector):
 
     Notes
     -----
-    Training costs about twice to three times as much as that of `DenoisingAE`: the norm's gradient
-    goes through the network's derivative.
+    Training costs about three times as much as that of `DenoisingAE`: the norm's gradient goes
+    through the network's derivative.
 
     Examples
     --------
