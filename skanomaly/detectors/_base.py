@@ -18,6 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from ..scoring import (
+    RegionTerm,
     aggregate,
     expected_map,
     map_threshold,
@@ -43,6 +44,8 @@ from ._standardization import Standardization, undo
 
 # Images that the expected map is averaged over.
 _CALIBRATION_LIMIT = 1000
+# Images that the weight of large regions is taken from.
+_REGION_LIMIT = 200
 # Images that thresholds are taken from while training goes on.
 _SNAPSHOT_LIMIT = 50
 
@@ -184,8 +187,8 @@ class BaseAutoencoderDetector(
         -------
         ndarray of shape (n, h, w) or (n, n_features), float64
             At least 0, higher is more anomalous; in multiples of the squared difference that
-            the training images show at that place, or with ``normalize_map=False`` in squared
-            standard deviations.
+            the training images show at that place, to which ``region_size`` adds what large
+            regions show. With ``normalize_map=False``, in squared standard deviations.
         """
         return torch.cat(list(self._maps(self._validate(X)))).numpy()
 
@@ -331,6 +334,11 @@ class BaseAutoencoderDetector(
         if self.normalize_map:
             sample = data.subset(_CALIBRATION_LIMIT)
             self.expected_map_ = expected_map(self._residual_maps(sample))
+        self._region_term: RegionTerm | None = None
+        if self.normalize_map and self.region_size is not None and data.is_image:
+            sample = data.subset(_REGION_LIMIT)
+            side = int(self.region_size * min(data.shape[:2])) // 2 * 2 + 1
+            self._region_term = RegionTerm.fit(self._maps(sample), side)
         scores, maxima = [], []
         for maps in self._maps(data):
             scores.append(-aggregate(maps, self.score_aggregation))
@@ -364,7 +372,8 @@ class BaseAutoencoderDetector(
         """Anomaly maps batch by batch: float64 (b, h, w) or (b, n_features)."""
         expected = torch.from_numpy(self.expected_map_)
         for maps in self._residual_maps(data):
-            yield (maps / resize_map(expected, maps.shape[2:])).mean(1)
+            ratio = (maps / resize_map(expected, maps.shape[2:])).mean(1)
+            yield ratio if self._region_term is None else self._region_term.add_to(ratio)
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(super().__getstate__())

@@ -284,7 +284,10 @@ def _check_augmentation(augmentation: Any, data: ValidatedInput) -> tuple[str, .
 
 def _fingerprint(detector: Any, data: ValidatedInput) -> str:
     """What must agree for a checkpoint to be taken up: parameters that matter, and the data."""
-    ignored = {"checkpoint", "verbose", "smoothing_size", "smoothing_passes", "score_aggregation"}
+    ignored = {
+        *("checkpoint", "verbose", "smoothing_size", "smoothing_passes"),
+        *("normalize_map", "region_size", "score_aggregation"),
+    }
     parameters = {
         # An address in memory is another one in the next process.
         name: getattr(value, "__qualname__", value)

@@ -66,6 +66,11 @@ smoothing_passes : int, default=2
 normalize_map : bool, default=True
     Whether maps are divided by ``expected_map_``, so that places which are always hard to
     reconstruct do not hide those that rarely are.
+region_size : float or None, default=0.6
+    Side of a wide mean filter, as a share of the shorter side of the training images, through
+    which the map gets a second part: how unusual the wide surroundings are, where no place counts
+    for more than twice the usual. It shows defects that are large but faint. None leaves it out,
+    as do vectors and ``normalize_map=False``.
 score_aggregation : {"max", "mean"} or float, default="max"
     How the map becomes the image's score; a number is the mean of that share of the largest
     values.
@@ -162,6 +167,7 @@ class SharedParameters(BaseEstimator):
         "smoothing_size": [Interval(Integral, 1, None, closed="left")],
         "smoothing_passes": [Interval(Integral, 0, None, closed="left")],
         "normalize_map": ["boolean"],
+        "region_size": [None, Interval(Real, 0, 1, closed="right")],
         "score_aggregation": [
             StrOptions({"max", "mean"}),
             Interval(Real, 0, 1, closed="right"),
@@ -194,6 +200,7 @@ class SharedParameters(BaseEstimator):
         smoothing_size: int = 5,
         smoothing_passes: int = 2,
         normalize_map: bool = True,
+        region_size: float | None = 0.6,
         score_aggregation: str | float = "max",
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
@@ -219,6 +226,7 @@ class SharedParameters(BaseEstimator):
         self.smoothing_size = smoothing_size
         self.smoothing_passes = smoothing_passes
         self.normalize_map = normalize_map
+        self.region_size = region_size
         self.score_aggregation = score_aggregation
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction

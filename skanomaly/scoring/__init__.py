@@ -1,9 +1,11 @@
 """Difference maps, smoothing, image scores and thresholds."""
 
 from ._maps import aggregate, difference_map, expected_map, resize_map, smooth
+from ._region_term import RegionTerm
 from ._thresholds import map_threshold, score_offset
 
 __all__ = [
+    "RegionTerm",
     "aggregate",
     "difference_map",
     "expected_map",

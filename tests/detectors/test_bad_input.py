@@ -136,6 +136,8 @@ def test_image_shape_must_fit():
         ("contrast_size", 1),
         ("smoothing_passes", -1),
         ("normalize_map", "yes"),
+        ("region_size", 0),
+        ("region_size", 1.5),
         ("score_aggregation", "median"),
         ("score_aggregation", 1.5),
         ("early_stopping", 2),

@@ -193,6 +193,23 @@ def test_a_trained_detector_finds_planted_defects(name, images, damaged):
     assert left < (0.35 if isinstance(fitted, SelfSupervisedAutoencoderDetector) else 0.95)
 
 
+def test_a_large_faint_region_shows_by_its_extent(images, detector):
+    raised = make_images(20, seed=1)
+    # Half of each picture a little noisier: too little for any one place to stand out.
+    noise = np.random.default_rng(2).normal(0, 0.02, raised.shape)
+    noise[:, 16:] = 0
+    raised = (raised + noise).clip(0, 1)
+    masks = np.broadcast_to(noise != 0, raised.shape)
+    alone = clone(detector).set_params(region_size=None).fit(images)
+    by_place, by_extent = (d.anomaly_map(raised) for d in (alone, detector))
+    added = by_extent - by_place
+    assert added.min() >= -1e-9 and added.max() > 0
+    found, missed = (roc_auc_score(masks.ravel(), m.ravel()) for m in (by_extent, by_place))
+    assert found > missed + 0.02
+    plain = clone(detector).set_params(normalize_map=False).fit(images)
+    assert plain._region_term is None and (plain.expected_map_ == 1).all()
+
+
 def test_color_images_and_masks(images):
     color = make_images(40, channels=3)
     pictures, masks = plant_defects(make_images(10, channels=3, seed=1))

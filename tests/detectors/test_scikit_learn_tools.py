@@ -263,6 +263,10 @@ def test_checkpoint_takes_up_an_interrupted_fit(images, tmp_path):
     resumed = SelfSupervisedAutoencoderDetector(checkpoint=path, **options).fit(images)
     np.testing.assert_array_equal(resumed.score_samples(images), straight.score_samples(images))
     assert resumed.loss_curve_ == straight.loss_curve_
+    # What is made of the network's output is no part of its training.
+    options["region_size"] = None
+    other = SelfSupervisedAutoencoderDetector(checkpoint=path, **options).fit(images)
+    assert other.loss_curve_ == straight.loss_curve_
     with pytest.raises(ValueError, match="other parameters or other data"):
         SelfSupervisedAutoencoderDetector(checkpoint=path, **options).fit(images[::-1].copy())
     with pytest.raises(ValueError, match="other parameters or other data"):

@@ -25,7 +25,7 @@ def test_difference_map_is_the_mean_square_over_channels():
     assert difference_map(torch.zeros(2, 5), torch.full((2, 5), 2.0)).tolist() == [[4.0] * 5] * 2
 
 
-@pytest.mark.parametrize(("size", "passes"), [(3, 1), (5, 2), (7, 3)])
+@pytest.mark.parametrize(("size", "passes"), [(3, 1), (5, 2), (7, 3), (21, 1), (29, 2)])
 def test_smoothing_is_a_repeated_mean_filter(size, passes):
     maps = torch.rand(2, 20, 30, dtype=torch.double)
     smoothed = smooth(maps, size, passes)
