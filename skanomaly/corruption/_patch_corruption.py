@@ -14,7 +14,7 @@ from sklearn.utils import check_random_state
 from torch import Tensor
 
 from ._fields import uniform
-from ._rows import block_masks, replacement_rows
+from ._rows import ROW_TEXTURES, block_masks, replacement_rows
 from ._shapes import Range, soft_patches
 from ._textures import TEXTURES, replacement_textures
 
@@ -40,11 +40,12 @@ class PatchCorruption(BaseEstimator):
         Amplitude of the smooth displacement that bends a patch, in radii.
     softness : float or (float, float), default=(0.05, 0.8)
         Share of the radius over which a patch fades to nothing, from 0 to 1.
-    texture : str, sequence of str or dict of str to float, default all five
+    texture : str, sequence of str or dict of str to float, default all six
         What is put into a patch, one of them at random: "image", another image or place of the
         batch, turned, mirrored, scaled and warped; "color", one uniform colour; "noise", smooth
         noise of several scales; "deformation", the image itself, locally warped; "shade", the
-        image brightened or darkened. A dict gives relative weights.
+        image brightened or darkened; "blur", the image smeared along its rows, its columns or
+        both, which rows of features are not. A dict gives relative weights.
     opacity : float or (float, float), default=(0.2, 1)
         From 0, invisible, to 1, full occlusion; uniform.
     texture_images : array-like of shape (n, h, w) or (n, h, w, c), default=None
@@ -180,7 +181,7 @@ class PatchCorruption(BaseEstimator):
         alpha = uniform(count, *opacity, generator)
 
         if images.ndim == 2:
-            kind = self._draw_kinds(count, with_user_images=False, generator=generator)
+            kind = self._draw_kinds(count, ROW_TEXTURES, generator)
             masks = block_masks(count, images.shape[1], radius=radius, generator=generator)
             weights = masks * alpha.view(-1, 1)
             content = replacement_rows(images, owner, kind, generator=generator)
@@ -188,7 +189,7 @@ class PatchCorruption(BaseEstimator):
             height, width = images.shape[-2:]
             user_images = self._user_images(images, count, generator)
             kind = self._draw_kinds(
-                count, with_user_images=user_images is not None, generator=generator
+                count, TEXTURES, generator, with_user_images=user_images is not None
             )
             weights, displacement = soft_patches(
                 count,
@@ -212,10 +213,20 @@ class PatchCorruption(BaseEstimator):
         return _lay_over(images, owner, slot, slots, weights, content)
 
     def _draw_kinds(
-        self, count: int, *, with_user_images: bool, generator: torch.Generator
+        self,
+        count: int,
+        textures: Sequence[str],
+        generator: torch.Generator,
+        *,
+        with_user_images: bool = False,
     ) -> Tensor:
-        """Index of the texture of each patch: (count,), int64."""
-        weights = torch.tensor(_texture_weights(self.texture), device=generator.device)
+        """Index into ``textures`` of the texture of each patch: (count,), int64."""
+        by_name = _texture_weights(self.texture)
+        weights = torch.tensor([by_name[name] for name in textures], device=generator.device)
+        if not bool((weights > 0).any()):
+            raise ValueError(
+                f"texture must name one of {list(textures)} for vectors, got {self.texture!r}."
+            )
         if with_user_images:
             mean = (
                 weights[weights > 0].mean() if bool((weights > 0).any()) else weights.new_ones(())
@@ -272,7 +283,7 @@ def _lay_over(
     return corrupted, 1.0 - remaining
 
 
-def _texture_weights(texture: str | Sequence[str] | Mapping[str, float]) -> list[float]:
+def _texture_weights(texture: str | Sequence[str] | Mapping[str, float]) -> dict[str, float]:
     """Relative weights of ``TEXTURES``, checked."""
     if isinstance(texture, str):
         texture = {texture: 1.0}
@@ -286,7 +297,7 @@ def _texture_weights(texture: str | Sequence[str] | Mapping[str, float]) -> list
         raise ValueError(
             f"The weights of texture must be finite, at least 0 and not all 0, got {texture!r}."
         )
-    return weights
+    return dict(zip(TEXTURES, weights, strict=True))
 
 
 def _as_range(

@@ -5,6 +5,9 @@ from torch import Tensor
 
 from ._fields import uniform
 
+# Of the textures of images, those that rows have too.
+ROW_TEXTURES = ("image", "color", "noise", "deformation", "shade")
+
 
 def block_masks(
     count: int, n_features: int, *, radius: tuple[float, float], generator: torch.Generator
@@ -46,8 +49,8 @@ def replacement_rows(
     owner : Tensor of shape (blocks,), int64
         The row that each block belongs to.
     kind : Tensor of shape (blocks,), int64
-        Index into ``TEXTURES``: another row, a constant, noise, the row's own values from other
-        coordinates, or the row shifted by a constant.
+        Index into ``ROW_TEXTURES``: another row, a constant, noise, the row's own values from
+        other coordinates, or the row shifted by a constant.
     generator : torch.Generator
         Source of the random numbers, on the device of ``rows``.
 

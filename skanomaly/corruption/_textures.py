@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from ._fields import multiscale_noise, smooth_field, uniform
 
-TEXTURES = ("image", "color", "noise", "deformation", "shade")
+TEXTURES = ("image", "color", "noise", "deformation", "shade", "blur")
 
 
 def replacement_textures(
@@ -75,7 +75,21 @@ def replacement_textures(
         strength = torch.randn(len(patches), 1, 1, 1, generator=generator, device=images.device)
         spread = images.std(dim=(0, 2, 3), keepdim=True)
         result[patches] += 1.5 * strength * spread
+    (patches,) = torch.nonzero(kind == 5, as_tuple=True)
+    if len(patches):
+        result[patches] = _blurred(result[patches], generator)
     return torch.minimum(torch.maximum(result, low), high)
+
+
+def _blurred(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Smear images along rows, along columns or both, by as much for all of them."""
+    widest = max(3, min(images.shape[-2:]) // 7)
+    half = uniform(1, 1.0, widest / 2, generator, log=True).round().int()
+    size = 2 * int(half) + 1
+    direction = int(torch.randint(3, (), generator=generator, device=generator.device))
+    kernel = ((size, size), (size, 1), (1, size))[direction]
+    padding = [side // 2 for side in kernel]
+    return functional.avg_pool2d(images, kernel, 1, padding, count_include_pad=False)
 
 
 def _color_or_noise(

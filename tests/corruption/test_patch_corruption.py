@@ -23,8 +23,13 @@ def test_nothing_changes_outside_the_mask_and_the_range_is_kept(shape):
     assert (corrupted != images).any() or shape == (3, 1, 1)
 
 
-@pytest.mark.parametrize("texture", TEXTURES)
-@pytest.mark.parametrize("shape", [(8, 32, 32, 3), (8, 40)])
+@pytest.mark.parametrize(
+    ("texture", "shape"),
+    [
+        *((texture, (8, 32, 32, 3)) for texture in TEXTURES),
+        *((texture, (8, 40)) for texture in TEXTURES if texture != "blur"),
+    ],
+)
 def test_every_texture_changes_the_images(texture, shape):
     images = random_images(shape)
     corrupted, masks = PatchCorruption(texture=texture, radius=0.2, opacity=1.0, random_state=0)(
@@ -33,6 +38,17 @@ def test_every_texture_changes_the_images(texture, shape):
     changed = corrupted != images
     changed = changed.any(-1) if len(shape) == 4 else changed
     assert changed.mean() > 0.5 * (masks > 0).mean() > 0
+
+
+def test_blur_takes_contrast_away_and_rows_of_features_have_none():
+    images = random_images((8, 32, 32, 3))
+    options = dict(texture="blur", radius=0.4, softness=0.05, opacity=1.0, random_state=0)
+    corrupted, masks = PatchCorruption(**options)(images)
+    inside = masks > 0.99
+    assert corrupted[inside].std() < 0.7 * images[inside].std()
+    assert corrupted[inside].mean() == pytest.approx(images[inside].mean(), abs=0.02)
+    with pytest.raises(ValueError, match="texture must name one of .* for vectors, got 'blur'"):
+        PatchCorruption(**options)(random_images((8, 40)))
 
 
 def test_the_same_seed_draws_the_same_and_another_seed_does_not():
