@@ -14,9 +14,10 @@ SCRIPT = Path(__file__).parents[2] / "docs" / "ledger.py"
 
 
 @pytest.fixture
-def ledger():
+def ledger(monkeypatch):
     if not SCRIPT.exists():
         pytest.skip("the documentation is not here")
+    monkeypatch.syspath_prepend(SCRIPT.parent)
     spec = importlib.util.spec_from_file_location("ledger", SCRIPT)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
