@@ -45,7 +45,7 @@ class PatchCorruption(BaseEstimator):
         batch, turned, mirrored, scaled and warped; "color", one uniform colour; "noise", smooth
         noise of several scales; "deformation", the image itself, locally warped; "shade", the
         image brightened or darkened; "blur", the image smeared along its rows, its columns or
-        both, which rows of features are not. A dict gives relative weights.
+        both, which plain rows do not have. A dict gives relative weights.
     opacity : float or (float, float), default=(0.2, 1)
         From 0, invisible, to 1, full occlusion; uniform.
     texture_images : array-like of shape (n, h, w) or (n, h, w, c), default=None
