@@ -6,7 +6,7 @@ from skanomaly import SelfSupervisedAutoencoderDetector as SelfSupervised
 from skanomaly.corruption import PatchCorruption
 from skanomaly.scoring import smooth
 
-# What these experiments began with; the defaults of today came in by some of them.
+# What these experiments began with; the defaults of today came out of them.
 START_MASK_WEIGHT = 0.5
 START_TEXTURES = ("image", "color", "noise", "deformation", "shade")
 
@@ -103,10 +103,11 @@ class TwoNetworks(SelfSupervised):
         self.second = SelfSupervised(**second).fit(X)
         return super().fit(X)
 
-    def _residual_maps(self, data):
-        both = zip(super()._residual_maps(data), self.second._residual_maps(data), strict=True)
-        for maps in both:
-            yield torch.cat(maps, dim=1)
+    def _residual_map(self, piece):
+        with torch.inference_mode():
+            other = piece._replace(reconstructions=self.second.network_(piece.images))
+        maps = [super(TwoNetworks, self)._residual_map(one) for one in (piece, other)]
+        return torch.cat(maps, dim=1)
 
 
 class _OtherResidual(SelfSupervised):
@@ -116,17 +117,14 @@ class _OtherResidual(SelfSupervised):
         """Values (b, k, h, w) to be smoothed."""
         raise NotImplementedError
 
-    def _residual_maps(self, data):
+    def _residual_map(self, piece):
         with torch.inference_mode():
-            for images, reconstructions, _, _ in self._forward(data):
-                values = self.residual(images, reconstructions).double()
-                yield torch.stack(
-                    [
-                        smooth(kind, self.smoothing_size, self.smoothing_passes)
-                        for kind in values.unbind(1)
-                    ],
-                    dim=1,
-                )
+            values = self.residual(piece.images, piece.reconstructions).double()
+            maps = [
+                smooth(kind, self.smoothing_size, self.smoothing_passes)
+                for kind in values.unbind(1)
+            ]
+            return torch.stack(maps, dim=1)
 
 
 class AbsoluteResidual(_OtherResidual):

@@ -6,6 +6,7 @@ import copy
 from abc import ABCMeta, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -34,13 +35,18 @@ from ..training import (
 from ._fitting import FitPlan, Objective, run_training
 from ._images import ValidatedInput, normalize_image_shape, to_image_dtype, validate_input
 from ._inference import (
+    Piece,
+    add_by_tiles,
+    assemble,
+    fill,
     reconstruct_in_batches,
     reconstruction_function,
-    smoothed_difference_maps,
+    reconstruction_in_own_range,
+    smoothed_difference_map,
 )
 from ._network import make_network
 from ._parameters import SharedParameters
-from ._standardization import Standardization, undo
+from ._standardization import Standardization
 
 # Images that the expected map is averaged over.
 _CALIBRATION_LIMIT = 1000
@@ -143,7 +149,7 @@ class BaseAutoencoderDetector(
         """
         data = self._validate(X)
         scores = [aggregate(maps, self.score_aggregation) for maps in self._maps(data)]
-        return -torch.cat(scores).numpy()
+        return -torch.cat(scores).cpu().numpy()
 
     def decision_function(self, X: Any) -> NDArray[np.float64]:
         """Score images against the threshold; 0 and above is normal.
@@ -190,7 +196,8 @@ class BaseAutoencoderDetector(
             the training images show at that place, to which ``region_size`` adds what large
             regions show. With ``normalize_map=False``, in squared standard deviations.
         """
-        return torch.cat(list(self._maps(self._validate(X)))).numpy()
+        data = self._validate(X)
+        return fill(np.empty(data.map_shape), self._maps(data))
 
     def predict_mask(self, X: Any) -> NDArray[np.bool_]:
         """Mark the anomalous places of each image.
@@ -205,7 +212,9 @@ class BaseAutoencoderDetector(
         ndarray of shape (n, h, w) or (n, n_features), bool
             Where the anomaly map exceeds ``map_threshold_``.
         """
-        return self.anomaly_map(X) > self.map_threshold_
+        data = self._validate(X)
+        masks = (maps > self.map_threshold_ for maps in self._maps(data))
+        return fill(np.empty(data.map_shape, dtype=bool), masks)
 
     def reconstruct(self, X: Any) -> NDArray[Any]:
         """Compute what the network takes for normal.
@@ -220,8 +229,8 @@ class BaseAutoencoderDetector(
         ndarray of X's shape, dtype and value range
         """
         data = self._validate(X)
-        channels = data.shape[-1]
-        parts = [undo(f[:, :channels], shift, scale) for _, f, shift, scale in self._forward(data)]
+        own_range = partial(reconstruction_in_own_range, channels=data.shape[-1])
+        parts = [values.cpu() for values in assemble(self._forward(data), own_range)]
         values = torch.cat(parts).numpy()
         if data.is_image:
             values = to_image_dtype(np.moveaxis(values, 1, -1), data.source.dtype)
@@ -333,27 +342,30 @@ class BaseAutoencoderDetector(
         self.expected_map_ = np.ones((1, *data.shape[:2]))
         if self.normalize_map:
             sample = data.subset(_CALIBRATION_LIMIT)
-            self.expected_map_ = expected_map(self._residual_maps(sample))
+            self.expected_map_ = expected_map(maps.cpu() for maps in self._residual_maps(sample))
         self._region_term: RegionTerm | None = None
         if self.normalize_map and self.region_size is not None and data.is_image:
             sample = data.subset(_REGION_LIMIT)
             side = int(self.region_size * min(data.shape[:2])) // 2 * 2 + 1
-            self._region_term = RegionTerm.fit(self._maps(sample), side)
+            self._region_term = RegionTerm.fit((maps.cpu() for maps in self._maps(sample)), side)
         scores, maxima = [], []
         for maps in self._maps(data):
             scores.append(-aggregate(maps, self.score_aggregation))
             maxima.append(maps.flatten(1).amax(1))
-        self.offset_ = score_offset(torch.cat(scores).numpy(), self.contamination, held_out)
-        self.map_threshold_ = map_threshold(torch.cat(maxima).numpy(), self.contamination, held_out)
+        self.offset_ = score_offset(torch.cat(scores).cpu().numpy(), self.contamination, held_out)
+        maxima_array = torch.cat(maxima).cpu().numpy()
+        self.map_threshold_ = map_threshold(maxima_array, self.contamination, held_out)
 
-    def _forward(self, data: ValidatedInput) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
-        """Images and reconstructions, standardised, and what undoes that, batch by batch."""
+    def _forward(self, data: ValidatedInput) -> Iterator[Piece]:
+        """Images and reconstructions, standardised, and what undoes that, piece by piece."""
+        contrast = self._standardization.contrast_size or 0
         return reconstruct_in_batches(
             self.network_,
             data,
             self._standardization,
             device=self.device_,
             dtype=torch.bfloat16 if self.precision == "bfloat16" else torch.float32,
+            margin=contrast // 2 + self.smoothing_passes * (self.smoothing_size // 2),
         )
 
     def _reconstruction(self, X: Any) -> tuple[Callable[[Tensor], Tensor], Tensor]:
@@ -362,18 +374,28 @@ class BaseAutoencoderDetector(
             self.network_, self._validate(X), self._standardization, device=self.device_
         )
 
+    def _residual_map(self, piece: Piece) -> Tensor:
+        """Smoothed difference maps of a piece: (b, k, h, w) or (b, 1, n_features)."""
+        channels = piece.images.shape[1] - (self._standardization.contrast_size is not None)
+        return smoothed_difference_map(piece, channels, self.smoothing_size, self.smoothing_passes)
+
     def _residual_maps(self, data: ValidatedInput) -> Iterator[Tensor]:
-        """Smoothed difference maps, batch by batch: (b, k, h, w) or (b, 1, n_features)."""
-        return smoothed_difference_maps(
-            self._forward(data), data.shape[-1], self.smoothing_size, self.smoothing_passes
-        )
+        """Smoothed difference maps, batch by batch."""
+        return assemble(self._forward(data), self._residual_map)
 
     def _maps(self, data: ValidatedInput) -> Iterator[Tensor]:
         """Anomaly maps batch by batch: float64 (b, h, w) or (b, n_features)."""
         expected = torch.from_numpy(self.expected_map_)
-        for maps in self._residual_maps(data):
-            ratio = (maps / resize_map(expected, maps.shape[2:])).mean(1)
-            yield ratio if self._region_term is None else self._region_term.add_to(ratio)
+
+        def relative_map(piece: Piece) -> Tensor:
+            maps = self._residual_map(piece)
+            size, part = maps.shape[2:], None
+            if piece.tile is not None and not piece.tile.is_whole:
+                size, part = torch.Size(piece.tile.size), piece.tile.kept
+            return (maps / resize_map(expected.to(maps.device), size, part)).mean(1)
+
+        for ratio in assemble(self._forward(data), relative_map):
+            yield ratio if self._region_term is None else add_by_tiles(self._region_term, ratio)
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(super().__getstate__())

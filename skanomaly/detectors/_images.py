@@ -36,6 +36,11 @@ class ValidatedInput:
         """Whether these are images rather than plain rows."""
         return len(self.shape) == 3
 
+    @property
+    def map_shape(self) -> Shape:
+        """Shape of the maps of all of them: (n, h, w) or (n, n_features)."""
+        return len(self), *(self.shape[:2] if self.is_image else self.shape)
+
     def __len__(self) -> int:
         return len(self.source)
 
@@ -47,24 +52,30 @@ class ValidatedInput:
         return ValidatedInput(self.source[chosen], self.shape)
 
     def read(self, indices: NDArray[np.intp]) -> NDArray[Any]:
-        """Read some of them.
+        """Read some of them, scaled."""
+        return self.scale(self.load(indices))
+
+    def load(self, indices: NDArray[np.intp]) -> NDArray[Any]:
+        """Read some of them as they are: (b, h, w, c) or (b, n_features)."""
+        if isinstance(self.source, ImageSequence):
+            batch = self.source.read(indices).reshape(len(indices), *self.shape)
+            _check_finite(batch)
+            return batch
+        return np.asarray(self.source[indices])
+
+    def scale(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Bring values to floats, of images or of parts of them.
 
         Unsigned integers of images become shares of their largest value, as in scikit-image, so
         that a picture means the same as uint8 and as float.
 
         Returns
         -------
-        ndarray of shape (b, h, w, c), float32, or (b, n_features), float64
+        ndarray of the shape of values, float32, or float64 of rows
         """
-        if isinstance(self.source, ImageSequence):
-            batch = self.source.read(indices).reshape(len(indices), *self.shape)
-            _check_finite(batch)
-        else:
-            batch = self.source[indices]
         if not self.is_image:
-            return batch.astype(np.float64)
-        scale = integer_scale(batch.dtype)
-        return batch.astype(np.float32) / np.float32(scale)
+            return values.astype(np.float64)
+        return np.divide(values, np.float32(integer_scale(values.dtype)), dtype=np.float32)
 
 
 def integer_scale(dtype: np.dtype[Any]) -> float:

@@ -4,20 +4,44 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..scoring import difference_map, smooth
+from ..scoring import RegionTerm, difference_map, smooth
 from ..training import autocast
 from ._images import ValidatedInput
 from ._standardization import Standardization, undo
+from ._tiles import Tile, tiles
 
 # Values in one forward pass. The batch depends on the image size alone, so that scores do not
 # depend on how many images are scored together.
 _CHUNK_VALUES = 2**16
+_ACCELERATOR_CHUNK_VALUES = 2**23
 _LARGEST_CHUNK = 256
+
+
+class Piece(NamedTuple):
+    """A batch of images, or one tile of it, and what the network makes of it.
+
+    Attributes
+    ----------
+    tile : Tile or None
+        None for rows.
+    images, reconstructions : Tensor of shape (b, c [+ 1], h, w) or (b, n_features)
+        Standardised, and with the local contrast as the last channel where there is one.
+    shift, scale : Tensor broadcastable to them
+        What brings them back to their own range.
+    """
+
+    tile: Tile | None
+    images: Tensor
+    reconstructions: Tensor
+    shift: Tensor
+    scale: Tensor
 
 
 def reconstruct_in_batches(
@@ -27,45 +51,161 @@ def reconstruct_in_batches(
     *,
     device: torch.device,
     dtype: torch.dtype,
-) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
-    """Reconstruct batch by batch, in constant memory.
+    margin: int,
+) -> Iterator[Piece]:
+    """Reconstruct batch by batch, and tile by tile where images are large, in constant memory.
 
     Parameters
     ----------
     network : torch.nn.Module
-        In evaluation mode, on ``device``.
+        In evaluation mode, on ``device``. Images are taken apart if it has a ``reach``.
     data : ValidatedInput
     standardization : Standardization
     device : torch.device
     dtype : torch.dtype
         Of the network's products on images; rows are computed in float64.
+    margin : int
+        How many pixels around a tile are needed to make maps of its reconstruction.
 
     Yields
     ------
-    images, reconstructions : Tensor of shape (b, c [+ 1], h, w) or (b, n_features), on the CPU
-        Standardised, and with the local contrast as the last channel where there is one.
-    shift, scale : Tensor broadcastable to them
-        What brings them back to their own range.
+    Piece
+        On the CPU, or on a CUDA device that the network is on; the tiles of a batch one after
+        another.
     """
     if not data.is_image:
         # Matrix products in double precision, whose rounding no score can show.
         network, dtype = copy.deepcopy(network).double(), torch.float32
-    size = max(1, min(_LARGEST_CHUNK, _CHUNK_VALUES // int(np.prod(data.shape))))
-    for start in range(0, len(data), size):
-        indices = np.arange(start, min(start + size, len(data)))
-        # Kernels may differ from one batch size to another: always the same one.
-        padded = np.concatenate([indices, np.full(size - len(indices), indices[-1])])
-        values = torch.from_numpy(data.read(padded)).to(device)
-        if data.is_image:
-            values = values.permute(0, 3, 1, 2)
-        images, shift, scale = standardization.apply(values)
+    # Apple's devices know no float64, which maps are computed in.
+    keep_on = device if device.type == "cuda" else torch.device("cpu")
+
+    def piece(values: NDArray, tile: Tile | None, scaling: tuple[Tensor, Tensor] | None) -> Piece:
+        batch = _to_tensor(values, device)
+        if scaling is None:
+            images, shift, scale = standardization.apply(batch)
+        else:
+            shift, scale = scaling
+            images = (batch - shift) / scale
         images = standardization.represent(images)
         with torch.inference_mode(), autocast(device, dtype):
             reconstructions = network(images).to(images.dtype)
-        yield tuple(  # type: ignore[misc]
-            (tensor[: len(indices)] if len(tensor) == size else tensor).cpu()
-            for tensor in (images, reconstructions, shift, scale)
-        )
+        return Piece(tile, *(t.to(keep_on) for t in (images, reconstructions, shift, scale)))
+
+    on_cpu = device.type == "cpu"
+    most = _CHUNK_VALUES if on_cpu else _ACCELERATOR_CHUNK_VALUES
+    size = max(1, min(_LARGEST_CHUNK, most // int(np.prod(data.shape))))
+    cuts: list[Tile | None] = [None]
+    if data.is_image:
+        reach = getattr(network, "reach", None)
+        stride = getattr(network, "stride", 1)
+        reach = None if reach is None else reach + margin
+        cuts = list(tiles(*data.shape[:2], reach=reach, stride=stride))
+    for start in range(0, len(data), size):
+        indices = np.arange(start, min(start + size, len(data)))
+        count = len(indices)
+        # Kernels may differ from one batch size to another: on the CPU always the same one.
+        padding = size - count if on_cpu else 0
+        batch = data.load(np.concatenate([indices, np.full(padding, indices[-1])]))
+        if len(cuts) == 1:
+            yield _first(piece(data.scale(batch), cuts[0], None), count)
+            continue
+        parts = (cut.kept for cut in cuts if cut is not None)
+        strips = (_to_tensor(data.scale(batch[:, *part]), device) for part in parts)
+        scaling = standardization.of_large_images(strips)
+        for cut in cuts:
+            assert cut is not None
+            yield piece(data.scale(batch[:, *cut.seen]), cut, scaling)
+
+
+def _to_tensor(values: NDArray, device: torch.device) -> Tensor:
+    """Bring images (b, h, w, c) channels first, and rows as they are, onto the device."""
+    tensor = torch.from_numpy(values).to(device)
+    return tensor.permute(0, 3, 1, 2) if values.ndim == 4 else tensor
+
+
+def _first(piece: Piece, count: int) -> Piece:
+    """Drop what a batch was filled up with."""
+    return Piece(piece.tile, *(t[:count] if len(t) > count else t for t in piece[1:]))
+
+
+def assemble(pieces: Iterable[Piece], function: Callable[[Piece], Tensor]) -> Iterator[Tensor]:
+    """Put together what a function makes of pieces, batch by batch.
+
+    Parameters
+    ----------
+    pieces : iterable of Piece
+    function : callable
+        Makes (b, …, h, w) of what is kept of a tile, or anything of a whole batch.
+
+    Yields
+    ------
+    Tensor
+        For each batch.
+    """
+    whole: Tensor | None = None
+    for piece in pieces:
+        part = function(piece)
+        tile = piece.tile
+        if tile is None or tile.is_whole:
+            yield part
+            continue
+        if whole is None:
+            whole = part.new_empty(*part.shape[:-2], *tile.size)
+        whole[(..., *tile.kept)] = part
+        if tile.is_last:
+            yield whole
+            whole = None
+
+
+def fill(out: NDArray, batches: Iterable[Tensor]) -> NDArray:
+    """Fill an array with what comes batch by batch, so that nothing is held twice."""
+    start = 0
+    for batch in batches:
+        out[start : start + len(batch)] = batch.cpu().numpy()
+        start += len(batch)
+    return out
+
+
+def reconstruction_in_own_range(piece: Piece, channels: int) -> Tensor:
+    """What is kept of a reconstruction, as the images were: (b, c, h, w) or (b, n_features)."""
+    values = undo(piece.reconstructions[:, :channels], piece.shift, piece.scale)
+    return values if piece.tile is None else piece.tile.crop(values)
+
+
+def add_by_tiles(term: RegionTerm, maps: Tensor) -> Tensor:
+    """Add a region term to maps (b, h, w), to large ones part by part."""
+    cuts = list(tiles(*maps.shape[1:], reach=term.reach))
+    if len(cuts) == 1:
+        return term.add_to(maps)
+    out = torch.empty_like(maps)
+    for cut in cuts:
+        out[(..., *cut.kept)] = cut.crop(term.add_to(cut.cut(maps)))
+    return out
+
+
+def smoothed_difference_map(piece: Piece, channels: int, size: int, passes: int) -> Tensor:
+    """Compare images with their reconstructions.
+
+    Parameters
+    ----------
+    piece : Piece
+    channels : int
+        Channels of the images themselves; a further one is the local contrast.
+    size, passes : int
+        Side and repetitions of the mean filter.
+
+    Returns
+    -------
+    Tensor of shape (b, k, h, w) or (b, 1, n_features), float64
+        Of what is kept of the tile. k is 2 with local contrast, which has a map of its own,
+        else 1.
+    """
+    images, reconstructions = piece.images.double(), piece.reconstructions.double()
+    if piece.tile is None:
+        return difference_map(images, reconstructions).unsqueeze(1)
+    parts = zip(images.split(channels, 1), reconstructions.split(channels, 1), strict=True)
+    maps = [smooth(difference_map(*part), size, passes) for part in parts]
+    return piece.tile.crop(torch.stack(maps, dim=1))
 
 
 def reconstruction_function(
@@ -93,11 +233,8 @@ def reconstruction_function(
     values : Tensor of shape (n, c, h, w), float32, or (n, n_features), float64
         The data.
     """
-    values = torch.from_numpy(data.read(np.arange(len(data)))).to(device)
-    if data.is_image:
-        values = values.permute(0, 3, 1, 2).float()
-    else:
-        values = values.double()
+    values = _to_tensor(data.read(np.arange(len(data))), device)
+    values = values.float() if data.is_image else values.double()
     # A copy, whose weights take no part in derivatives.
     network = copy.deepcopy(network).requires_grad_(False).to(values.dtype)
     channels = data.shape[-1]
@@ -108,32 +245,3 @@ def reconstruction_function(
         return undo(output[:, :channels], shift, scale)
 
     return function, values
-
-
-def smoothed_difference_maps(
-    batches: Iterable[tuple[Tensor, Tensor, Tensor, Tensor]], channels: int, size: int, passes: int
-) -> Iterator[Tensor]:
-    """Compare images with their reconstructions.
-
-    Parameters
-    ----------
-    batches : iterable
-        Of `reconstruct_in_batches`.
-    channels : int
-        Channels of the images themselves; a further one is the local contrast.
-    size, passes : int
-        Side and repetitions of the mean filter.
-
-    Yields
-    ------
-    Tensor of shape (b, k, h, w) or (b, 1, n_features), float64
-        k is 2 with local contrast, which has a map of its own, else 1.
-    """
-    for images, reconstructions, _, _ in batches:
-        images, reconstructions = images.double(), reconstructions.double()
-        if images.ndim == 2:
-            yield difference_map(images, reconstructions).unsqueeze(1)
-            continue
-        parts = zip(images.split(channels, 1), reconstructions.split(channels, 1), strict=True)
-        maps = [smooth(difference_map(*part), size, passes) for part in parts]
-        yield torch.stack(maps, dim=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -101,16 +102,42 @@ class Standardization:
         shift, scale : Tensor broadcastable to it
             What `undo` needs.
         """
-        shape = (1, -1, 1, 1) if batch.ndim == 4 else (1, -1)
-        shift = self.mean.to(batch).view(shape)
-        scale = self.deviation.to(batch).view(shape)
+        shift, scale = self._of_dataset(batch)
         if self.per_image and batch.ndim == 4:
             relative = (batch - shift) / scale
             centre = relative.mean((1, 2, 3), keepdim=True)
             spread = relative.std((1, 2, 3), keepdim=True, correction=0)
-            shift = shift + scale * centre
-            scale = scale * spread.clamp(min=_LEAST_CONTRAST)
+            shift, scale = _combine(shift, scale, centre, spread)
         return (batch - shift) / scale, shift, scale
+
+    def of_large_images(self, strips: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+        """Compute the shift and scale of `apply` of images that come in parts.
+
+        Parameters
+        ----------
+        strips : iterable of Tensor of shape (b, c, h, w)
+            Parts of the same images, which cover them without overlap.
+
+        Returns
+        -------
+        shift, scale : Tensor broadcastable to the images
+        """
+        count, total, squares = 0, torch.zeros(()), torch.zeros(())
+        for strip in strips:
+            shift, scale = self._of_dataset(strip)
+            relative = ((strip - shift) / scale).double()
+            count += relative[0].numel()
+            total = total + relative.sum((1, 2, 3), keepdim=True)
+            squares = squares + relative.square().sum((1, 2, 3), keepdim=True)
+        if self.per_image:
+            centre = total / count
+            spread = (squares / count - centre.square()).clamp(min=0).sqrt()
+            shift, scale = _combine(shift, scale, centre.to(shift), spread.to(shift))
+        return shift, scale
+
+    def _of_dataset(self, batch: Tensor) -> tuple[Tensor, Tensor]:
+        shape = (1, -1, 1, 1) if batch.ndim == 4 else (1, -1)
+        return self.mean.to(batch).view(shape), self.deviation.to(batch).view(shape)
 
     def network_shape(self, data: ValidatedInput) -> Shape:
         """Shape of what the network reads: (h, w, c), with local contrast c + 1."""
@@ -161,6 +188,11 @@ def local_contrast(images: Tensor, size: int) -> Tensor:
     mean = smooth(grey, size, 1)
     variance = smooth(grey.square(), size, 1) - mean.square()
     return 0.5 * torch.log(variance.clamp(min=0) + _FLAT_VARIANCE).unsqueeze(1)
+
+
+def _combine(shift: Tensor, scale: Tensor, centre: Tensor, spread: Tensor) -> tuple[Tensor, Tensor]:
+    """Shift and scale of the dataset and then, in its units, those of each image."""
+    return shift + scale * centre, scale * spread.clamp(min=_LEAST_CONTRAST)
 
 
 def undo(standardized: Tensor, shift: Tensor, scale: Tensor) -> Tensor:

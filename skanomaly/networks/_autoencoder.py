@@ -41,6 +41,14 @@ class ConvolutionalAutoencoder(nn.Module):
     normalization : {"batch", "group", "none"}, default="batch"
         Normalisation after each convolution.
 
+    Attributes
+    ----------
+    stride : int
+        Side of a place of the coarsest level in pixels.
+    reach : int or None
+        How far away, in pixels, the input that an output pixel depends on may lie, in evaluation
+        mode; None with "group", whose statistics are of the whole picture.
+
     Examples
     --------
     >>> import torch
@@ -67,8 +75,8 @@ class ConvolutionalAutoencoder(nn.Module):
         while depth > 1 and shorter // 2**depth < _SMALLEST_MAP:
             depth -= 1
         self.stride = 2**depth
-        reach = max(1, shorter // self.stride)
-        dilations = [d for d in dilations if d < reach] or [1]
+        coarse_side = max(1, shorter // self.stride)
+        dilations = [d for d in dilations if d < coarse_side] or [1]
         widths = [width * 2**level for level in range(depth)]
 
         self.encoder = nn.ModuleList()
@@ -95,6 +103,14 @@ class ConvolutionalAutoencoder(nn.Module):
         # Channels of the decoder's image and, if combined, of its weight against the input.
         self.channels = channels
         self.convex = convex
+        # A convolution reaches one place, or its dilation, of its level, which is 2**level pixels
+        # wide: once to each level, and thrice within all but the finest, down and up.
+        to_levels = sum(2**level for level in range(depth))
+        within = sum(2 * 2 ** (level + 1) + 2**level for level in range(1, depth))
+        blocks = n_blocks * max(dilations) * self.stride
+        # The head reaches one place of two pixels, and a place of the coarsest is seen as a whole.
+        reach = to_levels + within + blocks + 2 + self.stride - 1
+        self.reach = None if normalization == "group" else reach
         self.head = nn.Conv2d(before, 4 * channels * (2 if convex else 1), 3, padding=1)
         _start_smooth(self.head)
 

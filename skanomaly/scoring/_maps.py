@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -99,12 +99,36 @@ def expected_map(batches: Iterable[Tensor]) -> NDArray[np.float64]:
     return torch.where(overall > 0, expected, 1.0).numpy()
 
 
-def resize_map(expected: Tensor, size: torch.Size) -> Tensor:
-    """Bring expected maps (k, h, w) to the size of other images; rows stay as they are."""
-    if expected.shape[1:] == size:
-        return expected
-    return functional.interpolate(
-        expected.unsqueeze(0), size=size, mode="bilinear", align_corners=False
+def resize_map(
+    expected: Tensor, size: Sequence[int], part: tuple[slice, slice] | None = None
+) -> Tensor:
+    """Bring expected maps to the size of other images; rows stay as they are.
+
+    Parameters
+    ----------
+    expected : Tensor of shape (k, h, w) or (k, n_features)
+    size : (int, int) or (int,)
+        Height and width of the other images.
+    part : (slice, slice) or None
+        Rows and columns of the resized maps to compute alone.
+
+    Returns
+    -------
+    Tensor of shape (k, *size), or (k, rows, columns) of the part
+    """
+    if expected.shape[1:] == torch.Size(size):
+        return expected if part is None else expected[:, *part]
+    if part is None:
+        return functional.interpolate(
+            expected.unsqueeze(0), size=list(size), mode="bilinear", align_corners=False
+        ).squeeze(0)
+    y, x = (
+        (torch.arange(p.start, p.stop).to(expected) + 0.5) * 2 / side - 1
+        for p, side in zip(part, size, strict=True)
+    )
+    grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
+    return functional.grid_sample(
+        expected.unsqueeze(0), grid.unsqueeze(0), padding_mode="border", align_corners=False
     ).squeeze(0)
 
 

@@ -56,6 +56,11 @@ class RegionTerm:
         weight = torch.cat(peaks).mean() / peak if peak > 0 else torch.zeros(())
         return cls(size, float(torch.stack(floors).amin()), float(weight))
 
+    @property
+    def reach(self) -> int:
+        """How far away, in pixels, what it adds to a place may come from."""
+        return _PASSES * (self.size // 2)
+
     def add_to(self, maps: Tensor) -> Tensor:
         """Add it to maps in multiples of the usual, (b, h, w) → (b, h, w)."""
         return maps + self.weight * (_wide_means(maps, self.size) - self.floor).clamp(min=0)

@@ -1,0 +1,91 @@
+"""Large pictures, taken apart into overlapping tiles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from torch import Tensor
+
+# Side in pixels of what is looked at at once; larger pictures are taken apart.
+_SIDE = 1792
+
+
+class Tile(NamedTuple):
+    """A part of a picture.
+
+    Attributes
+    ----------
+    size : (int, int)
+        Height and width of the picture.
+    seen : (slice, slice)
+        Rows and columns that are looked at.
+    kept : (slice, slice)
+        Rows and columns, inside those, that the result is kept of. Those of all tiles cover the
+        picture without overlap.
+    """
+
+    size: tuple[int, int]
+    seen: tuple[slice, slice]
+    kept: tuple[slice, slice]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether this is the whole picture."""
+        return all(
+            part.stop - part.start == side for part, side in zip(self.kept, self.size, strict=True)
+        )
+
+    @property
+    def is_last(self) -> bool:
+        """Whether this is the last tile of its picture."""
+        return tuple(part.stop for part in self.kept) == self.size
+
+    def cut(self, maps: Tensor) -> Tensor:
+        """Cut out what is seen, of (…, height, width)."""
+        return maps[(..., *self.seen)]
+
+    def crop(self, maps: Tensor) -> Tensor:
+        """Cut down to what is kept, of maps of what was seen."""
+        parts = zip(self.kept, self.seen, strict=True)
+        rows, columns = (slice(k.start - s.start, k.stop - s.start) for k, s in parts)
+        return maps[..., rows, columns]
+
+
+def tiles(height: int, width: int, *, reach: int | None, stride: int = 1) -> Iterator[Tile]:
+    """Take a picture apart, row by row.
+
+    Parameters
+    ----------
+    height, width : int
+        Of the picture in pixels.
+    reach : int or None
+        How far away, in pixels, what a result depends on may lie. None leaves the picture whole.
+    stride : int, default=1
+        Tiles start at multiples of it.
+
+    Yields
+    ------
+    Tile
+    """
+    rows, columns = (_intervals(length, reach, stride) for length in (height, width))
+    for seen_rows, kept_rows in rows:
+        for seen_columns, kept_columns in columns:
+            yield Tile((height, width), (seen_rows, seen_columns), (kept_rows, kept_columns))
+
+
+def _intervals(length: int, reach: int | None, stride: int) -> list[tuple[slice, slice]]:
+    """Take one side apart into what is seen and what is kept."""
+    if reach is None or length <= _SIDE:
+        return [(slice(0, length), slice(0, length))]
+    margin = -(-reach // stride) * stride
+    # At least half of what is looked at along a side is kept.
+    step = max(_SIDE - 2 * margin, 2 * margin, stride) // stride * stride
+    starts = range(0, length, step)
+    return [
+        (
+            slice(max(0, start - margin), min(length, start + step + margin)),
+            slice(start, min(length, start + step)),
+        )
+        for start in starts
+    ]

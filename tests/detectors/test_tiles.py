@@ -1,0 +1,117 @@
+"""Large pictures are taken apart, and nothing shows it."""
+
+import numpy as np
+import pytest
+import torch
+from synthetic_images import make_images
+
+from skanomaly import ContractiveAE, DenoisingAE, SelfSupervisedAutoencoderDetector
+from skanomaly.detectors import _tiles
+from skanomaly.detectors._tiles import tiles
+from skanomaly.networks import ConvolutionalAutoencoder
+
+
+@pytest.mark.parametrize(
+    ("length", "reach", "stride"), [(100, 5, 1), (101, 9, 8), (64, 9, 8), (65, 30, 4), (300, 70, 8)]
+)
+def test_tiles_cover_a_picture_once_and_see_what_they_need(monkeypatch, length, reach, stride):
+    monkeypatch.setattr(_tiles, "_SIDE", 64)
+    covered = np.zeros((length, 40), dtype=int)
+    cuts = list(tiles(length, 40, reach=reach, stride=stride))
+    assert (len(cuts) > 1) == (length > 64)
+    for number, cut in enumerate(cuts):
+        covered[cut.kept] += 1
+        (seen, _), (kept, columns) = cut.seen, cut.kept
+        assert seen.start <= max(0, kept.start - reach)
+        assert seen.stop >= min(length, kept.stop + reach)
+        assert seen.start % stride == 0 and columns == slice(0, 40)
+        assert cut.is_last == (number == len(cuts) - 1) and cut.is_whole == (len(cuts) == 1)
+    assert (covered == 1).all()
+    assert len(list(tiles(length, 40, reach=None))) == 1
+
+
+@pytest.mark.parametrize("convex", [True, False])
+@pytest.mark.parametrize("depth", [1, 3])
+def test_an_output_depends_on_nothing_beyond_the_reach(convex, depth):
+    torch.manual_seed(0)
+    network = ConvolutionalAutoencoder(
+        (64, 64, 1), width=8, depth=depth, n_blocks=2, dilations=(1, 3), convex=convex
+    ).eval()
+    image = torch.randn(1, 1, 200, 200, requires_grad=True)
+    farthest = 0
+    for place in range(96, 105):
+        (gradient,) = torch.autograd.grad(network(image)[0, 0, place, place], image)
+        rows, columns = torch.nonzero(gradient[0, 0], as_tuple=True)
+        farthest = max(farthest, int(torch.cat([rows - place, columns - place]).abs().max()))
+    assert network.reach - network.stride < farthest <= network.reach
+    group = ConvolutionalAutoencoder((64, 64, 1), width=8, normalization="group")
+    assert group.reach is None
+
+
+def fitted(kind, channels, **parameters):
+    images = make_images(12, channels=channels)
+    return kind(max_iter=6, batch_size=4, random_state=0, **parameters).fit(images)
+
+
+@pytest.fixture(scope="module")
+def detectors():
+    return {
+        "grey": fitted(SelfSupervisedAutoencoderDetector, 1),
+        "color": fitted(SelfSupervisedAutoencoderDetector, 3, region_size=None),
+        "no contrast": fitted(DenoisingAE, 1, contrast_size=None, standardization="dataset"),
+        "plain map": fitted(ContractiveAE, 1, normalize_map=False, score_aggregation=0.01),
+    }
+
+
+def largest_seen(detector, monkeypatch):
+    """Collect the sizes of what the network is given."""
+    sizes = []
+    forward = detector.network_.forward
+    monkeypatch.setattr(
+        detector.network_, "forward", lambda x: (sizes.append(tuple(x.shape[2:])), forward(x))[1]
+    )
+    return sizes
+
+
+@pytest.mark.parametrize("name", ["grey", "color", "no contrast", "plain map"])
+def test_the_map_of_tiles_is_the_map_of_the_picture(detectors, name, monkeypatch):
+    detector = detectors[name]
+    channels = detector.image_shape_[2]
+    pictures = make_images(2, size=(603, 251), channels=channels, seed=3)
+    pictures[0, 300:330, 100:140] = 0.1
+    whole = detector.anomaly_map(pictures), detector.score_samples(pictures)
+    repaired, marked = detector.reconstruct(pictures), detector.predict_mask(pictures)
+    monkeypatch.setattr(_tiles, "_SIDE", 256)
+    sizes = largest_seen(detector, monkeypatch)
+    maps = detector.anomaly_map(pictures)
+    # Every tile is smaller than the picture, for what is held grows with it.
+    assert len(sizes) > 2 and max(size[0] for size in sizes) < 603
+    np.testing.assert_allclose(maps, whole[0], rtol=1e-4, atol=1e-4 * whole[0].mean())
+    np.testing.assert_allclose(detector.score_samples(pictures), whole[1], rtol=1e-5)
+    np.testing.assert_allclose(detector.reconstruct(pictures), repaired, atol=1e-5)
+    assert (detector.predict_mask(pictures) == marked).mean() > 0.9999
+
+
+def test_a_margin_too_small_would_show(detectors, monkeypatch):
+    detector = detectors["grey"]
+    pictures = make_images(1, size=(603, 251), seed=3)
+    whole = detector.anomaly_map(pictures)
+    monkeypatch.setattr(_tiles, "_SIDE", 256)
+    monkeypatch.setattr(detector.network_, "reach", 8)
+    maps = detector.anomaly_map(pictures)
+    assert np.abs(maps - whole).max() > 1e-3 * whole.mean()
+
+
+def test_files_of_large_pictures_are_read_one_at_a_time(detectors, monkeypatch, tmp_path):
+    from skimage.io import imsave
+
+    from skanomaly.datasets import ImageSequence
+
+    detector = detectors["grey"]
+    pictures = (255 * make_images(3, size=(300, 300), seed=3)).astype(np.uint8)
+    paths = [tmp_path / f"{number}.png" for number in range(3)]
+    for path, picture in zip(paths, pictures, strict=True):
+        imsave(path, picture, check_contrast=False)
+    whole = detector.score_samples(pictures)
+    monkeypatch.setattr(_tiles, "_SIDE", 256)
+    np.testing.assert_allclose(detector.score_samples(ImageSequence(paths)), whole, rtol=1e-5)
