@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from ledger_variants import (
     START_MASK_WEIGHT,
+    START_TEXTURES,
     AbsoluteResidual,
     AveragedWeights,
     BlurredPatches,
@@ -72,6 +73,7 @@ def _changed(kind=SelfSupervised, **parameters):
 
 
 _deeper = functools.partial(ConvolutionalAutoencoder, depth=4)
+_blur = start_corruption(texture=(*START_TEXTURES, "blur"))
 
 EXPERIMENTS = {
     "start": Experiment(_changed(), "what all others are compared with"),
@@ -149,6 +151,19 @@ EXPERIMENTS = {
     ),
     "mask_weight=0.9": Experiment(_changed(mask_weight=0.9), "stronger repairs, more noise"),
     "mask_weight=0.2": Experiment(_changed(mask_weight=0.2), "truer copies, weaker repairs"),
+    "mask_weight=0.1": Experiment(_changed(mask_weight=0.1), "truer copies still"),
+    "mask_weight=0.05": Experiment(_changed(mask_weight=0.05), "repairs too weak"),
+    "mask_weight=0.2 and blur": Experiment(
+        _changed(mask_weight=0.2, corruption=_blur), "the better of both"
+    ),
+    "mask_weight=0.1 and blur": Experiment(
+        _changed(mask_weight=0.1, corruption=_blur), "the better of both"
+    ),
+    "mask_weight=0.02": Experiment(_changed(mask_weight=0.02), "hardly any repair"),
+    "mask_weight=0.1, radius up to 0.6": Experiment(
+        _changed(mask_weight=0.1, corruption=start_corruption(radius=(0.03, 0.6))),
+        "the better of both",
+    ),
     "depth 4": Experiment(_changed(network=_deeper), "sees farther"),
     "two networks": Experiment(_changed(TwoNetworks), "steadier maps at twice the cost"),
 }

@@ -74,8 +74,8 @@ show(
 # ``texture`` says what a patch is filled with. "image" takes another image of the batch or another
 # place of the same one, turned, mirrored and warped; "color" is one uniform colour; "noise" is
 # smooth noise of several scales; "deformation" warps the image where it is, and "shade" brightens
-# or darkens it; "blur" smears it. The default draws one of the six for each patch; a dict gives
-# them weights.
+# or darkens it; "blur" smears it. The default draws one of the first five for each patch; a dict
+# gives them weights.
 
 kinds = ["image", "color", "noise", "deformation", "shade", "blur"]
 corruption = PatchCorruption(n_patches=1, radius=0.3, opacity=1, random_state=76)

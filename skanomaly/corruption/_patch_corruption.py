@@ -40,7 +40,7 @@ class PatchCorruption(BaseEstimator):
         Amplitude of the smooth displacement that bends a patch, in radii.
     softness : float or (float, float), default=(0.05, 0.8)
         Share of the radius over which a patch fades to nothing, from 0 to 1.
-    texture : str, sequence of str or dict of str to float, default all six
+    texture : str, sequence of str or dict of str to float, default all but "blur"
         What is put into a patch, one of them at random: "image", another image or place of the
         batch, turned, mirrored, scaled and warped; "color", one uniform colour; "noise", smooth
         noise of several scales; "deformation", the image itself, locally warped; "shade", the
@@ -85,7 +85,7 @@ class PatchCorruption(BaseEstimator):
         elongation: float | Range = (1.0, 8.0),
         distortion: float | Range = (0.0, 1.0),
         softness: float | Range = (0.05, 0.8),
-        texture: str | Sequence[str] | Mapping[str, float] = TEXTURES,
+        texture: str | Sequence[str] | Mapping[str, float] = ROW_TEXTURES,
         opacity: float | Range = (0.2, 1.0),
         texture_images: ArrayLike | None = None,
         random_state: int | np.random.RandomState | None = None,

@@ -35,7 +35,7 @@ class SelfSupervisedAutoencoderDetector(BaseAutoencoderDetector):
         How training images are damaged; None is ``PatchCorruption()``. Its parameters can be
         searched over as ``corruption__radius`` and the like. Any object with ``get_params``,
         ``set_params`` and ``corrupt(images, generator)`` will do.
-    mask_weight : float, default=0.5
+    mask_weight : float, default=0.1
         λ from 0 to 1: what repairing the damaged part weighs against keeping the rest.
     identity_noise : float, default=0.03
         Deviation σ, in standard deviations of the image, of Gaussian noise on damaged input and
@@ -79,7 +79,7 @@ class SelfSupervisedAutoencoderDetector(BaseAutoencoderDetector):
         self,
         *,
         corruption: PatchCorruption | None = None,
-        mask_weight: float = 0.5,
+        mask_weight: float = 0.1,
         identity_noise: float = 0.03,
         idempotence_weight: float = 0.0,
         network: str | Callable[..., nn.Module] = "auto",
