@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from joblib import Parallel, cpu_count, delayed
@@ -15,7 +16,7 @@ from ._cells import Cell
 from ._evaluation import Row
 from ._output import CellFile
 
-_THREAD_VARIABLES = (
+THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -40,19 +41,15 @@ def run_cells(
     running: set[Any] = set()
 
     def run_apart(index: int) -> tuple[int, Row | Exception]:
-        # A worker of joblib's own serves many tasks, and its peak memory is that of all so far.
-        executor = ProcessPoolExecutor(
-            max_workers=1, initializer=_watch, initargs=(os.getpid(),), env=environment
-        )
-        running.add(executor)
-        try:
-            future = executor.submit(_run_cell, cells[index], files.get(index), n_jobs)
-            return index, future.result()
-        except Exception as error:
-            return index, error
-        finally:
-            running.discard(executor)
-            executor.shutdown(kill_workers=True)
+        with fresh_process(environment) as executor:
+            running.add(executor)
+            try:
+                future = executor.submit(_run_cell, cells[index], files.get(index), n_jobs)
+                return index, future.result()
+            except Exception as error:
+                return index, error
+            finally:
+                running.discard(executor)
 
     parallel = Parallel(n_jobs=n_jobs, backend="threading", return_as="generator_unordered")
     try:
@@ -61,6 +58,26 @@ def run_cells(
         # Only after an interruption are there any.
         for executor in list(running):
             executor.shutdown(kill_workers=True)
+
+
+@contextmanager
+def fresh_process(environment: Mapping[str, str]) -> Iterator[Any]:
+    """Start a process that ends with this block, or with the process that started it.
+
+    A worker of joblib's own serves many tasks, and its peak memory is that of all so far.
+
+    Yields
+    ------
+    executor : ProcessPoolExecutor
+        Of this one process.
+    """
+    executor = ProcessPoolExecutor(
+        max_workers=1, initializer=_watch, initargs=(os.getpid(),), env=environment
+    )
+    try:
+        yield executor
+    finally:
+        executor.shutdown(kill_workers=True)
 
 
 def _run_cell(cell: Cell, file: CellFile | None, n_jobs: int) -> Row:
@@ -87,7 +104,7 @@ def _limit_threads(n_jobs: int) -> dict[str, str]:
         return {}
     share = max(1, cpu_count() // n_jobs)
     limits = {}
-    for name in _THREAD_VARIABLES:
+    for name in THREAD_VARIABLES:
         given = os.environ.get(name, "")
         limits[name] = str(min(share, int(given)) if given.isdigit() else share)
     return limits

@@ -83,7 +83,7 @@ def markdown_report(rows: Sequence[Row], *, references: Iterable[Reference] = ()
         parts += [
             "## Published figures, not measured here",
             "As their sources report them, each under its own protocol.",
-            _lines(list(columns), lines),
+            markdown_table(list(columns), lines),
         ]
     return "\n\n".join(parts) + "\n"
 
@@ -163,7 +163,7 @@ def _table(rows: Sequence[Row], columns: Mapping[str, str], *, digits: int | Non
             values = [row[name] for row in group if row.get(name) is not None]
             lines[-1].append(_summarize(values, digits))
     head = ["detector", *(["seeds"] if show_seeds else []), *(columns[name] for name in known)]
-    return [_lines(head, lines)]
+    return [markdown_table(head, lines)]
 
 
 def _summarize(values: Sequence[float], digits: int | None) -> str:
@@ -178,10 +178,8 @@ def _summarize(values: Sequence[float], digits: int | None) -> str:
 
 
 def _describe_environments(rows: Sequence[Row]) -> list[str]:
-    names = dict.fromkeys([*describe_environment(), "GPU"])
     texts = Counter(
-        ", ".join(f"{name} {row[name]}" for name in names if row.get(name))
-        + f"; {row['n_jobs']} cell(s) at a time"
+        f"{environment_text(row)}; {row['n_jobs']} cell(s) at a time"
         for row in rows
         if "skanomaly" in row
     )
@@ -201,6 +199,12 @@ def _describe_environments(rows: Sequence[Row]) -> list[str]:
     return parts
 
 
+def environment_text(row: Row) -> str:
+    """Say versions and machine of a row in a line."""
+    names = dict.fromkeys([*describe_environment(), "GPU"])
+    return ", ".join(f"{name} {row[name]}" for name in names if row.get(name))
+
+
 def _group(rows: Iterable[Row], *names: str) -> dict[tuple[Any, ...], list[Row]]:
     groups: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:
@@ -208,7 +212,7 @@ def _group(rows: Iterable[Row], *names: str) -> dict[tuple[Any, ...], list[Row]]
     return groups
 
 
-def _lines(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+def markdown_table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
     """Lay out a table in Markdown."""
     cells = [[" ".join(cell.split()).replace("|", r"\|") for cell in line] for line in lines]
     rule = "|" + "---|" * len(head)
