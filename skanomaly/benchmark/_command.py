@@ -1,4 +1,4 @@
-"""Command line of the benchmark: ``python -m skanomaly.benchmark DATASET``."""
+"""Command line of the benchmark: ``python -m skanomaly.benchmark DATASET``, or ``speed``."""
 
 from __future__ import annotations
 
@@ -16,12 +16,15 @@ from ._datasets import MADE
 from ._detectors import has_parameter, make_detector
 from ._report import markdown_report, read_references
 from ._run import BenchmarkError, run_benchmark
+from ._speed_command import SPEED, speed
 
 _PROGRAM = "python -m skanomaly.benchmark"
 _DESCRIPTION = """\
 Fit detectors on the good images of datasets, and print how well they find the defects in others, as
 Markdown tables with mean and spread over seeds. With --output, each finished cell (a dataset, a
 detector and a seed) is kept in a file, and the same command goes on where it was stopped.
+With the word speed in place of datasets, measure training and scoring by stages instead, see
+python -m skanomaly.benchmark speed --help; a dataset of that name is ./speed.
 """
 _EXAMPLES = """\
 examples:
@@ -47,6 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0; 1 if a cell failed, the others being kept; 2 for wrong usage or input; 130 if
         interrupted.
     """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == [SPEED]:
+        return speed(arguments[1:])
     options = _make_parser().parse_args(arguments)
     try:
         references = [] if options.references is None else read_references(options.references)
