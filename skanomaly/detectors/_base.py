@@ -148,8 +148,12 @@ class BaseAutoencoderDetector(
             Minus the aggregate of the anomaly map, at most 0.
         """
         data = self._validate(X)
-        scores = [aggregate(maps, self.score_aggregation) for maps in self._maps(data)]
-        return -torch.cat(scores).cpu().numpy()
+        # Numbers, not tensors: small tensors kept between large ones scatter the heap, which then
+        # grows with every batch.
+        scores: list[float] = []
+        for maps in self._maps(data):
+            scores.extend(aggregate(maps, self.score_aggregation).tolist())
+        return -np.array(scores)
 
     def decision_function(self, X: Any) -> NDArray[np.float64]:
         """Score images against the threshold; 0 and above is normal.
@@ -348,13 +352,13 @@ class BaseAutoencoderDetector(
             sample = data.subset(_REGION_LIMIT)
             side = int(self.region_size * min(data.shape[:2])) // 2 * 2 + 1
             self._region_term = RegionTerm.fit((maps.cpu() for maps in self._maps(sample)), side)
-        scores, maxima = [], []
+        scores: list[float] = []
+        maxima: list[float] = []
         for maps in self._maps(data):
-            scores.append(-aggregate(maps, self.score_aggregation))
-            maxima.append(maps.flatten(1).amax(1))
-        self.offset_ = score_offset(torch.cat(scores).cpu().numpy(), self.contamination, held_out)
-        maxima_array = torch.cat(maxima).cpu().numpy()
-        self.map_threshold_ = map_threshold(maxima_array, self.contamination, held_out)
+            scores.extend((-aggregate(maps, self.score_aggregation)).tolist())
+            maxima.extend(maps.flatten(1).amax(1).tolist())
+        self.offset_ = score_offset(np.array(scores), self.contamination, held_out)
+        self.map_threshold_ = map_threshold(np.array(maxima), self.contamination, held_out)
 
     def _forward(self, data: ValidatedInput) -> Iterator[Piece]:
         """Images and reconstructions, standardised, and what undoes that, piece by piece."""
