@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import joblib
 
+from .._files import written_aside
 from ..detectors._base import BaseAutoencoderDetector
 
 TRUST_WARNING = (
@@ -83,20 +80,3 @@ def load_model(path: Path) -> Model:
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         raise ModelFileError(f"'{path}' is not a model that 'skanomaly fit' of this version wrote.")
     return Model(content["detector"], content["size"], content["mode"])
-
-
-@contextmanager
-def written_aside(path: Path) -> Iterator[Path]:
-    """Give the path of a new file beside ``path`` that takes its place when all went well."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    os.close(handle)
-    aside = Path(name)
-    try:
-        yield aside
-        # Temporary files are private; this one is to be as any other new file.
-        mask = os.umask(0)
-        os.umask(mask)
-        aside.chmod(0o666 & ~mask)
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)

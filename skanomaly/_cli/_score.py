@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from .._files import written_aside
 from ..datasets import ImageSequence, load_image_folder
 from ..inspection import overlay_anomaly_map
 from ..scoring import aggregate
-from ._model_file import TRUST_WARNING, Model, load_model, written_aside
+from ._model_file import TRUST_WARNING, Model, load_model
 from ._progress import Lines
 
 # Pixels of a batch: bounds the memory that is held however many images there are.
