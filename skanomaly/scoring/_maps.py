@@ -65,11 +65,15 @@ def _mean_by_pooling(maps: Tensor, size: int) -> Tensor:
 
 def _mean_by_sums(maps: Tensor, size: int) -> Tensor:
     """Mean along the last axis, at a cost that does not: differences of running sums."""
-    length = maps.shape[-1]
+    length, reach = maps.shape[-1], size // 2
     place = torch.arange(length, device=maps.device)
-    first, last = (place - size // 2).clamp(min=0), (place + size // 2 + 1).clamp(max=length)
-    sums = functional.pad(maps.cumsum(-1), (1, 0))
-    return (sums[..., last] - sums[..., first]) / (last - first)
+    count = (place + reach + 1).clamp(max=length) - (place - reach).clamp(min=0)
+    sums = maps.cumsum(-1)
+    # Beyond the border sums stay as they are: 0 on one side, all on the other.
+    before = sums.new_zeros(*sums.shape[:-1], reach + 1)
+    after = sums[..., -1:].expand(*sums.shape[:-1], reach)
+    sums = torch.cat([before, sums, after], dim=-1)
+    return (sums[..., size:] - sums[..., :length]) / count
 
 
 def expected_map(batches: Iterable[Tensor]) -> NDArray[np.float64]:
