@@ -49,7 +49,9 @@ def smooth(maps: Tensor, size: int, passes: int) -> Tensor:
     """
     if size == 1 or passes == 0:
         return maps
-    mean = _mean_by_sums if size > _LARGEST_POOL else _mean_by_pooling
+    # Runtimes of exported graphs pool in float32 alone; running sums keep float64.
+    pooling = size <= _LARGEST_POOL and not torch.compiler.is_compiling()
+    mean = _mean_by_pooling if pooling else _mean_by_sums
     for _ in range(passes):
         # A square mean is a mean over columns of means over rows, at a fraction of the cost.
         maps = mean(mean(maps, size).mT, size).mT

@@ -1,0 +1,5 @@
+"""Fitted detectors as files that run without this library."""
+
+from ._onnx import to_onnx
+
+__all__ = ["to_onnx"]
