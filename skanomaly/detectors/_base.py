@@ -22,6 +22,7 @@ from ..scoring import (
     RegionTerm,
     aggregate,
     expected_map,
+    leave_one_out,
     map_threshold,
     resize_map,
     score_offset,
@@ -354,7 +355,9 @@ class BaseAutoencoderDetector(
             self._region_term = RegionTerm.fit((maps.cpu() for maps in self._maps(sample)), side)
         scores: list[float] = []
         maxima: list[float] = []
-        for maps in self._maps(data):
+        # A number for contamination is a share of these very images, as `predict` takes them.
+        shared = self.contamination == "auto" and len(data) <= _CALIBRATION_LIMIT
+        for maps in self._maps(data, averaged=len(data) if shared else None):
             scores.extend((-aggregate(maps, self.score_aggregation)).tolist())
             maxima.extend(maps.flatten(1).amax(1).tolist())
         self.offset_ = score_offset(np.array(scores), self.contamination, held_out)
@@ -387,8 +390,11 @@ class BaseAutoencoderDetector(
         """Smoothed difference maps, batch by batch."""
         return assemble(self._forward(data), self._residual_map)
 
-    def _maps(self, data: ValidatedInput) -> Iterator[Tensor]:
-        """Anomaly maps batch by batch: float64 (b, h, w) or (b, n_features)."""
+    def _maps(self, data: ValidatedInput, *, averaged: int | None = None) -> Iterator[Tensor]:
+        """Anomaly maps batch by batch: float64 (b, h, w) or (b, n_features).
+
+        With ``averaged``, as if each image were not among the so many of the expected maps.
+        """
         expected = torch.from_numpy(self.expected_map_)
 
         def relative_map(piece: Piece) -> Tensor:
@@ -396,7 +402,10 @@ class BaseAutoencoderDetector(
             size, part = maps.shape[2:], None
             if piece.tile is not None and not piece.tile.is_whole:
                 size, part = torch.Size(piece.tile.size), piece.tile.kept
-            return (maps / resize_map(expected.to(maps.device), size, part)).mean(1)
+            ratio = maps / resize_map(expected.to(maps.device), size, part)
+            if averaged is not None and self.normalize_map:
+                ratio = leave_one_out(ratio, averaged)
+            return ratio.mean(1)
 
         for ratio in assemble(self._forward(data), relative_map):
             yield ratio if self._region_term is None else add_by_tiles(self._region_term, ratio)

@@ -1,6 +1,13 @@
 """Difference maps, smoothing, image scores and thresholds."""
 
-from ._maps import aggregate, difference_map, expected_map, resize_map, smooth
+from ._maps import (
+    aggregate,
+    difference_map,
+    expected_map,
+    leave_one_out,
+    resize_map,
+    smooth,
+)
 from ._region_term import RegionTerm
 from ._thresholds import map_threshold, score_offset
 
@@ -9,6 +16,7 @@ __all__ = [
     "aggregate",
     "difference_map",
     "expected_map",
+    "leave_one_out",
     "map_threshold",
     "resize_map",
     "score_offset",

@@ -105,6 +105,29 @@ def expected_map(batches: Iterable[Tensor]) -> NDArray[np.float64]:
     return torch.where(overall > 0, expected, 1.0).numpy()
 
 
+def leave_one_out(ratio: Tensor, count: int) -> Tensor:
+    """Take an image's own share out of the expected map that its maps were divided by.
+
+    A place where one image of n differs a thousandfold is divided by that image too, and comes out
+    at about n: the image seems more normal than a new one like it, which has no share.
+
+    Parameters
+    ----------
+    ratio : Tensor of shape (b, k, …)
+        Maps of images over their expected map.
+    count : int
+        Number of images that the expected map was averaged over, these among them.
+
+    Returns
+    -------
+    Tensor of that shape
+        The maps over the expected map of the other images.
+    """
+    others = count + _PRIOR_IMAGES - 1
+    # With maps m and expected map e = (m + rest) / (others + 1), ratio is m / e.
+    return ratio * others / (others + 1 - ratio)
+
+
 def resize_map(
     expected: Tensor, size: Sequence[int], part: tuple[slice, slice] | None = None
 ) -> Tensor:

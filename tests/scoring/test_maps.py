@@ -7,6 +7,7 @@ from skanomaly.scoring import (
     aggregate,
     difference_map,
     expected_map,
+    leave_one_out,
     map_threshold,
     resize_map,
     score_offset,
@@ -63,6 +64,22 @@ def test_expected_map_is_a_mean_pulled_towards_the_overall_mean():
     assert expected[0, 1, 1] == pytest.approx((90 * 1 + 10 * overall) / 100)
     # A kind of map that is nothing everywhere divides by one.
     assert (expected[1] == 1).all()
+
+
+def test_an_image_is_compared_with_the_others():
+    generator = torch.Generator().manual_seed(0)
+    maps = torch.rand(40, 2, 6, 6, generator=generator, dtype=torch.double)
+    maps[7, 0, 2, 3] = 500.0
+    alike = maps / torch.from_numpy(expected_map([maps]))
+    alone = leave_one_out(alike, 40)
+    for index in (0, 7):
+        others = torch.cat([maps[:index], maps[index + 1 :]])
+        compared = maps[index] / torch.from_numpy(expected_map([others]))
+        # The pull towards the overall mean, of which the image is a part too, remains.
+        far = (alone[index] / compared - 1).abs()
+        assert float(far.max()) < (0.25 if index == 7 else 0.02)
+    # Without it, no place of an image could be more than so many times the usual.
+    assert float(alike.max()) < 50 < 500 < float(alone[7, 0, 2, 3])
 
 
 def test_resizing_an_expected_map():
