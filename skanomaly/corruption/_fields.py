@@ -25,24 +25,49 @@ def smooth_field(
     Tensor of shape (count, channels, height, width), float32
         Mean 0, and a standard deviation of about 0.7: interpolation takes the rest.
     """
+    return enlarge(coarse_field(count, channels, height, width, cells, generator), height, width)
+
+
+def coarse_field(
+    count: int, channels: int, height: int, width: int, cells: int, generator: torch.Generator
+) -> Tensor:
+    """Draw what `smooth_field` scales up: (count, channels, rows, columns)."""
     longer = max(height, width)
     # One value more than cells, so that the border is interpolated like every other place.
     rows = max(2, min(height, round(cells * height / longer)) + 1)
     columns = max(2, min(width, round(cells * width / longer)) + 1)
-    coarse = torch.randn(
-        count, channels, rows, columns, generator=generator, device=generator.device
-    )
+    return torch.randn(count, channels, rows, columns, generator=generator, device=generator.device)
+
+
+def enlarge(coarse: Tensor, height: int, width: int) -> Tensor:
+    """Scale coarse fields up: (count, channels, height, width)."""
     return functional.interpolate(coarse, size=(height, width), mode="bilinear", align_corners=True)
 
 
-def multiscale_noise(count: int, height: int, width: int, generator: torch.Generator) -> Tensor:
+def multiscale_noise(
+    count: int,
+    height: int,
+    width: int,
+    generator: torch.Generator,
+    *,
+    chosen: Tensor | None = None,
+) -> Tensor:
     """Draw Perlin-like noise: octaves of smooth fields, weighted at random.
 
     A random fall-off from octave to octave makes clouds of some draws and grain of others.
 
+    Parameters
+    ----------
+    count, height, width : int
+        Shape of the result.
+    generator : torch.Generator
+        Source of the random numbers; the noise lives on its device.
+    chosen : Tensor of shape (m,), int64, or None
+        Which of the fields to compute, if not all. Random numbers are drawn for all of them.
+
     Returns
     -------
-    Tensor of shape (count, 1, height, width), float32
+    Tensor of shape (count or m, 1, height, width), float32
         About mean 0 and standard deviation 1 in each field.
     """
     device = generator.device
@@ -50,12 +75,17 @@ def multiscale_noise(count: int, height: int, width: int, generator: torch.Gener
     octaves: list[Tensor] = []
     cells = 2
     while cells < max(height, width) or not octaves:
-        octaves.append(smooth_field(count, 1, height, width, cells, generator))
+        octaves.append(coarse_field(count, 1, height, width, cells, generator))
         cells *= 4
     octaves.append(torch.randn(count, 1, height, width, generator=generator, device=device))
+    if chosen is not None:
+        fall_off, octaves = fall_off[chosen], [octave[chosen] for octave in octaves]
     weights = fall_off ** torch.arange(len(octaves), device=device).view(1, -1, 1, 1)
-    stacked = torch.cat(octaves, dim=1) * weights
-    return stacked.sum(1, keepdim=True) / weights.square().sum(1, keepdim=True).sqrt()
+    weights = weights / weights.square().sum(1, keepdim=True).sqrt()
+    total = octaves[-1] * weights[:, -1:]
+    for position, coarse in enumerate(octaves[:-1]):
+        total.addcmul_(enlarge(coarse, height, width), weights[:, position : position + 1])
+    return total
 
 
 def uniform(

@@ -269,17 +269,18 @@ def _lay_over(
     images: Tensor, owner: Tensor, slot: Tensor, slots: int, weights: Tensor, content: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Lay the patches of each image over one another, later ones on top."""
-    batch = len(images)
-    all_weights = weights.new_zeros(batch, slots, *weights.shape[1:])
-    all_weights[owner, slot] = weights
-    all_content = content.new_zeros(batch, slots, *content.shape[1:])
-    all_content[owner, slot] = content
-    free = 1.0 - all_weights
-    # through[:, i] is what patch i and those above it let through; above[:, i] leaves out i.
-    through = torch.flip(torch.cumprod(torch.flip(free, [1]), dim=1), [1])
-    above = torch.cat([through[:, 1:], torch.ones_like(through[:, :1])], dim=1)
-    remaining = through[:, 0]
-    corrupted = images * remaining + (all_content * all_weights * above).sum(1)
+    corrupted = images.clone()
+    remaining = weights.new_ones(len(images), *weights.shape[1:])
+    for layer in range(slots):
+        (patches,) = torch.nonzero(slot == layer, as_tuple=True)
+        below = owner[patches]
+        if len(below) == len(images):
+            # Every image has a patch in the lowest layers: in order, without a copy.
+            corrupted = torch.lerp(corrupted, content[patches], weights[patches])
+            remaining = remaining * (1.0 - weights[patches])
+            continue
+        corrupted[below] = torch.lerp(corrupted[below], content[patches], weights[patches])
+        remaining[below] = remaining[below] * (1.0 - weights[patches])
     return corrupted, 1.0 - remaining
 
 

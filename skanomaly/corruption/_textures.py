@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ._fields import multiscale_noise, smooth_field, uniform
+from ._fields import coarse_field, enlarge, multiscale_noise, uniform
 
 TEXTURES = ("image", "color", "noise", "deformation", "shade", "blur")
 
@@ -105,11 +105,14 @@ def _color_or_noise(
     channels = low.shape[1]
     position = torch.rand(count, channels, 1, 1, generator=generator, device=low.device)
     color = low + (high - low) * position
-    noise = multiscale_noise(count, height, width, generator)
+    (grainy,) = torch.nonzero(noisy, as_tuple=True)
+    noise = multiscale_noise(count, height, width, generator, chosen=grainy)
     tint = torch.rand(count, channels, 1, 1, generator=generator, device=low.device)
     contrast = uniform(count, 0.02, 0.5, generator, log=True).view(-1, 1, 1, 1)
-    amplitude = torch.where(noisy.view(-1, 1, 1, 1), contrast, 0.0) * (high - low)
-    return color + amplitude * (0.5 + 0.5 * tint) * noise
+    amplitude = contrast * (high - low) * (0.5 + 0.5 * tint)
+    result = color.expand(-1, -1, height, width).contiguous()
+    result[grainy] += amplitude[grainy] * noise
+    return result
 
 
 def _sampling_grid(displacement: Tensor, deformed: Tensor, generator: torch.Generator) -> Tensor:
@@ -142,10 +145,12 @@ def _sampling_grid(displacement: Tensor, deformed: Tensor, generator: torch.Gene
     grid = functional.affine_grid(transform, [count, 1, height, width], align_corners=False)
     # A shape that hardly distorts would leave a deformation without effect: draw it anew.
     side = min(height, width)
-    own = smooth_field(count, 2, height, width, 6, generator) * (0.06 * side)
-    warp = torch.where(deformed.view(-1, 1, 1, 1), own, displacement)
+    (anew,) = torch.nonzero(deformed, as_tuple=True)
+    own = coarse_field(count, 2, height, width, 6, generator)[anew]
+    # A copy already, by the selection of its patches.
+    displacement[anew] = enlarge(own, height, width) * (0.06 * side)
     to_grid = torch.tensor([2.0 / width, 2.0 / height], device=device)
-    return grid + warp.permute(0, 2, 3, 1) * to_grid
+    return grid.addcmul_(displacement.permute(0, 2, 3, 1), to_grid)
 
 
 def _sample(source: Tensor, grid: Tensor) -> Tensor:

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import functional
 
 _PRIOR_IMAGES = 10
-# Side of the largest mean filter that pooling computes faster than running sums.
-_LARGEST_POOL = 15
+# Side of the largest mean filter that a sum of shifts computes faster than running sums.
+_LARGEST_SHIFTED = 15
 
 
 def difference_map(images: Tensor, reconstructions: Tensor) -> Tensor:
@@ -49,33 +49,44 @@ def smooth(maps: Tensor, size: int, passes: int) -> Tensor:
     """
     if size == 1 or passes == 0:
         return maps
-    # Runtimes of exported graphs pool in float32 alone; running sums keep float64.
-    pooling = size <= _LARGEST_POOL and not torch.compiler.is_compiling()
-    mean = _mean_by_pooling if pooling else _mean_by_sums
     for _ in range(passes):
         # A square mean is a mean over columns of means over rows, at a fraction of the cost.
-        maps = mean(mean(maps, size).mT, size).mT
+        if size > _LARGEST_SHIFTED:
+            maps = _mean_by_sums(_mean_by_sums(maps, size).mT, size).mT
+        else:
+            maps = _mean_by_shifts(_mean_by_shifts(maps, size, -1), size, -2)
     return maps
 
 
-def _mean_by_pooling(maps: Tensor, size: int) -> Tensor:
-    """Mean along the last axis, at a cost that grows with the window."""
-    return functional.avg_pool2d(
-        maps.unsqueeze(1), (1, size), stride=1, padding=(0, size // 2), count_include_pad=False
-    ).squeeze(1)
+def _mean_by_shifts(maps: Tensor, size: int, axis: int) -> Tensor:
+    """Mean along an axis, at a cost that grows with the window: a sum of shifted maps.
+
+    On CPUs several times as fast as pooling.
+    """
+    length, reach = maps.shape[axis], size // 2
+    padded = functional.pad(maps, (reach, reach) if axis == -1 else (0, 0, reach, reach))
+    total = padded.narrow(axis, 0, length).clone()
+    for shift in range(1, size):
+        total += padded.narrow(axis, shift, length)
+    count = _places_inside(length, reach, maps.device)
+    return total / (count if axis == -1 else count.unsqueeze(-1))
+
+
+def _places_inside(length: int, reach: int, device: torch.device) -> Tensor:
+    """How many places of a window lie inside, around each place: (length,)."""
+    place = torch.arange(length, device=device)
+    return (place + reach + 1).clamp(max=length) - (place - reach).clamp(min=0)
 
 
 def _mean_by_sums(maps: Tensor, size: int) -> Tensor:
     """Mean along the last axis, at a cost that does not: differences of running sums."""
     length, reach = maps.shape[-1], size // 2
-    place = torch.arange(length, device=maps.device)
-    count = (place + reach + 1).clamp(max=length) - (place - reach).clamp(min=0)
     sums = maps.cumsum(-1)
     # Beyond the border sums stay as they are: 0 on one side, all on the other.
     before = sums.new_zeros(*sums.shape[:-1], reach + 1)
     after = sums[..., -1:].expand(*sums.shape[:-1], reach)
     sums = torch.cat([before, sums, after], dim=-1)
-    return (sums[..., size:] - sums[..., :length]) / count
+    return (sums[..., size:] - sums[..., :length]) / _places_inside(length, reach, maps.device)
 
 
 def expected_map(batches: Iterable[Tensor]) -> NDArray[np.float64]:
