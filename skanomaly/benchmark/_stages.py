@@ -152,10 +152,14 @@ def network_calls(before: Callable[[Any], None], after: Callable[[], None]) -> I
 def scoring_stages(watch: Stopwatch) -> Iterator[None]:
     """Have `score_samples` enter SCORING_STAGES."""
     with ExitStack() as marks:
-        marks.enter_context(entering(watch, ValidatedInput, "read", "reading"))
-        # Where an image is scored in parts, it is read once.
-        for name in ("apply", "represent"):
-            marks.enter_context(entering(watch, Standardization, name, "reading"))
+        # Where an image is scored in parts, it is loaded once, and the rest done part by part.
+        for owner, name in (
+            (ValidatedInput, "load"),
+            (ValidatedInput, "scale"),
+            (Standardization, "apply"),
+            (Standardization, "represent"),
+        ):
+            marks.enter_context(entering(watch, owner, name, "reading"))
         marks.enter_context(
             network_calls(lambda images: watch.enter("network"), lambda: watch.enter("maps"))
         )

@@ -92,7 +92,8 @@ def slow_method(owner, name):
 @pytest.mark.parametrize(
     ("make_slow", "stage", "scoring_stage"),
     [
-        (slow_method(ValidatedInput, "read"), "data", "reading"),
+        (slow_method(ValidatedInput, "load"), "data", "reading"),
+        (slow_method(ValidatedInput, "scale"), "data", "reading"),
         (slow_method(PatchCorruption, "corrupt"), "corruption", None),
         (slow_method(Standardization, "represent"), "representation", "reading"),
         (slow_forward, "forward", "network"),
