@@ -167,6 +167,11 @@ class PatchCorruption(BaseEstimator):
         masks : Tensor of shape (batch, 1, h, w) or (batch, n_features), float32
             The soft masks, from 0 to 1.
         """
+        # Coordinates do not survive the eight binary digits of bfloat16.
+        with torch.autocast(images.device.type, enabled=False):
+            return self._corrupt(images, generator)
+
+    def _corrupt(self, images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         low, high = _as_range("n_patches", self.n_patches, 1, np.inf, Integral)
         opacity = _as_range("opacity", self.opacity, 0.0, 1.0)
         radius = _as_range("radius", self.radius, 0.0, np.inf, open_low=True)

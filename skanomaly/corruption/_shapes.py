@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from ._fields import smooth_field, uniform
+from ._fields import coarse_field, enlarge, uniform
 
 Range = tuple[float, float]
 
@@ -47,8 +47,9 @@ def soft_patches(
     -------
     masks : Tensor of shape (count, 1, height, width), float32
         Values from 0 (outside) to 1 (the patch's core).
-    displacement : Tensor of shape (count, 2, height, width), float32
-        The field (x, y) that distorted each patch, in pixels, for textures to use.
+    displacement : Tensor of shape (count, 2, rows, columns), float32
+        The field (x, y) that distorted each patch, in pixels, for textures to use: at evenly
+        spaced nodes, of which the outer ones lie on the outer pixels.
     """
     device = generator.device
     size = uniform(count, *radius, generator, log=True) * min(height, width)
@@ -61,17 +62,18 @@ def soft_patches(
     centre_x = uniform(count, 0.0, float(width), generator)
     centre_y = uniform(count, 0.0, float(height), generator)
 
-    displacement = smooth_field(count, 2, height, width, 8, generator)
-    displacement = displacement * _per_patch(amplitude)
-    x = torch.arange(width, device=device, dtype=torch.float32) + 0.5
-    y = torch.arange(height, device=device, dtype=torch.float32) + 0.5
-    offset_x = x.view(1, 1, 1, -1) - _per_patch(centre_x) + displacement[:, :1]
-    offset_y = y.view(1, 1, -1, 1) - _per_patch(centre_y) + displacement[:, 1:]
+    displacement = coarse_field(count, 2, height, width, 8, generator) * _per_patch(amplitude)
+    # All but the distance is linear in the place, so that the nodes of the field will do.
+    rows, columns = displacement.shape[2:]
+    x = torch.linspace(0.5, width - 0.5, columns, device=device).view(1, 1, 1, -1)
+    y = torch.linspace(0.5, height - 0.5, rows, device=device).view(1, 1, -1, 1)
+    offset_x = x - _per_patch(centre_x) + displacement[:, :1]
+    offset_y = y - _per_patch(centre_y) + displacement[:, 1:]
     cosine, sine = _per_patch(angle.cos()), _per_patch(angle.sin())
     along = (offset_x * cosine + offset_y * sine) / _per_patch(size * stretch)
     across = (offset_y * cosine - offset_x * sine) / _per_patch((size / stretch).clamp(min=0.6))
-    distance = torch.hypot(along, across)
-    masks = ((1.0 - distance) / _per_patch(rim)).clamp_(0.0, 1.0)
+    distance = torch.hypot(enlarge(along, height, width), enlarge(across, height, width))
+    masks = distance.neg_().add_(1.0).div_(_per_patch(rim)).clamp_(0.0, 1.0)
     return masks, displacement
 
 

@@ -30,8 +30,8 @@ def replacement_textures(
         Index of the image that each patch belongs to.
     kind : Tensor of shape (patches,), int64
         Index into ``TEXTURES``; ``len(TEXTURES)`` stands for ``texture_images``.
-    displacement : Tensor of shape (patches, 2, height, width)
-        The smooth field that distorted each patch, in pixels.
+    displacement : Tensor of shape (patches, 2, rows, columns)
+        The smooth field that distorted each patch, as `soft_patches` returns it.
     texture_images : Tensor of shape (textures, channels, height, width) or None
         Images that the user supplies.
     generator : torch.Generator
@@ -54,7 +54,7 @@ def replacement_textures(
             len(images), (len(patches),), generator=generator, device=images.device
         )
         source = torch.where(deformed, owner[patches], other)
-        grid = _sampling_grid(displacement[patches], deformed, generator)
+        grid = _sampling_grid(displacement[patches], deformed, images.shape[2:], generator)
         result[patches] = _sample(images[source], grid)
     (patches,) = torch.nonzero(kind == len(TEXTURES), as_tuple=True)
     if len(patches) and texture_images is not None:
@@ -62,7 +62,7 @@ def replacement_textures(
             len(texture_images), (len(patches),), generator=generator, device=images.device
         )
         not_deformed = torch.zeros(len(patches), dtype=torch.bool, device=images.device)
-        grid = _sampling_grid(displacement[patches], not_deformed, generator)
+        grid = _sampling_grid(displacement[patches], not_deformed, images.shape[2:], generator)
         result[patches] = _sample(texture_images[chosen], grid)
 
     (patches,) = torch.nonzero((kind == 1) | (kind == 2), as_tuple=True)
@@ -78,7 +78,7 @@ def replacement_textures(
     (patches,) = torch.nonzero(kind == 5, as_tuple=True)
     if len(patches):
         result[patches] = _blurred(result[patches], generator)
-    return torch.minimum(torch.maximum(result, low), high)
+    return result.clamp_(low, high)
 
 
 def _blurred(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -115,7 +115,9 @@ def _color_or_noise(
     return result
 
 
-def _sampling_grid(displacement: Tensor, deformed: Tensor, generator: torch.Generator) -> Tensor:
+def _sampling_grid(
+    displacement: Tensor, deformed: Tensor, size: torch.Size, generator: torch.Generator
+) -> Tensor:
     """Where to read the source of each patch, in grid_sample's coordinates.
 
     A deformation reads the image itself a little aside; any other source is turned by any
@@ -123,14 +125,17 @@ def _sampling_grid(displacement: Tensor, deformed: Tensor, generator: torch.Gene
 
     Returns
     -------
-    Tensor of shape (patches, height, width, 2)
+    Tensor of shape (patches, *size, 2)
     """
-    count, _, height, width = displacement.shape
+    count = len(displacement)
+    height, width = size
     device = displacement.device
     angle = uniform(count, -math.pi, math.pi, generator)
     scale = uniform(count, 0.7, 1.4, generator, log=True)
     mirror = torch.randint(0, 2, (count,), generator=generator, device=device) * 2.0 - 1.0
     shift = torch.rand(count, 2, generator=generator, device=device) * 2.0 - 1.0
+    # A shape that hardly distorts would leave a deformation without effect: draw it anew.
+    anew = coarse_field(count, 2, height, width, 6, generator) * (0.06 * min(height, width))
     aspect = width / height
     cosine, sine = angle.cos() * scale, angle.sin() * scale
     turned = torch.stack(
@@ -141,16 +146,19 @@ def _sampling_grid(displacement: Tensor, deformed: Tensor, generator: torch.Gene
         dim=1,
     )
     identity = torch.eye(2, 3, device=device).expand(count, 2, 3)
-    transform = torch.where(deformed.view(-1, 1, 1), identity, turned)
-    grid = functional.affine_grid(transform, [count, 1, height, width], align_corners=False)
-    # A shape that hardly distorts would leave a deformation without effect: draw it anew.
-    side = min(height, width)
-    (anew,) = torch.nonzero(deformed, as_tuple=True)
-    own = coarse_field(count, 2, height, width, 6, generator)[anew]
-    # A copy already, by the selection of its patches.
-    displacement[anew] = enlarge(own, height, width) * (0.06 * side)
     to_grid = torch.tensor([2.0 / width, 2.0 / height], device=device)
-    return grid.addcmul_(displacement.permute(0, 2, 3, 1), to_grid)
+    grid = torch.empty(count, 2, height, width, device=device)
+    for chosen, transform, moved in ((deformed, identity, anew), (~deformed, turned, displacement)):
+        (patches,) = torch.nonzero(chosen, as_tuple=True)
+        # Both parts are linear between the nodes, so that one interpolation will do.
+        rows, columns = moved.shape[2:]
+        x = torch.linspace(1 / width - 1, 1 - 1 / width, columns, device=device)
+        y = torch.linspace(1 / height - 1, 1 - 1 / height, rows, device=device)
+        places = torch.stack(torch.meshgrid(x, y, torch.ones(1, device=device), indexing="xy"))
+        nodes = torch.einsum("pij,jrc->pirc", transform[patches], places[..., 0])
+        nodes = nodes + moved[patches] * to_grid.view(1, 2, 1, 1)
+        grid[patches] = enlarge(nodes, height, width)
+    return grid.permute(0, 2, 3, 1)
 
 
 def _sample(source: Tensor, grid: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ import torch
 from sklearn.base import clone
 
 from skanomaly.corruption import TEXTURES, PatchCorruption, multiscale_noise, soft_patches
+from skanomaly.corruption._fields import enlarge
 
 
 def random_images(shape, seed=0):
@@ -122,6 +123,30 @@ def test_radius_and_opacity_and_number_are_obeyed():
     _, many = PatchCorruption(n_patches=6, radius=0.05, random_state=0)(images)
     _, one = PatchCorruption(n_patches=1, radius=0.05, random_state=0)(images)
     assert (many > 0).mean() > 3 * (one > 0).mean()
+
+
+@pytest.mark.parametrize("texture", TEXTURES)
+def test_mixed_precision_moves_no_pixel(texture):
+    images = torch.rand(4, 1, 96, 96, generator=torch.Generator().manual_seed(0))
+    corruption = PatchCorruption(texture=texture)
+
+    def corrupt():
+        return corruption.corrupt(images, torch.Generator().manual_seed(0))
+
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = corrupt()
+    for given, wanted in zip(mixed, corrupt(), strict=True):
+        torch.testing.assert_close(given, wanted, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("sizes", [(3, 9, 40, 31), (9, 2, 1, 17), (17, 33, 64, 128)])
+def test_fields_are_linear_between_their_nodes(sizes):
+    rows, columns, height, width = sizes
+    coarse = torch.randn(3, 2, rows, columns, generator=torch.Generator().manual_seed(0))
+    wanted = torch.nn.functional.interpolate(
+        coarse, size=(height, width), mode="bilinear", align_corners=True
+    )
+    torch.testing.assert_close(enlarge(coarse, height, width), wanted, rtol=0, atol=1e-5)
 
 
 def test_elongation_makes_long_thin_patches_of_the_same_area():
