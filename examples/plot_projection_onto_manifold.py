@@ -28,7 +28,7 @@ from skanomaly.metrics import projection_report
 plane = make_circle(n_features=2, noise=0.05, random_state=0)
 training = {"max_iter": 1500, "batch_size": 64, "random_state": 0}
 detectors = {
-    "self-supervised": SelfSupervisedAutoencoderDetector(**training),
+    "self-supervised": SelfSupervisedAutoencoderDetector(mask_weight=0.5, **training),
     "denoising": DenoisingAE(noise=0.3, **training),
     "contractive": ContractiveAE(penalty_weight=0.1, **training),
 }
@@ -118,7 +118,7 @@ compare(waves, detectors, tangent_dimension=1).round(3)
 bars = make_bar_images(image_size=32, n_test=40, random_state=0)
 training = {"network": "sdc", "max_iter": 300, "random_state": 0}
 detectors = {
-    "self-supervised": SelfSupervisedAutoencoderDetector(**training),
+    "self-supervised": SelfSupervisedAutoencoderDetector(mask_weight=0.5, **training),
     "denoising": DenoisingAE(**training),
     "contractive": ContractiveAE(**training),
 }

@@ -39,7 +39,7 @@ def detector(files):
 @pytest.fixture
 def batches(monkeypatch):
     """What is in memory whenever a batch is asked for."""
-    read = ValidatedInput.read
+    load = ValidatedInput.load
     seen, given = [], []
 
     def record(data, indices):
@@ -47,11 +47,11 @@ def batches(monkeypatch):
         tensors = sum(issubclass(type(thing), torch.Tensor) for thing in gc.get_objects())
         alive = sum(batch() is not None for batch in given)
         seen.append({"images": len(indices), "batches alive": alive, "tensors": tensors})
-        images = read(data, indices)
+        images = load(data, indices)
         given.append(weakref.ref(images))
         return images
 
-    monkeypatch.setattr(ValidatedInput, "read", record)
+    monkeypatch.setattr(ValidatedInput, "load", record)
     # What there was before is not looked through each time.
     gc.freeze()
     yield seen

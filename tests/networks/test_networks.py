@@ -11,6 +11,7 @@ from skanomaly.networks import (
     ConvolutionalAutoencoder,
     StackedDilatedConv,
 )
+from skanomaly.networks._layers import _convolve
 
 IMAGE_NETWORKS = [name for name in NETWORKS if name not in ROW_NETWORKS]
 
@@ -53,6 +54,19 @@ def test_dilation_sees_far():
 
     assert reach([1]) == 1
     assert reach([1, 2, 4, 8]) == 8
+
+
+@pytest.mark.parametrize("size", [(8, 8), (7, 20), (20, 3)])
+def test_dilation_wider_than_the_map(size):
+    """While training, a map is made wider: values and gradients stay."""
+    branch = StackedDilatedConv(8, (1, 2, 4), "none").branches[-1]
+    features = torch.randn(2, 8, *size, generator=torch.Generator().manual_seed(0))
+    results = []
+    for convolve in (branch, partial(_convolve, branch)):
+        values = convolve(features)
+        (gradient,) = torch.autograd.grad(values.square().sum(), branch.weight)
+        results.append((values, gradient))
+    torch.testing.assert_close(*results)
 
 
 def test_convex_combination_stays_between_its_inputs():
