@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -141,8 +141,17 @@ def run_training(
     if plan.checkpoint is not None:
         checkpointing = Checkpointing(plan.checkpoint, plan.fingerprint)
 
+    loaded: Iterator[NDArray[Any]] | None = None
+
     def draw_batch(step: int) -> Tensor:
-        images = _load(plan, _shuffled(training, step, plan.batch_size, plan.seed))
+        nonlocal loaded
+        if loaded is None:
+            # Only the first call tells at which step training goes on.
+            steps = range(step, plan.max_iter)
+            loaded = plan.data.load_ahead(
+                _shuffled(training, each, plan.batch_size, plan.seed) for each in steps
+            )
+        images = _standardize(plan, next(loaded))
         if plan.augmentation:
             images = augment(images, plan.augmentation, generator)
         if plan.crop is not None:
@@ -224,9 +233,9 @@ def _shuffled(indices: NDArray[np.intp], step: int, batch_size: int, seed: int) 
     return np.array([orders[e][p % len(indices)] for e, p in zip(epochs, positions, strict=True)])
 
 
-def _load(plan: FitPlan, indices: NDArray[np.intp]) -> Tensor:
-    """Read images onto the device, standardised, channels first."""
-    batch = torch.from_numpy(plan.data.read(indices)).to(plan.device)
+def _standardize(plan: FitPlan, images: NDArray[Any]) -> Tensor:
+    """Bring images, as they were loaded, onto the device, standardised, channels first."""
+    batch = torch.from_numpy(plan.data.scale(images)).to(plan.device)
     if plan.data.is_image:
         batch = batch.permute(0, 3, 1, 2)
     return plan.standardization.apply(batch)[0].float()
@@ -244,7 +253,7 @@ def _validation_loss(plan: FitPlan) -> Callable[[nn.Module], float]:
         losses = []
         with torch.no_grad(), autocast(plan.device, plan.dtype):
             for indices in batches:
-                images = _load(plan, indices)
+                images = _standardize(plan, plan.data.load(indices))
                 losses.append(float(plan.objective(network, images, generator)))
         return float(np.mean(losses))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,6 +64,21 @@ class ValidatedInput:
             _check_finite(batch)
             return batch
         return np.asarray(self.source[indices])
+
+    def load_ahead(self, batches: Iterable[NDArray[np.intp]]) -> Iterator[NDArray[Any]]:
+        """Load batch after batch; of files, the next one while this one is in use."""
+        if not isinstance(self.source, ImageSequence):
+            yield from map(self.load, batches)
+            return
+        with ThreadPoolExecutor(max_workers=1) as reader:
+            waiting = None
+            for indices in batches:
+                upcoming = reader.submit(self.load, indices)
+                if waiting is not None:
+                    yield waiting.result()
+                waiting = upcoming
+            if waiting is not None:
+                yield waiting.result()
 
     def scale(self, values: NDArray[Any]) -> NDArray[Any]:
         """Bring values to floats, of images or of parts of them.

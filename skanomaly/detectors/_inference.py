@@ -100,12 +100,14 @@ def reconstruct_in_batches(
         stride = getattr(network, "stride", 1)
         reach = None if reach is None else reach + margin
         cuts = list(tiles(*data.shape[:2], reach=reach, stride=stride))
-    for start in range(0, len(data), size):
-        indices = np.arange(start, min(start + size, len(data)))
-        count = len(indices)
-        # Kernels may differ from one batch size to another: on the CPU always the same one.
-        padding = size - count if on_cpu else 0
-        batch = data.load(np.concatenate([indices, np.full(padding, indices[-1])]))
+    # Kernels may differ from one batch size to another: on the CPU always the same one.
+    stop = -(-len(data) // size) * size if on_cpu else len(data)
+    batches = (
+        np.arange(start, min(start + size, stop)).clip(max=len(data) - 1)
+        for start in range(0, stop, size)
+    )
+    for position, batch in enumerate(data.load_ahead(batches)):
+        count = min(size, len(data) - position * size)
         if len(cuts) == 1:
             yield _first(piece(data.scale(batch), cuts[0], None), count)
             continue

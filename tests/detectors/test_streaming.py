@@ -1,6 +1,7 @@
 """Scores of many files take no more memory than scores of a few."""
 
 import gc
+import threading
 import weakref
 
 import numpy as np
@@ -38,20 +39,24 @@ def detector(files):
 
 @pytest.fixture
 def batches(monkeypatch):
-    """What is in memory whenever a batch is asked for."""
-    load = ValidatedInput.load
+    """What is in memory whenever a batch has been read and its turn has come."""
+    load, scale = ValidatedInput.load, ValidatedInput.scale
     seen, given = [], []
 
-    def record(data, indices):
-        gc.collect()
-        tensors = sum(issubclass(type(thing), torch.Tensor) for thing in gc.get_objects())
-        alive = sum(batch() is not None for batch in given)
-        seen.append({"images": len(indices), "batches alive": alive, "tensors": tensors})
+    def record_load(data, indices):
         images = load(data, indices)
         given.append(weakref.ref(images))
         return images
 
-    monkeypatch.setattr(ValidatedInput, "load", record)
+    def record_scale(data, images):
+        gc.collect()
+        tensors = sum(issubclass(type(thing), torch.Tensor) for thing in gc.get_objects())
+        alive = sum(batch() is not None for batch in given)
+        seen.append({"images": len(images), "batches alive": alive, "tensors": tensors})
+        return scale(data, images)
+
+    monkeypatch.setattr(ValidatedInput, "load", record_load)
+    monkeypatch.setattr(ValidatedInput, "scale", record_scale)
     # What there was before is not looked through each time.
     gc.freeze()
     yield seen
@@ -65,7 +70,7 @@ def test_one_batch_at_a_time(detector, files, batches, method):
     assert len(batches) >= 5
     assert max(batch["images"] for batch in batches) < 100
     assert max(batch["batches alive"] for batch in batches) <= 2
-    # The first is asked for before there are results of any.
+    # When the first has its turn there are no results of any.
     assert len({batch["tensors"] for batch in batches[1:]}) == 1
 
 
@@ -75,6 +80,58 @@ def test_fit_reads_batch_by_batch(detector, files, batches):
     assert max(batch["images"] for batch in batches) < 100
     assert max(batch["batches alive"] for batch in batches) <= 2
     assert len({batch["tensors"] for batch in batches[-5:]}) == 1
+
+
+class WaitingNetwork(nn.Conv2d):
+    """Lets a batch pass when the next one is being read."""
+
+    def __init__(self, image_shape):
+        super().__init__(image_shape[2], image_shape[2], 1)
+        self.waits = None
+
+    def forward(self, images):
+        if self.waits is not None:
+            self.waits()
+        return super().forward(images)
+
+
+@pytest.mark.parametrize("task", ["fit", "score_samples"])
+def test_the_next_batch_is_read_meanwhile(files, monkeypatch, task):
+    detector = SelfSupervisedAutoencoderDetector(
+        network=WaitingNetwork, max_iter=3, batch_size=4, random_state=0
+    ).fit(files[:8])
+    load = ValidatedInput.load
+    begun = threading.Semaphore(0)
+
+    def record(data, indices):
+        begun.release()
+        return load(data, indices)
+
+    monkeypatch.setattr(ValidatedInput, "load", record)
+    overlaps = []
+    # The first pass waits for two batches: its own, and the next.
+    waits = iter([2])
+    detector.network_.waits = lambda: overlaps.extend(
+        begun.acquire(timeout=10) for _ in range(next(waits, 0))
+    )
+    if task == "fit":
+        detector.set_params(warm_start=True, contamination=0.1).fit(files[:20])
+    else:
+        detector.score_samples(files)
+    assert overlaps == [True, True]
+
+
+def test_a_bad_file_is_named_when_its_turn_comes(detector, tmp_path):
+    for index in range(20):
+        Image.fromarray(np.full((32, 32), index, np.uint8)).save(tmp_path / f"{index:02d}.png")
+    images = ImageSequence(sorted(tmp_path.iterdir()))
+    len(images), images.shape
+    (tmp_path / "17.png").write_bytes(b"no picture")
+    before = threading.active_count()
+    with pytest.raises(ValueError, match=r"17\.png"):
+        detector.score_samples(images)
+    gc.collect()
+    assert threading.active_count() == before
 
 
 def test_files_give_the_scores_of_the_array(detector, files):
