@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from abc import ABCMeta, abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from typing import Any, Self
 
@@ -33,7 +32,7 @@ from ..training import (
     resolve_precision,
     to_channels_last,
 )
-from ._fitting import FitPlan, Objective, run_training
+from ._fitting import FitPlan, Objective, run_training, unchanged_on_error
 from ._images import ValidatedInput, normalize_image_shape, to_image_dtype, validate_input
 from ._inference import (
     Piece,
@@ -102,7 +101,7 @@ class BaseAutoencoderDetector(
             If the loss becomes NaN or infinite. The detector then holds the last good weights
             and thresholds that go with them.
         """
-        with self._unchanged_on_error():
+        with unchanged_on_error(self):
             plan = self._plan(X, continued=self.warm_start and hasattr(self, "network_"))
             self._train(plan, X, y)
         return self
@@ -125,7 +124,7 @@ class BaseAutoencoderDetector(
         self : object
             The detector, trained further.
         """
-        with self._unchanged_on_error():
+        with unchanged_on_error(self):
             plan = self._plan(X, continued=hasattr(self, "network_"))
             plan.max_iter = -(-len(plan.data) // int(self.batch_size))
             plan.learning_rate = 0.1 * self.learning_rate
@@ -250,28 +249,9 @@ class BaseAutoencoderDetector(
             fitted_shape=self.image_shape_,
         )
 
-    @contextmanager
-    def _unchanged_on_error(self) -> Iterator[None]:
-        """Take back what checking X has set if no training comes of it."""
-        names = ("n_features_in_", "feature_names_in_")
-        before = {name: vars(self)[name] for name in names if name in vars(self)}
-        try:
-            yield
-        except NonFiniteLossError:
-            raise
-        except BaseException:
-            for name in names:
-                self.__dict__.pop(name, None)
-            self.__dict__.update(before)
-            raise
-
     def _plan(self, X: Any, *, continued: bool) -> FitPlan:
         """Check parameters and data, and set up a network; self keeps what it has learned."""
         self._validate_params()
-        for name in ("smoothing_size", "contrast_size"):
-            size = getattr(self, name)
-            if size is not None and size % 2 == 0:
-                raise ValueError(f"{name} must be odd, got {size}.")
         data = validate_input(
             self,
             X,

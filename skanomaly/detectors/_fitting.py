@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from ..training import (
     AUGMENTATIONS,
     Checkpointing,
     EarlyStopping,
+    NonFiniteLossError,
     TrainingResult,
     augment,
     autocast,
@@ -104,6 +106,22 @@ class FitPlan:
             fingerprint="" if checkpoint is None else _fingerprint(detector, data),
             verbose=int(detector.verbose),
         )
+
+
+@contextmanager
+def unchanged_on_error(detector: Any) -> Iterator[None]:
+    """Take back what checking X has set on a detector if no training comes of it."""
+    names = ("n_features_in_", "feature_names_in_")
+    before = {name: vars(detector)[name] for name in names if name in vars(detector)}
+    try:
+        yield
+    except NonFiniteLossError:
+        raise
+    except BaseException:
+        for name in names:
+            vars(detector).pop(name, None)
+        vars(detector).update(before)
+        raise
 
 
 def run_training(

@@ -237,3 +237,10 @@ class SharedParameters(BaseEstimator):
         self.precision = precision
         self.random_state = random_state
         self.verbose = verbose
+
+    def _validate_params(self) -> None:
+        super()._validate_params()
+        for name in ("smoothing_size", "contrast_size"):
+            size = getattr(self, name)
+            if size is not None and size % 2 == 0:
+                raise ValueError(f"{name} must be odd, got {size}.")
