@@ -11,7 +11,7 @@ from skanomaly.networks import (
     ConvolutionalAutoencoder,
     StackedDilatedConv,
 )
-from skanomaly.networks._layers import _convolve
+from skanomaly.networks._layers import DilatedConv
 
 IMAGE_NETWORKS = [name for name in NETWORKS if name not in ROW_NETWORKS]
 
@@ -59,12 +59,12 @@ def test_dilation_sees_far():
 @pytest.mark.parametrize("size", [(8, 8), (7, 20), (20, 3)])
 def test_dilation_wider_than_the_map(size):
     """While training, a map is made wider: values and gradients stay."""
-    branch = StackedDilatedConv(8, (1, 2, 4), "none").branches[-1]
+    convolution = DilatedConv(8, 4, 5, bias=True)
     features = torch.randn(2, 8, *size, generator=torch.Generator().manual_seed(0))
     results = []
-    for convolve in (branch, partial(_convolve, branch)):
+    for convolve in (convolution, partial(torch.nn.Conv2d.forward, convolution)):
         values = convolve(features)
-        (gradient,) = torch.autograd.grad(values.square().sum(), branch.weight)
+        (gradient,) = torch.autograd.grad(values.square().sum(), convolution.weight)
         results.append((values, gradient))
     torch.testing.assert_close(*results)
 
