@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Iterator
+from itertools import groupby
 from typing import NamedTuple
 
 import numpy as np
@@ -89,6 +90,11 @@ def reconstruct_in_batches(
         images = standardization.represent(images)
         with torch.inference_mode(), autocast(device, dtype):
             reconstructions = network(images).to(images.dtype)
+        if tile is not None and not tile.is_whole:
+            # Maps reach less far than the network does.
+            near = tile.near(margin)
+            images, reconstructions = near.cut(images, tile), near.cut(reconstructions, tile)
+            tile = near
         return Piece(tile, *(t.to(keep_on) for t in (images, reconstructions, shift, scale)))
 
     on_cpu = device.type == "cpu"
@@ -175,14 +181,23 @@ def reconstruction_in_own_range(piece: Piece, channels: int) -> Tensor:
 
 
 def add_by_tiles(term: RegionTerm, maps: Tensor) -> Tensor:
-    """Add a region term to maps (b, h, w), to large ones part by part."""
+    """Add a region term to maps (b, h, w), to large ones part by part and in place."""
     cuts = list(tiles(*maps.shape[1:], reach=term.reach))
     if len(cuts) == 1:
         return term.add_to(maps)
-    out = torch.empty_like(maps)
-    for cut in cuts:
-        out[(..., *cut.kept)] = cut.crop(term.add_to(cut.cut(maps)))
-    return out
+    before: list[tuple[Tile, Tensor]] = []
+    for _, row in groupby(cuts, key=lambda cut: cut.kept[0].start):
+        done = [(cut, cut.crop(term.add_to(cut.cut(maps)))) for cut in row]
+        # A row of tiles looks at its neighbours as they were.
+        _put(before, maps)
+        before = done
+    _put(before, maps)
+    return maps
+
+
+def _put(parts: Iterable[tuple[Tile, Tensor]], maps: Tensor) -> None:
+    for cut, part in parts:
+        maps[(..., *cut.kept)] = part
 
 
 def smoothed_difference_map(piece: Piece, channels: int, size: int, passes: int) -> Tensor:

@@ -41,9 +41,22 @@ class Tile(NamedTuple):
         """Whether this is the last tile of its picture."""
         return tuple(part.stop for part in self.kept) == self.size
 
-    def cut(self, maps: Tensor) -> Tensor:
-        """Cut out what is seen, of (…, height, width)."""
-        return maps[(..., *self.seen)]
+    def near(self, margin: int) -> Tile:
+        """Make the tile that keeps the same and sees no further around it than ``margin``."""
+        rows, columns = (
+            slice(max(seen.start, kept.start - margin), min(seen.stop, kept.stop + margin))
+            for seen, kept in zip(self.seen, self.kept, strict=True)
+        )
+        return Tile(self.size, (rows, columns), self.kept)
+
+    def cut(self, maps: Tensor, seen: Tile | None = None) -> Tensor:
+        """Cut out what is seen, of (…, height, width) or of what another tile sees of it."""
+        start = (0, 0) if seen is None else tuple(part.start for part in seen.seen)
+        rows, columns = (
+            slice(part.start - first, part.stop - first)
+            for part, first in zip(self.seen, start, strict=True)
+        )
+        return maps[..., rows, columns]
 
     def crop(self, maps: Tensor) -> Tensor:
         """Cut down to what is kept, of maps of what was seen."""
