@@ -22,6 +22,7 @@ from ._evaluation import Row, describe_environment
 from ._memory import peak_memory
 from ._operations import Operations, Peaks, count_operations, seconds_per_call
 from ._processes import fresh_process
+from ._speed_onnx import measure_onnx
 from ._stages import (
     SCORING_STAGES,
     TRAINING_STAGES,
@@ -55,6 +56,8 @@ class SpeedCase:
         As for a detector.
     repeats : int
         How often each figure is measured; what is reported is the median.
+    with_onnx : bool
+        Whether to measure the exported graph too, see `measure_onnx`.
     detector : SelfSupervisedAutoencoderDetector
         Unfitted; it stays so.
     """
@@ -65,6 +68,7 @@ class SpeedCase:
     batch_size: int = 16
     device: str = "auto"
     repeats: int = 5
+    with_onnx: bool = False
     detector: SelfSupervisedAutoencoderDetector = field(
         default_factory=SelfSupervisedAutoencoderDetector
     )
@@ -99,7 +103,8 @@ def measure_speed(case: SpeedCase, environment: Mapping[str, str]) -> Row:
         network's forward pass alone: "operations_per_image", "forward_operations_per_second",
         "forward_of_convolution" and "forward_of_product". Of what it is compared with:
         "convolution_shape", "convolution_operations_per_second", "product_side" and
-        "product_operations_per_second". And what `describe_environment` returns.
+        "product_operations_per_second". What `measure_onnx` returns, if asked for. And what
+        `describe_environment` returns.
     """
     with fresh_process(environment) as process:
         row, fitted = process.submit(_measure_times, case).result()
@@ -145,6 +150,7 @@ def _measure_times(case: SpeedCase) -> tuple[Row, Any]:
         "product_side": trained.peaks.side,
         "product_operations_per_second": median(each["product"] for each in peaks),
         "network_shape": list(trained.network_shape),
+        **(measure_onnx(detector, X, case.repeats) if case.with_onnx else {}),
         **describe_environment(),
     }
     return row, detector

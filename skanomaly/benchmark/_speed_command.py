@@ -108,6 +108,15 @@ def speed_report(rows: Sequence[Row]) -> str:
         return table(rates | {f"{kind}_share_{stage}": stage for stage in stages})
 
     first = rows[0]
+    onnx = []
+    if any("of_onnx" in row for row in rows):
+        columns = {
+            "onnx_images_per_second": "onnxruntime images/s",
+            "of_onnx": "ours / onnxruntime",
+            "onnx_single_images_per_second": "one by one",
+            "single_of_onnx": "ours / onnxruntime, one by one",
+        }
+        onnx = ["## Scoring with onnxruntime, in float32", table(columns)]
     return "\n\n".join(
         [
             f"## Training, batches of {first['batch_size']}",
@@ -123,6 +132,7 @@ def speed_report(rows: Sequence[Row]) -> str:
                     "forward_of_product": "of product",
                 }
             ),
+            *onnx,
             "## Plain operations",
             table(
                 {
@@ -191,6 +201,11 @@ def _make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--device", default="auto", help="as for a detector (default: auto)")
     parser.add_argument(
+        "--onnx",
+        action="store_true",
+        help="with float32, measure onnxruntime on the exported graph too (needs the extra onnx)",
+    )
+    parser.add_argument(
         "--json", type=Path, metavar="FILE", help="file to write all figures to, case by case"
     )
     return parser
@@ -216,6 +231,8 @@ def _make_cases(options: argparse.Namespace) -> list[SpeedCase]:
             batch_size=options.batch_size,
             device=options.device,
             repeats=options.repeats,
+            # The graph is in float32: that is compared with its like.
+            with_onnx=options.onnx and precision == "float32",
         )
         for size in dict.fromkeys(options.sizes)
         for channels in dict.fromkeys(options.channels)
@@ -232,7 +249,7 @@ def _check_output(path: Path | None) -> None:
 
 
 def _write(row: Row, column: str) -> str:
-    value: Any = row[column]
+    value: Any = row.get(column)
     if value is None:
         return "–"
     if isinstance(value, list):
@@ -241,7 +258,7 @@ def _write(row: Row, column: str) -> str:
         return f"{value} × {value}"
     if "operations" in column:
         value /= 1e9
-    if "share" in column or "_of_" in column:
+    if "share" in column or "of_" in column:
         return f"{value:.3f}"
     return f"{value:.3g}" if value < 100 else f"{value:.0f}"
 

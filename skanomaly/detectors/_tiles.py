@@ -8,7 +8,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 # Side in pixels of what is looked at at once; larger pictures are taken apart.
-_SIDE = 1792
+_SIDE = 1536
 
 
 class Tile(NamedTuple):

@@ -21,6 +21,9 @@ from skanomaly.networks import ConvolutionalAutoencoder
 
 SMALL = ["speed", "--batch-size", "4", "--repeats", "1"]
 TICK = 1e-3
+MEMORY_COLUMNS = [
+    f"{kind}_memory_{unit}" for kind in ("training", "scoring") for unit in ("mb", "batches")
+]
 
 
 class Clock:
@@ -115,6 +118,24 @@ def test_what_is_slow_has_the_larger_share(make_slow, stage, scoring_stage, cloc
             assert max(shares.values()) < 0.9
         else:
             assert shares[slow] > 0.98
+
+
+def test_onnxruntime_scores_the_same_images(clock, monkeypatch):
+    """Here it takes no time: each look at the clock is a tick, and a scoring of ours a second."""
+    pytest.importorskip("onnxruntime")
+    slow_method(SelfSupervisedAutoencoderDetector, "score_samples")(clock, monkeypatch)
+    detector = SelfSupervisedAutoencoderDetector(network=SmallNetwork)
+    case = SpeedCase(
+        16, 1, "float32", batch_size=4, device="cpu", repeats=2, with_onnx=True, detector=detector
+    )
+    row, _ = _measure_times(case)
+    assert row["onnx_images_per_second"] == pytest.approx(8 / TICK)
+    assert row["of_onnx"] == pytest.approx(TICK / (1 + TICK))
+    assert row["onnx_single_images_per_second"] == pytest.approx(8 / TICK)
+    assert row["single_of_onnx"] == pytest.approx(TICK / (8 + TICK))
+    assert "onnxruntime images/s" in _speed_command.speed_report(
+        [row | dict.fromkeys(MEMORY_COLUMNS, 1.0)]
+    )
 
 
 def test_rates_and_ratios_are_those_of_the_clock(clock, monkeypatch):
