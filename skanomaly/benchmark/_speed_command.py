@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from .._command_line import OneLineParser
 from ..training import PRECISIONS, resolve_device, resolve_precision
 from ._evaluation import Row
 from ._output import write_whole
@@ -148,7 +149,7 @@ def speed_report(rows: Sequence[Row]) -> str:
 
 
 def _make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         prog=_PROGRAM,
         description=_DESCRIPTION,
         epilog=_EXAMPLES,
