@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None, *, program: str = _PROGRAM) -> 
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments[:1] == [SPEED]:
-        return speed(arguments[1:])
+        return speed(arguments[1:], program=f"{program} {SPEED}")
     options = _make_parser(program).parse_args(arguments)
     try:
         if options.report and options.output is None:

@@ -145,7 +145,8 @@ document.addEventListener("keydown", (event) => {
 get("previous").addEventListener("click", () => open(opened - 1));
 get("next").addEventListener("click", () => open(opened + 1));
 get("close").addEventListener("click", () => dialog.close());
-for (const id of ["search", "kind", "decision"]) get(id).addEventListener("input", filter);
+get("search").addEventListener("input", filter);
+for (const id of ["kind", "decision"]) get(id).addEventListener("change", filter);
 window.addEventListener("resize", drawHistogram);
 
 document.body.classList.toggle("no-kind", kinds.size < 2 && !kinds.values().next().value);
