@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
 from pathlib import Path
@@ -13,13 +14,14 @@ from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.utils import Bunch
 
+from .._command_line import add_shared_options, wants_progress
 from ..datasets import make_textured_surfaces
 from ..detectors import SelfSupervisedAutoencoderDetector
 from ..inspection import plot_anomaly_maps
 from ..inspection._figure import make_figure
 from ..metrics import pixel_average_precision_score, pixel_roc_auc_score
 from ._arguments import integer
-from ._progress import training_progress
+from ._progress import training_callbacks
 
 _TEXTURES = ("brick", "grass", "gravel")
 _KINDS = ("crack", "stain", "smear", "hole", "foreign")
@@ -74,6 +76,7 @@ def add_parser(commands: Any) -> None:
         default=128,
         help="side of the pieces that the textures are cut into, from 16 to 256 (default 128)",
     )
+    add_shared_options(parser)
     parser.set_defaults(run=run)
 
 
@@ -82,7 +85,8 @@ def run(options: argparse.Namespace) -> None:
     figure = _open_figure(options.output)
     blocks = [] if figure is None else figure.subfigures(1, len(_TEXTURES), wspace=0.02)
     start = time.monotonic()
-    print(f"{'':8}" + "".join(f"{column:>13}" for column in _COLUMNS), flush=True)
+    if not options.json:
+        print(f"{'':8}" + "".join(f"{column:>13}" for column in _COLUMNS), flush=True)
     table = []
     for index, texture in enumerate(_TEXTURES):
         data = make_textured_surfaces(
@@ -91,18 +95,33 @@ def run(options: argparse.Namespace) -> None:
         detector = SelfSupervisedAutoencoderDetector(
             max_iter=options.max_iter, augmentation=_AUGMENTATION, random_state=options.seed
         )
-        detector.set_callbacks(training_progress(texture, options.max_iter))
+        detector.set_callbacks(
+            *training_callbacks(
+                texture, options.max_iter, shown=wants_progress(options), bar=not options.json
+            )
+        )
         detector.fit(data.X_train)
         maps = detector.anomaly_map(data.X_test)
         table.append(_evaluate(data, detector.score_samples(data.X_test), maps))
-        _print_row(texture, table[-1])
+        if not options.json:
+            _print_row(texture, table[-1])
         if figure is not None:
             _draw(blocks[index], texture, index, data, detector, maps)
-    _print_row("mean", np.mean(table, axis=0))
-    print("AP, average precision, counts defects as positive.")
-    print(f"{time.monotonic() - start:.0f} s for training and evaluation.")
+    seconds = time.monotonic() - start
     if figure is not None:
         figure.savefig(options.output, dpi=130)
+    if options.json:
+        textures = {
+            texture: dict(zip(_COLUMNS, row, strict=True))
+            for texture, row in zip(_TEXTURES, table, strict=True)
+        }
+        picture = None if figure is None else str(options.output)
+        print(json.dumps({"textures": textures, "seconds": seconds, "output": picture}))
+        return
+    _print_row("mean", np.mean(table, axis=0))
+    print("AP, average precision, counts defects as positive.")
+    print(f"{seconds:.0f} s for training and evaluation.")
+    if figure is not None:
         print(f"Wrote {options.output}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import time
 from collections.abc import Sequence
@@ -11,12 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from .._command_line import add_shared_options, wants_progress
 from ..datasets import ImageSequence, load_image_folder
 from ..detectors import SelfSupervisedAutoencoderDetector
 from ..training import AUGMENTATIONS
 from ._arguments import image_size, integer, share
 from ._model_file import TRUST_WARNING, Model, save_model
-from ._progress import training_progress
+from ._progress import progress, training_callbacks
 
 _LARGEST_DEFAULT_SIDE = 128
 # Training time grows with the number of pixels; from here on a smaller size is worth a word.
@@ -94,6 +96,7 @@ def add_parser(commands: Any) -> None:
         default="auto",
         help="where to train: auto (default), cpu, cuda, cuda:1, mps",
     )
+    add_shared_options(parser)
     parser.set_defaults(run=run)
 
 
@@ -101,10 +104,12 @@ def run(options: argparse.Namespace) -> None:
     """Train a detector and write it to a file."""
     _check_output(options.output, force=options.force)
     paths = load_image_folder(options.folder).paths
-    sizes, has_color = _read_headers(paths)
+    shown = wants_progress(options)
+    sizes, has_color = _read_headers(paths, shown=shown)
     size = options.size or _choose_size(sizes)
     mode = options.mode if options.mode != "auto" else "rgb" if has_color else "gray"
-    print(_describe(len(paths), sizes, size, mode), flush=True)
+    if not options.json:
+        print(_describe(len(paths), sizes, size, mode), flush=True)
 
     detector = SelfSupervisedAutoencoderDetector(
         max_iter=options.max_iter,
@@ -113,15 +118,33 @@ def run(options: argparse.Namespace) -> None:
         device=options.device,
         random_state=options.seed,
     )
-    detector.set_callbacks(training_progress("training", options.max_iter))
+    detector.set_callbacks(
+        *training_callbacks("training", options.max_iter, shown=shown, bar=not options.json)
+    )
     start = time.monotonic()
     detector.fit(ImageSequence(paths, size=size, mode=mode))
     detector.set_callbacks()
+    seconds = time.monotonic() - start
     save_model(Model(detector, size, mode), options.output)
-    print(
-        f"Trained {detector.n_iter_} steps in {time.monotonic() - start:.0f} s on "
-        f"{detector.device_}. Wrote {options.output}"
-    )
+    if options.json:
+        result = {
+            "model": str(options.output),
+            "images": len(paths),
+            "size": size,
+            "mode": mode,
+            "steps": detector.n_iter_,
+            "seconds": seconds,
+            "device": str(detector.device_),
+            "loss": float(detector.loss_curve_[-1]),
+            "threshold": float(detector.offset_),
+            "map_threshold": float(detector.map_threshold_),
+        }
+        print(json.dumps(result))
+    else:
+        print(
+            f"Trained {detector.n_iter_} steps in {seconds:.0f} s on {detector.device_}. "
+            f"Wrote {options.output}"
+        )
 
 
 def _check_output(path: Path, *, force: bool) -> None:
@@ -136,7 +159,7 @@ def _check_output(path: Path, *, force: bool) -> None:
         raise ValueError(f"The folder '{path.parent}' that --output lies in cannot be written to.")
 
 
-def _read_headers(paths: Sequence[Path]) -> tuple[list[tuple[int, int]], bool]:
+def _read_headers(paths: Sequence[Path], *, shown: bool) -> tuple[list[tuple[int, int]], bool]:
     """Read size and kind of all images without decoding them.
 
     Returns
@@ -153,13 +176,15 @@ def _read_headers(paths: Sequence[Path]) -> tuple[list[tuple[int, int]], bool]:
     from PIL import Image
 
     sizes, has_color = [], False
-    for path in paths:
-        try:
-            with Image.open(path) as opened:
-                sizes.append((opened.height, opened.width))
-                has_color |= not opened.mode.startswith(("1", "L", "I", "F"))
-        except OSError as error:
-            raise ValueError(f"Could not read the image file '{path}': {error}.") from error
+    with progress("looking through the folder", len(paths), "image", shown=shown) as bar:
+        for path in paths:
+            try:
+                with Image.open(path) as opened:
+                    sizes.append((opened.height, opened.width))
+                    has_color |= not opened.mode.startswith(("1", "L", "I", "F"))
+            except OSError as error:
+                raise ValueError(f"Could not read the image file '{path}': {error}.") from error
+            bar.show(len(sizes))
     return sizes, has_color
 
 

@@ -5,24 +5,25 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
 
 import torch
 
 from .. import __version__
+from .._command_line import FAILURE, INTERRUPTED, WRONG_USE, OneLineParser, report_error
 from . import _demo, _fit, _score
 from ._model_file import ModelFileError
 
 _PROGRAM = "skanomaly"
-_WRONG_USE = 2
-_FAILURE = 1
-_INTERRUPTED = 130
+_BENCHMARK = "benchmark"
 
 _EPILOG = """\
 example:
   skanomaly demo
   skanomaly fit photos/good --output model.joblib
-  skanomaly score model.joblib photos/new --output report
+  skanomaly score model.joblib photos/new --report report.html
+  skanomaly benchmark data/magnetic_tile --output results --report
+
+exit codes: 0 done; 1 training failed or memory ran out; 2 wrong usage or input; 130 interrupted
 """
 
 
@@ -39,34 +40,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     int
         0; 2 for wrong usage or input; 1 if training failed or memory ran out; 130 if interrupted.
     """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == [_BENCHMARK]:
+        from ..benchmark._command import main as benchmark
+
+        return benchmark(arguments[1:], program=f"{_PROGRAM} {_BENCHMARK}")
     options = _make_parser().parse_args(arguments)
     try:
         options.run(options)
     except KeyboardInterrupt:
         print(f"\n{_PROGRAM}: interrupted", file=sys.stderr)
-        return _INTERRUPTED
+        return INTERRUPTED
     except (ModelFileError, OSError, ValueError) as error:
-        _report(error)
-        return _WRONG_USE
+        report_error(_PROGRAM, error)
+        return WRONG_USE
     except (FloatingPointError, MemoryError, torch.cuda.OutOfMemoryError) as error:
-        _report(error)
-        return _FAILURE
+        report_error(_PROGRAM, error)
+        return FAILURE
     return 0
 
 
-def _report(error: Exception) -> None:
-    print(f"{_PROGRAM}: error: {' '.join(str(error).split()) or 'out of memory'}", file=sys.stderr)
-
-
-class _Parser(argparse.ArgumentParser):
-    """Reports wrong usage in one line, as all other errors are."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(_WRONG_USE, f"{_PROGRAM}: error: {message}; see {self.prog} --help\n")
-
-
 def _make_parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = OneLineParser(
         prog=_PROGRAM,
         description="Find what is wrong in images, after learning from good ones alone.",
         epilog=_EPILOG,
@@ -76,4 +71,6 @@ def _make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for command in (_demo, _fit, _score):
         command.add_parser(commands)
+    # Named here for --help alone: the benchmark reads what follows it.
+    commands.add_parser(_BENCHMARK, help="measure detectors on datasets with known defects")
     return parser

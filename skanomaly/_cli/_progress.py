@@ -1,26 +1,87 @@
-"""Progress of a training and of a loop over images."""
+"""Progress of a training and of a loop over images, on stderr."""
 
 from __future__ import annotations
 
 import importlib.util
 import sys
 import time
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
 
 from sklearn.callback import ProgressBar
 
 _SECONDS_BETWEEN_LINES = 10.0
 
 
-def training_progress(label: str, max_iter: int) -> Any:
-    """Make the callback that shows how far a training is.
+def training_callbacks(label: str, max_iter: int, *, shown: bool, bar: bool) -> list[Any]:
+    """Make the callbacks that show how far a training is.
 
-    A bar of scikit-learn's on a terminal where rich is installed, else a line on stderr every so
-    often.
+    Parameters
+    ----------
+    label : str
+        What is trained.
+    max_iter : int
+    shown : bool
+        Whether to show anything.
+    bar : bool
+        Whether stdout may hold scikit-learn's bar, on a terminal where rich is installed. Otherwise
+        there is a line on stderr every so often.
     """
-    if sys.stdout.isatty() and importlib.util.find_spec("rich") is not None:
-        return ProgressBar()
-    return TrainingLines(label, max_iter)
+    if not shown:
+        return []
+    if bar and sys.stdout.isatty() and _has_rich():
+        return [ProgressBar()]
+    return [TrainingLines(label, max_iter)]
+
+
+class Progress(Protocol):
+    """Shows how much is done."""
+
+    def show(self, done: int) -> None:
+        """Take note of the number of things done."""
+
+
+@contextmanager
+def progress(label: str, total: int, unit: str, *, shown: bool) -> Iterator[Progress]:
+    """Show progress: a bar on a terminal where rich is installed, else a line every ten seconds.
+
+    Parameters
+    ----------
+    label : str
+        What is being done.
+    total : int
+        Number of things to do.
+    unit : str
+        What these are, in the singular.
+    shown : bool
+        Whether to show anything.
+    """
+    if not shown:
+        yield _Silence()
+    elif sys.stderr.isatty() and _has_rich():
+        from rich.console import Console
+        from rich.progress import Progress as RichProgress
+
+        with RichProgress(console=Console(stderr=True)) as rich_progress:
+            yield _Bar(rich_progress, label, total)
+    else:
+        yield Lines(label, total, unit)
+
+
+class _Silence:
+    def show(self, done: int) -> None:
+        """Do nothing."""
+
+
+class _Bar:
+    def __init__(self, rich_progress: Any, label: str, total: int) -> None:
+        self._progress = rich_progress
+        self._task = rich_progress.add_task(label, total=total)
+
+    def show(self, done: int) -> None:
+        """Move the bar."""
+        self._progress.update(self._task, completed=done)
 
 
 class Lines:
@@ -78,6 +139,10 @@ class TrainingLines:
 
     def teardown(self, estimator: Any, context: Any) -> None:
         """Do nothing."""
+
+
+def _has_rich() -> bool:
+    return importlib.util.find_spec("rich") is not None
 
 
 def _duration(seconds: float) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import csv
+import json
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +14,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from .._command_line import add_shared_options, wants_progress
 from .._files import written_aside
 from ..datasets import ImageSequence, load_image_folder
 from ..inspection import overlay_anomaly_map
+from ..inspection._html_report import AddImage, html_report
 from ..scoring import aggregate
 from ._model_file import TRUST_WARNING, Model, load_model
-from ._progress import Lines
+from ._progress import progress
 
 # Pixels of a batch: bounds the memory that is held however many images there are.
 _BATCH_PIXELS = 2**20
@@ -33,12 +37,16 @@ Score all images of a folder and its subfolders by a model that 'skanomaly fit' 
   overlays/    for each image, a PNG of its size in the same subfolder: the image, coloured where
                the anomaly map exceeds the model's threshold, on one scale for all images
 
-Images are read batch by batch, so that a folder can hold any number of them.
+FILE.html is one page that shows the same and needs nothing but a browser: a table to sort and
+filter, a histogram with the threshold, and the anomaly map of an image on a click. Images are read
+batch by batch, so that a folder can hold any number of them.
 """
 
 _EPILOG = f"""\
 example:
-  skanomaly score model.joblib photos/new --output report
+  skanomaly score model.joblib photos/new --report report.html
+  skanomaly score model.joblib photos/new --output scores --report report.html
+  skanomaly score model.joblib photos/new --json > scores.json
 
 {TRUST_WARNING}
 """
@@ -56,45 +64,128 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("model", metavar="MODEL", type=Path, help="file that 'skanomaly fit' wrote")
     parser.add_argument("folder", metavar="FOLDER", type=Path, help="folder of images to score")
     parser.add_argument(
-        "--output", metavar="OUT", type=Path, required=True, help="folder to write to; is made"
+        "--output", metavar="OUT", type=Path, help="folder to write the table and overlays to"
     )
+    parser.add_argument("--report", metavar="FILE.html", type=Path, help="page to write")
     parser.add_argument(
         "--force",
         action="store_true",
-        help="write into OUT even if it holds something: files of the same names are overwritten, "
-        "others stay",
+        help="write into OUT even if it holds something, and over FILE.html: files of the same "
+        "names are overwritten, others stay",
     )
-    parser.add_argument("--no-overlays", action="store_true", help="write scores.csv alone")
+    parser.add_argument(
+        "--no-overlays", action="store_true", help="write no overlays into OUT, scores.csv alone"
+    )
+    add_shared_options(parser)
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> None:
     """Score a folder."""
+    output, page = options.output, options.report
+    if output is None and page is None and not options.json:
+        raise ValueError("Nothing to do: give --output OUT, --report FILE.html or --json.")
     model = load_model(options.model)
     paths = load_image_folder(options.folder).paths
-    _make_output(options.output, options.folder, force=options.force)
+    if page is not None:
+        _check_page(page, output, force=options.force)
+    if output is not None:
+        _make_output(output, options.folder, force=options.force)
     images = ImageSequence(paths, size=model.size, mode=model.mode)
     names = [path.relative_to(options.folder).as_posix() for path in paths]
-    overlays = None if options.no_overlays else _overlay_paths(names, options.output / "overlays")
+    overlays = None
+    if output is not None and not options.no_overlays:
+        overlays = _overlay_paths(names, output / "overlays")
 
-    table = options.output / "scores.csv"
+    results: list[dict[str, Any]] = []
     n_anomalous = 0
-    lines = Lines("scoring", len(images), "image")
-    with written_aside(table) as aside:
-        # File names need not be valid text: what is not comes out as the bytes that went in.
-        with aside.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-            writer = csv.writer(file)
-            writer.writerow(_COLUMNS)
-            for index, score, decision, anomaly_map in _score(model, images):
-                verdict = "normal" if decision >= 0 else "anomalous"
-                n_anomalous += verdict == "anomalous"
+    with ExitStack() as stack:
+        writer = None if output is None else stack.enter_context(_table(output / "scores.csv"))
+        add = None if page is None else stack.enter_context(_page(page, options, model))
+        shown = wants_progress(options)
+        bar = stack.enter_context(progress("scoring", len(images), "image", shown=shown))
+        for index, score, decision, anomaly_map in _score(model, images):
+            verdict = "normal" if decision >= 0 else "anomalous"
+            n_anomalous += verdict == "anomalous"
+            if writer is not None:
                 writer.writerow((names[index], repr(score), repr(decision), verdict))
-                if overlays is not None:
-                    _write_overlay(paths[index], overlays[index], anomaly_map, model)
-                lines.show(index + 1)
-    print(f"{n_anomalous} of {len(images)} images are anomalous. Wrote {table}")
+            if options.json:
+                values = (names[index], score, decision, verdict)
+                results.append(dict(zip(_COLUMNS, values, strict=True)))
+            if overlays is not None or add is not None:
+                # At the size that it is stored in.
+                image = ImageSequence([paths[index]], mode=model.mode)[0]
+            if overlays is not None:
+                _write_overlay(image, overlays[index], anomaly_map, model)
+            if add is not None:
+                kind = names[index].rpartition("/")[0]
+                add(names[index], image, anomaly_map, score=score, decision=decision, kind=kind)
+            bar.show(index + 1)
+    if options.json:
+        print(_as_json(model, n_anomalous, options, results))
+        return
+    print(f"{n_anomalous} of {len(images)} images are anomalous.")
+    if output is not None:
+        print(f"Wrote {output / 'scores.csv'}")
     if overlays is not None:
-        print(f"Wrote {len(overlays)} overlays to {options.output / 'overlays'}")
+        print(f"Wrote {len(overlays)} overlays to {output / 'overlays'}")
+    if page is not None:
+        print(f"Wrote {page}")
+
+
+@contextmanager
+def _table(path: Path) -> Iterator[Any]:
+    """Open a CSV file, which is there once all is written."""
+    with (
+        written_aside(path) as aside,
+        # File names need not be valid text: what is not comes out as the bytes that went in.
+        aside.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+    ):
+        writer = csv.writer(file)
+        writer.writerow(_COLUMNS)
+        yield writer
+
+
+def _page(
+    path: Path, options: argparse.Namespace, model: Model
+) -> AbstractContextManager[AddImage]:
+    height, width = model.size
+    return html_report(
+        path,
+        title=f"Anomalies in {options.folder.resolve().name}",
+        facts={
+            "folder": str(options.folder),
+            "model": f"{options.model}, reads images at {height} × {width} pixels",
+            "detector": " ".join(repr(model.detector).split()),
+        },
+        threshold=float(model.detector.offset_),
+        map_threshold=float(model.detector.map_threshold_),
+        kind_label="subfolder",
+    )
+
+
+def _as_json(
+    model: Model, n_anomalous: int, options: argparse.Namespace, results: list[dict[str, Any]]
+) -> str:
+    return json.dumps(
+        {
+            "n_images": len(results),
+            "n_anomalous": n_anomalous,
+            "threshold": float(model.detector.offset_),
+            "output": options.output and str(options.output),
+            "report": options.report and str(options.report),
+            "images": results,
+        }
+    )
+
+
+def _check_page(page: Path, output: Path | None, *, force: bool) -> None:
+    if page.is_dir():
+        raise ValueError(f"--report must name a file, but '{page}' is a folder.")
+    if page.exists() and not force:
+        raise ValueError(f"'{page}' exists; pass --force to overwrite it.")
+    if page.parent != output and not page.parent.is_dir():
+        raise ValueError(f"The folder '{page.parent}' that --report lies in does not exist.")
 
 
 def _make_output(output: Path, folder: Path, *, force: bool) -> None:
@@ -141,11 +232,10 @@ def _score(
 
 
 def _write_overlay(
-    source: Path, target: Path, anomaly_map: NDArray[np.float64], model: Model
+    image: NDArray[Any], target: Path, anomaly_map: NDArray[np.float64], model: Model
 ) -> None:
     from PIL import Image
 
-    image = ImageSequence([source], mode=model.mode)[0]
     overlay = overlay_anomaly_map(image, anomaly_map, model.detector.map_threshold_)
     target.parent.mkdir(parents=True, exist_ok=True)
     with written_aside(target) as aside:

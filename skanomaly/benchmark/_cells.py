@@ -6,6 +6,8 @@ import math
 import random
 import sys
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +16,9 @@ import torch
 from .. import __version__
 from ._datasets import Dataset
 from ._detectors import describe
-from ._evaluation import Row, describe_environment, evaluate, seeded
+from ._evaluation import Row, ShowScored, describe_environment, evaluate_seed, seeded
 from ._memory import peak_gpu_memory, peak_memory
+from ._page import write_page
 
 
 @dataclass(frozen=True)
@@ -64,8 +67,13 @@ class Cell:
         detector = describe(seeded(self.detector, self.seed))
         return {"detector": detector, "seed": self.seed, "skanomaly": __version__}
 
-    def run(self) -> Row:
+    def run(self, page: Path | None = None) -> Row:
         """Load, fit and score in this process, whose global random numbers are seeded.
+
+        Parameters
+        ----------
+        page : Path or None
+            HTML file to write, of the test images.
 
         Returns
         -------
@@ -83,7 +91,7 @@ class Cell:
         np.random.seed(self.seed)  # noqa: NPY002
         torch.manual_seed(self.seed)
         data, left_out = self.dataset.load(skip_damaged=self.skip_damaged)
-        (measured,) = evaluate(self.detector, data, seeds=[self.seed])
+        measured = evaluate_seed(self.detector, data, self.seed, self._writer(page))
         return {
             **self.names,
             "n_train": len(data.X_train),
@@ -97,6 +105,17 @@ class Cell:
             # Last, for `evaluate` has its own name for the detector.
             **self.names,
         }
+
+    def _writer(self, page: Path | None) -> ShowScored | None:
+        """Make what writes a page of test images that are scored."""
+        if page is None:
+            return None
+        facts = {
+            "dataset": f"{self.dataset.name}, {self.dataset.size} px",
+            "detector": self.label,
+            "seed": str(self.seed),
+        }
+        return partial(write_page, page, f"Test images of {self.dataset.name}", facts)
 
 
 def _uses_torch(detector: Any) -> bool:

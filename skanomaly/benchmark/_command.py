@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import argparse
 import ast
+import json
 import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from .._command_line import (
+    FAILURE,
+    INTERRUPTED,
+    WRONG_USE,
+    OneLineParser,
+    add_shared_options,
+    report_error,
+    wants_progress,
+)
 from ..detectors._base import BaseAutoencoderDetector
 from ..networks import ConvolutionalAutoencoder
 from ._datasets import MADE
@@ -24,25 +34,28 @@ Fit detectors on the good images of datasets, and print how well they find the d
 Markdown tables with mean and spread over seeds. With --output, each finished cell (a dataset, a
 detector and a seed) is kept in a file, and the same command goes on where it was stopped.
 With the word speed in place of datasets, measure training and scoring by stages instead, see
-python -m skanomaly.benchmark speed --help; a dataset of that name is ./speed.
+{program} speed --help; a dataset of that name is ./speed.
 """
 _EXAMPLES = """\
 examples:
-  python -m skanomaly.benchmark data/magnetic_tile --size 128 --seeds 0 1
-  python -m skanomaly.benchmark bars grass --size 64 --set max_iter=500 --output results --jobs 2 \\
+  {program} data/magnetic_tile --size 128 --seeds 0 1 --output results --report
+  {program} bars grass --size 64 --set max_iter=500 --output results --jobs 2 \\
       --detector SelfSupervisedAutoencoderDetector --detector DenoisingAE noise=0.5
-  python -m skanomaly.benchmark data/mvtec --detector skanomaly.benchmark.PCAReconstruction \\
+  {program} data/mvtec --detector skanomaly.benchmark.PCAReconstruction \\
       --detector sklearn.ensemble.IsolationForest n_estimators=200
+  {program} bars --size 32 --seeds 0 --json > rows.json
 """
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, *, program: str = _PROGRAM) -> int:
     """Run the benchmark and print its tables.
 
     Parameters
     ----------
     arguments : sequence of str, default=None
         What stands after the program's name; None takes it from the command line.
+    program : str, default="python -m skanomaly.benchmark"
+        What it was called as.
 
     Returns
     -------
@@ -52,9 +65,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments[:1] == [SPEED]:
-        return speed(arguments[1:])
-    options = _make_parser().parse_args(arguments)
+        return speed(arguments[1:], program=f"{program} {SPEED}")
+    options = _make_parser(program).parse_args(arguments)
     try:
+        if options.report and options.output is None:
+            raise ValueError("--report needs --output FOLDER.")
         references = [] if options.references is None else read_references(options.references)
         rows = run_benchmark(
             options.datasets,
@@ -65,31 +80,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
             output=options.output,
             on_damaged=options.on_damaged,
             references=options.references,
-            verbose=1,
+            report=options.report,
+            verbose=int(wants_progress(options)),
         )
         failures = []
     except BenchmarkError as error:
         rows, failures = error.rows, error.messages()
     except KeyboardInterrupt:
         again = "" if options.output is None else "; the same command goes on from here"
-        print(f"\n{_PROGRAM}: interrupted{again}", file=sys.stderr)
-        return 130
+        print(f"\n{program}: interrupted{again}", file=sys.stderr)
+        return INTERRUPTED
     except (OSError, ValueError, TypeError) as error:
-        print(f"{_PROGRAM}: error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    print(markdown_report(rows, references=references))
-    if options.output is not None:
-        print(f"Wrote {options.output / 'results.csv'} and {options.output / 'results.md'}")
+        report_error(program, error)
+        return WRONG_USE
+    if options.json:
+        print(json.dumps({"rows": rows, "failures": failures}, allow_nan=False))
+    else:
+        print(markdown_report(rows, references=references))
+        if options.output is not None:
+            print(f"Wrote {options.output / 'results.csv'} and {options.output / 'results.md'}")
+        if options.report:
+            print(f"Wrote {len(rows)} pages to {options.output / 'reports'}")
     for failure in failures:
-        print(f"{_PROGRAM}: failed: {failure}", file=sys.stderr)
-    return 1 if failures else 0
+        print(f"{program}: failed: {failure}", file=sys.stderr)
+    return FAILURE if failures else 0
 
 
-def _make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=_PROGRAM,
-        description=_DESCRIPTION,
-        epilog=_EXAMPLES,
+def _make_parser(program: str) -> argparse.ArgumentParser:
+    parser = OneLineParser(
+        prog=program,
+        description=_DESCRIPTION.format(program=program),
+        epilog=_EXAMPLES.format(program=program),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
@@ -136,6 +157,11 @@ def _make_parser() -> argparse.ArgumentParser:
         "--output", type=Path, metavar="FOLDER", help="folder to keep results in, and to resume"
     )
     parser.add_argument(
+        "--report",
+        action="store_true",
+        help="write an HTML page for each cell into FOLDER/reports: scores, maps and true masks",
+    )
+    parser.add_argument(
         "--on-damaged",
         choices=("raise", "skip"),
         default="raise",
@@ -147,6 +173,7 @@ def _make_parser() -> argparse.ArgumentParser:
         metavar="FILE.csv",
         help="published figures to show beside, in columns detector, source and others",
     )
+    add_shared_options(parser)
     return parser
 
 

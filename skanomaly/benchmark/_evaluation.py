@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import version
 from typing import Any
 
@@ -21,6 +21,7 @@ from ..metrics import f1_max_score, image_report
 from ._detectors import detector_label
 
 Row = dict[str, Any]
+ShowScored = Callable[[Any, Bunch, NDArray[Any], NDArray[Any] | None, NDArray[Any] | None], None]
 
 # Of the figures that `image_report` gives.
 METRICS = (
@@ -78,12 +79,25 @@ def evaluate(detector: OutlierMixin, data: Bunch, *, seeds: Iterable[int] = (0, 
     >>> 0 <= row["image_roc_auc gap"] <= 1
     True
     """
-    label = detector_label(detector)
+    return [evaluate_seed(detector, data, seed) for seed in seeds]
+
+
+def evaluate_seed(
+    detector: OutlierMixin, data: Bunch, seed: int, show: ShowScored | None = None
+) -> Row:
+    """Fit and measure with one seed.
+
+    Parameters
+    ----------
+    detector, data, seed
+        As for `evaluate`.
+    show : callable or None
+        Is given the fitted detector, the data, and of the test images the scores, the decision
+        function and the maps, None where there is none.
+    """
     train, test = (_as_input(detector, X) for X in (data.X_train, data.X_test))
-    return [
-        {"detector": label, "seed": seed, **_measure(seeded(detector, seed), train, test, data)}
-        for seed in seeds
-    ]
+    measured = _measure(seeded(detector, seed), train, test, data, show)
+    return {"detector": detector_label(detector), "seed": seed, **measured}
 
 
 def seeded(detector: Any, seed: int) -> Any:
@@ -118,7 +132,13 @@ def _as_input(detector: Any, X: Any) -> NDArray[Any]:
     return images.reshape(len(images), -1) / integer_scale(images.dtype)
 
 
-def _measure(detector: Any, train: NDArray[Any], test: NDArray[Any], data: Bunch) -> Row:
+def _measure(
+    detector: Any,
+    train: NDArray[Any],
+    test: NDArray[Any],
+    data: Bunch,
+    show: ShowScored | None,
+) -> Row:
     anomalous = data.y_test == -1
     start = time.perf_counter()
     fitted = detector.fit(train)
@@ -127,6 +147,7 @@ def _measure(detector: Any, train: NDArray[Any], test: NDArray[Any], data: Bunch
     scores = np.asarray(fitted.score_samples(test), dtype=np.float64)
     scoring = time.perf_counter() - start
     row: Row = dict.fromkeys(METRICS)
+    maps = decisions = None
     if hasattr(fitted, "anomaly_map"):
         maps = fitted.anomaly_map(test)
         report = image_report(data.masks_test, maps, y_true=data.y_test, scores=scores)
@@ -137,10 +158,13 @@ def _measure(detector: Any, train: NDArray[Any], test: NDArray[Any], data: Bunch
         row["image_average_precision"] = float(average_precision_score(anomalous, -scores))
     row["false_alarms"] = None
     if hasattr(fitted, "decision_function"):
-        row["false_alarms"] = float(np.mean(fitted.decision_function(test[~anomalous]) < 0))
+        decisions = np.asarray(fitted.decision_function(test), dtype=np.float64)
+        row["false_alarms"] = float(np.mean(decisions[~anomalous] < 0))
     row["training_seconds"] = training
     row["scoring_images_per_second"] = len(test) / scoring
     for kind in np.unique(data.kinds_test[anomalous]):
         chosen = ~anomalous | (data.kinds_test == kind)
         row[f"{KIND_PREFIX}{kind}"] = float(roc_auc_score(anomalous[chosen], -scores[chosen]))
+    if show is not None:
+        show(fitted, data, scores, decisions, maps)
     return row

@@ -30,16 +30,27 @@ class CellFile:
     cell : Cell
     dataset : dict
         What `Dataset.identity` returns, which reads a folder.
+    report : bool
+        Whether an HTML page belongs to it, without which it is not finished.
+
+    Attributes
+    ----------
+    page : Path or None
+        Where the page lies.
     """
 
-    def __init__(self, folder: Path, cell: Cell, dataset: Row) -> None:
+    def __init__(self, folder: Path, cell: Cell, dataset: Row, *, report: bool = False) -> None:
         self.identity = {**dataset, **cell.identity()}
         digest = hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()
         words = (dataset["dataset"], type(cell.detector).__name__, f"seed{cell.seed}", digest[:16])
-        self.path = folder / ("-".join(re.sub(r"[^\w.]+", "_", word) for word in words) + ".json")
+        name = "-".join(re.sub(r"[^\w.]+", "_", word) for word in words)
+        self.path = folder / f"{name}.json"
+        self.page = folder.parent / "reports" / f"{name}.html" if report else None
 
     def read(self, cell: Cell) -> Row | None:
         """Return the row of a finished cell, or None."""
+        if self.page is not None and not self.page.is_file():
+            return None
         try:
             content = json.loads(self.path.read_text(encoding="utf-8"))
             row: Row = content["row"]

@@ -81,7 +81,7 @@ def fresh_process(environment: Mapping[str, str]) -> Iterator[Any]:
 
 
 def _run_cell(cell: Cell, file: CellFile | None, n_jobs: int) -> Row:
-    row = {**cell.run(), "n_jobs": n_jobs}
+    row = {**cell.run(None if file is None else file.page), "n_jobs": n_jobs}
     if file is not None:
         file.write(row)
     return row

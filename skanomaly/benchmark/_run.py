@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import sys
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 from joblib import effective_n_jobs
 from sklearn.base import OutlierMixin
 
+from .._logging import log_progress
 from ..detectors import SelfSupervisedAutoencoderDetector
 from ._cells import Cell
 from ._datasets import find_datasets
@@ -86,6 +87,7 @@ def run_benchmark(
     output: AnyPath | None = None,
     on_damaged: str = "raise",
     references: AnyPath | None = None,
+    report: bool = False,
     verbose: int = 0,
 ) -> list[Row]:
     """Measure detectors on datasets, with several seeds, in parallel.
@@ -122,8 +124,13 @@ def run_benchmark(
     references : str or path-like, default=None
         CSV file of published figures, which ``results.md`` shows under a heading that says that
         they were not measured here: a column "detector", a column "source", and others as they are.
+    report : bool, default=False
+        Whether to write an HTML page for each cell into ``reports`` in the folder `output`: scores,
+        decisions, anomaly maps and true masks of its test images, to sort and filter, with no
+        network needed. A cell that was finished before without a page is computed again.
     verbose : int, default=0
-        Above 0, a line on stderr for each cell.
+        Above 0, a message for each cell with the time left, logged at level INFO under the logger
+        "skanomaly", or on stderr where logging is not set up to show that.
 
     Returns
     -------
@@ -163,6 +170,8 @@ def run_benchmark(
             f"The 'on_damaged' parameter must be a str among {set(_DAMAGED)}. Got {on_damaged!r} "
             "instead."
         )
+    if report and output is None:
+        raise ValueError("The 'report' parameter needs 'output', the folder to write pages into.")
     labelled = label_detectors(
         SelfSupervisedAutoencoderDetector() if detectors is None else detectors
     )
@@ -177,21 +186,21 @@ def run_benchmark(
     if not cells:
         raise ValueError("At least one detector and one seed are required.")
     n_jobs = effective_n_jobs(n_jobs)
-    files = {} if output is None else _find_files(Path(output), cells)
+    files = {} if output is None else _find_files(Path(output), cells, report)
     found = {index: file.read(cells[index]) for index, file in files.items()}
     rows = {index: row for index, row in found.items() if row is not None}
-    log = _Log(len(cells), enabled=verbose > 0)
-    log.count(len(rows), f"finished before, in '{output}'")
+    log = _Log(len(cells), verbose)
+    log.skip(len(rows), output)
     failures: dict[int, Failure] = {}
     left = {index: cell for index, cell in enumerate(cells) if index not in rows}
     for index, result in run_cells(left, files, n_jobs=n_jobs) if left else ():
         cell = cells[index]
         if isinstance(result, Exception):
             failures[index] = Failure(cell.dataset.name, cell.label, cell.seed, result)
-            log.count(1, f"{cell}: FAILED")
+            log.count(f"{cell}: FAILED")
             continue
         rows[index] = result
-        log.count(1, f"{cell}: trained for {result['training_seconds']:.1f} s")
+        log.count(f"{cell}: trained for {result['training_seconds']:.1f} s")
         if output is not None:
             write_tables(Path(output), [rows[key] for key in sorted(rows)], published)
     in_order = [rows[index] for index in sorted(rows)]
@@ -203,24 +212,40 @@ def run_benchmark(
     return in_order
 
 
-def _find_files(output: Path, cells: list[Cell]) -> dict[int, CellFile]:
+def _find_files(output: Path, cells: list[Cell], report: bool) -> dict[int, CellFile]:
     """Name the file of each cell; the folder of a dataset is looked through once."""
     folder = make_output(output)
     datasets = {dataset: dataset.identity() for dataset in {cell.dataset for cell in cells}}
     return {
-        index: CellFile(folder, cell, datasets[cell.dataset]) for index, cell in enumerate(cells)
+        index: CellFile(folder, cell, datasets[cell.dataset], report=report)
+        for index, cell in enumerate(cells)
     }
 
 
 class _Log:
-    """Lines on stderr that say how many cells are done."""
+    """Messages that say how many cells are done, and how long the others will take."""
 
-    def __init__(self, total: int, *, enabled: bool) -> None:
+    def __init__(self, total: int, verbose: int) -> None:
         self.total = total
-        self.enabled = enabled
+        self.verbose = verbose
         self.done = 0
+        self.computed = 0
+        self.start = time.monotonic()
 
-    def count(self, number: int, text: str) -> None:
-        self.done += number
-        if self.enabled and number:
-            print(f"[{self.done}/{self.total}] {text}", file=sys.stderr, flush=True)
+    def skip(self, number: int, output: AnyPath | None) -> None:
+        """Count cells that were finished before."""
+        self.done = number
+        if number:
+            self._show(f"finished before, in '{output}'")
+
+    def count(self, text: str) -> None:
+        """Count one cell that was computed."""
+        self.done += 1
+        self.computed += 1
+        if left := self.total - self.done:
+            seconds = (time.monotonic() - self.start) / self.computed * left
+            text += f"; about {seconds / 60:.0f} min left"
+        self._show(text)
+
+    def _show(self, text: str) -> None:
+        log_progress(f"[{self.done}/{self.total}] {text}", verbose=self.verbose)

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from .._command_line import OneLineParser
 from ..training import PRECISIONS, resolve_device, resolve_precision
 from ._evaluation import Row
 from ._output import write_whole
@@ -29,8 +30,8 @@ precision) is measured in fresh processes.
 """
 _EXAMPLES = """\
 examples:
-  python -m skanomaly.benchmark speed
-  python -m skanomaly.benchmark speed --sizes 128 256 --channels 1 --threads 1 --json speed.json
+  {program}
+  {program} --sizes 128 256 --channels 1 --threads 1 --json speed.json
 """
 _NOTES = """\
 All figures are medians, measured in turn with the plain convolution and the plain matrix product:
@@ -44,25 +45,27 @@ had done the same with small images before, in MB and in batches as the network 
 float32."""
 
 
-def speed(arguments: Sequence[str]) -> int:
+def speed(arguments: Sequence[str], *, program: str = _PROGRAM) -> int:
     """Measure training and scoring, and print tables.
 
     Parameters
     ----------
     arguments : sequence of str
         What stands after ``speed``.
+    program : str
+        What it was called as.
 
     Returns
     -------
     int
         0; 1 if a case failed, the others being printed; 2 for wrong usage; 130 if interrupted.
     """
-    options = _make_parser().parse_args(arguments)
+    options = _make_parser(program).parse_args(arguments)
     try:
         cases = _make_cases(options)
         _check_output(options.json)
     except (OSError, ValueError) as error:
-        print(f"{_PROGRAM}: error: {_in_one_line(error)}", file=sys.stderr)
+        print(f"{program}: error: {_in_one_line(error)}", file=sys.stderr)
         return 2
     threads = options.threads
     environment = {} if threads is None else dict.fromkeys(THREAD_VARIABLES, str(threads))
@@ -73,13 +76,13 @@ def speed(arguments: Sequence[str]) -> int:
                 rows.append(measure_speed(case, environment))
             except Exception as error:
                 failures += 1
-                print(f"{_PROGRAM}: failed: {case}: {_in_one_line(error)}", file=sys.stderr)
+                print(f"{program}: failed: {case}: {_in_one_line(error)}", file=sys.stderr)
                 continue
             print(f"[{done}/{len(cases)}] {case}", file=sys.stderr, flush=True)
             if options.json is not None:
                 write_whole(options.json, json.dumps(rows, indent=1, allow_nan=False) + "\n")
     except KeyboardInterrupt:
-        print(f"\n{_PROGRAM}: interrupted", file=sys.stderr)
+        print(f"\n{program}: interrupted", file=sys.stderr)
         return 130
     if rows:
         print(speed_report(rows))
@@ -157,11 +160,11 @@ def speed_report(rows: Sequence[Row]) -> str:
     )
 
 
-def _make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=_PROGRAM,
+def _make_parser(program: str) -> argparse.ArgumentParser:
+    parser = OneLineParser(
+        prog=program,
         description=_DESCRIPTION,
-        epilog=_EXAMPLES,
+        epilog=_EXAMPLES.format(program=program),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from .._logging import log_progress
 from ..training import (
     AUGMENTATIONS,
     Checkpointing,
@@ -211,8 +212,9 @@ class _Progress:
 
     def step(self, step: int, loss: float) -> bool:
         """Take note of one step; True if a callback wants training to end."""
-        if self.plan.verbose and (step + 1) % max(1, self.plan.max_iter // 20) == 0:
-            print(f"step {step + 1}/{self.plan.max_iter}, loss {loss:.4g}", flush=True)
+        if (step + 1) % max(1, self.plan.max_iter // 20) == 0:
+            text = f"step {step + 1}/{self.plan.max_iter}, loss {loss:.4g}"
+            log_progress(text, verbose=self.plan.verbose)
         if self.task is None:
             self.task = self.context.subcontext(task_name="gradient steps")
             self.task.call_on_fit_task_begin(estimator=self.detector)

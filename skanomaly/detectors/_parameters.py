@@ -97,8 +97,9 @@ precision : {"auto", "float32", "bfloat16"}, default="auto"
 random_state : int, RandomState instance or None, default=None
     Seed of the weights, the order of the images and the corruption.
 verbose : int, default=0
-    Above 0, prints the loss now and then. ``set_callbacks(sklearn.callback.ProgressBar())``
-    shows a bar.
+    Above 0, logs the loss twenty times in a training, at level INFO of the logger "skanomaly".
+    Where `logging` is not set up to show that, it is written to stderr. With 0 it is logged at
+    level DEBUG. ``set_callbacks(sklearn.callback.ProgressBar())`` shows a bar.
 """
 
 _ATTRIBUTES = """\

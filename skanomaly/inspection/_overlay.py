@@ -75,7 +75,7 @@ def overlay_anomaly_map(
     >>> overlay.shape, overlay[0, 0].tolist()
     ((6, 8, 3), [100, 100, 100])
     """
-    pixels = _to_rgb(np.asarray(image))
+    pixels = to_rgb(np.asarray(image))
     values = np.asarray(anomaly_map, dtype=np.float64)
     if values.ndim != 2:
         raise ValueError(f"'anomaly_map' must have shape (h, w). Got shape {values.shape} instead.")
@@ -105,7 +105,7 @@ def overlay_anomaly_map(
     return result
 
 
-def _to_rgb(image: NDArray[np.generic]) -> NDArray[np.uint8]:
+def to_rgb(image: NDArray[np.generic]) -> NDArray[np.uint8]:
     """Return an image as uint8 (h, w, 3)."""
     if image.ndim == 2:
         image = image[..., np.newaxis]

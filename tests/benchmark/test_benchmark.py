@@ -86,7 +86,8 @@ def test_a_detector_without_a_threshold_raises_no_false_alarms():
 
 def test_the_command_prints_tables_and_versions(stripes, in_this_process, capsys):
     options = ["--set", "max_iter=2", "precision=float32", "--network", "width=8", "dilations=(1,)"]
-    assert main([str(stripes), "brick", "--size", "16", "--seeds", "3", *options]) == 0
+    arguments = [str(stripes), "brick", "--size", "16", "--seeds", "3", "--progress", *options]
+    assert main(arguments) == 0
     out, err = capsys.readouterr()
     assert out.count("| detector | seeds | image AUROC |") == 3
     for heading in ("## stripes, 16 px", "## brick, 16 px", "## Mean over 2 datasets"):

@@ -24,13 +24,13 @@ def test_a_damaged_file_is_named_and_other_datasets_are_finished(
     assert "copy, OneClassSVM, seed 0 and 1 more: " in line and str(copy / name) in line
     assert len(list((tmp_path / "o" / "cells").iterdir())) == 2
 
-    assert main([*arguments, "--on-damaged", "skip"]) == 0
+    assert main([*arguments, "--on-damaged", "skip", "--progress"]) == 0
     out, err = capsys.readouterr()
     assert f"Damaged and left out: {name}." in out
     assert "[2/4] finished before" in err
     # What was measured without the file does not pass for the whole.
     assert main(arguments) == 1
-    assert main([*arguments, "--on-damaged", "skip"]) == 0
+    assert main([*arguments, "--on-damaged", "skip", "--progress"]) == 0
     assert "[4/4] finished before" in capsys.readouterr().err
 
 

@@ -68,7 +68,7 @@ def test_a_run_killed_in_the_middle_is_resumed(tmp_path, capsys):
         assert [row["seed"] for row in csv.DictReader(file)] == ["0"]
 
     (tmp_path / "go").touch()
-    assert main([*arguments, "--jobs", "2"]) == 0
+    assert main([*arguments, "--jobs", "2", "--progress"]) == 0
     log = capsys.readouterr().err
     seeds, processes = zip(*map(str.split, fits.read_text().splitlines()), strict=True)
     assert sorted(seeds) == [*"0112"] and len(set(processes)) == 4

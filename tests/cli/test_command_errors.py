@@ -1,6 +1,7 @@
 """What goes wrong on the command line ends in one line and an exit code."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -22,7 +23,7 @@ def run(*arguments):
 
 def assert_one_line(capsys, *parts):
     error = capsys.readouterr().err
-    assert error.startswith("skanomaly: error: ")
+    assert re.match(r"skanomaly( demo| fit| score)?: error: ", error)
     assert error.count("\n") == 1 and error.endswith("\n")
     for part in parts:
         assert str(part) in error
@@ -43,6 +44,7 @@ def assert_one_line(capsys, *parts):
         (["fit", "x", "--output", "y", "--contamination", "nan"], "0.5"),
         (["fit", "x", "--output", "y", "--seed", "-1"], "--seed"),
         (["score", "x"], "FOLDER"),
+        (["score", "x", "y"], "--report"),
         (["demo", "--image-size", "8"], "16"),
     ],
 )
@@ -51,11 +53,11 @@ def test_wrong_usage(arguments, part, capsys):
     assert_one_line(capsys, part)
 
 
-@pytest.mark.parametrize("command", [[], ["demo"], ["fit"], ["score"]])
+@pytest.mark.parametrize("command", [[], ["demo"], ["fit"], ["score"], ["benchmark"]])
 def test_help_has_an_example(command, capsys):
     assert run(*command, "--help") == 0
     text = capsys.readouterr().out
-    assert "example:\n  skanomaly " in text
+    assert re.search(r"\nexamples?:\n  skanomaly ", text)
     if command in (["fit"], ["score"]):
         assert "only models that you trust" in text
 

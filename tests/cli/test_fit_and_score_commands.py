@@ -169,9 +169,15 @@ def test_large_images_are_shrunk(tmp_path, monkeypatch, capsys):
 def test_progress_is_shown_on_stderr(photos, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(_progress, "_SECONDS_BETWEEN_LINES", 0.0)
     model, out = tmp_path / "model", tmp_path / "out"
-    assert main(["fit", str(photos.good), "--output", str(model), "--max-iter", "3"]) == 0
+    fit = ["fit", str(photos.good), "--output", str(model), "--max-iter", "3"]
+    assert main([*fit, "--progress"]) == 0
     captured = capsys.readouterr()
     assert "training: step 2 of 3, about " in captured.err
     assert "training: step" not in captured.out
-    assert main(["score", str(model), str(photos.new), "--output", str(out)]) == 0
+    score = ["score", str(model), str(photos.new), "--output", str(out), "--force"]
+    assert main([*score, "--progress"]) == 0
     assert "scoring: image 4 of 5, about 0 s left" in capsys.readouterr().err
+    # Neither is a terminal.
+    assert main([*fit, "--force"]) == 0
+    assert main(score) == 0
+    assert capsys.readouterr().err == ""

@@ -1,0 +1,51 @@
+"""What verbose shows, with logging set up and without."""
+
+import logging
+import subprocess
+import sys
+
+import pytest
+from synthetic_images import make_images
+
+from skanomaly import DenoisingAE
+
+LAST = "step 20/20, loss "
+PROGRAM = """
+import logging, sys, numpy, skanomaly
+
+def fit(verbose):
+    X = numpy.random.default_rng(0).random((6, 8, 8))
+    skanomaly.DenoisingAE(max_iter=20, random_state=0, verbose=verbose).fit(X)
+    sys.stderr.write("=")
+
+fit(1)
+fit(0)
+logging.basicConfig(format="LOG %(message)s")
+fit(1)
+logging.getLogger().setLevel(logging.INFO)
+fit(1)
+logging.getLogger("skanomaly").setLevel(logging.WARNING)
+fit(1)
+"""
+
+
+def test_verbose_is_seen_unless_the_logger_is_told_otherwise():
+    # A process of its own: pytest sets up logging.
+    run = [sys.executable, "-c", PROGRAM]
+    result = subprocess.run(run, capture_output=True, text=True, check=True)
+    assert result.stdout == ""
+    plain, silent, at_warning, at_info, told, end = result.stderr.split("=")
+    for shown in (plain, at_warning, at_info):
+        assert shown.count("\n") == 20 and LAST in shown
+    assert "LOG" not in plain + at_warning and at_info.count("LOG") == 20
+    assert silent == told == end == ""
+
+
+@pytest.mark.parametrize(("verbose", "level"), [(1, logging.INFO), (0, logging.DEBUG)])
+def test_messages_are_logged_once_where_logging_is_set_up(caplog, capsys, verbose, level):
+    caplog.set_level(logging.DEBUG, logger="skanomaly")
+    DenoisingAE(max_iter=20, random_state=0, verbose=verbose).fit(make_images(6, size=(8, 8)))
+    records = [record for record in caplog.records if record.name == "skanomaly"]
+    assert len(records) == 20 and {record.levelno for record in records} == {level}
+    assert records[-1].getMessage().startswith(LAST)
+    assert capsys.readouterr() == ("", "")
