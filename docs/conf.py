@@ -20,7 +20,11 @@ extensions = [
 ]
 templates_path = ["_templates"]
 exclude_patterns = ["_build", "_templates"]
-nitpicky = False
+# A link to a name of this library must lead somewhere. Words of docstrings' types and names of
+# other projects are links where these are known, and plain text elsewhere.
+nitpicky = True
+_OWN = "skanomaly|benchmark|corruption|datasets|export|inspection|metrics|model_selection|networks"
+nitpick_ignore_regex = [("py:.*", rf"(?!({_OWN})\b).*")]
 
 autosummary_generate = True
 autosummary_ignore_module_all = False

@@ -108,7 +108,18 @@ def seeded(detector: Any, seed: int) -> Any:
 
 
 def describe_environment() -> Mapping[str, str]:
-    """Versions and machine, for the record beside a result."""
+    """Describe versions and machine, for the record beside a result.
+
+    Returns
+    -------
+    dict of str to str
+
+    Examples
+    --------
+    >>> from skanomaly.benchmark import describe_environment
+    >>> sorted(describe_environment())[:2]
+    ['bfloat16 in hardware', 'numpy']
+    """
     packages = ("torch", "scikit-learn", "numpy")
     capabilities: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     environment = {

@@ -93,6 +93,11 @@ class PCAReconstruction(OutlierMixin, BaseEstimator):
     def anomaly_map(self, X: ArrayLike) -> NDArray[np.float64]:
         """Show where images differ from their projection.
 
+        Parameters
+        ----------
+        X : array-like of shape (n, h, w), (n, h, w, c) or (n, n_features)
+            Images or rows as in `fit`.
+
         Returns
         -------
         ndarray of shape (n, h, w) or (n, n_features), float64
@@ -105,16 +110,47 @@ class PCAReconstruction(OutlierMixin, BaseEstimator):
         return squares.mean(axis=-1) if len(shape) == 3 else squares
 
     def score_samples(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Score images by minus the mean of the map (n,); higher is more normal."""
+        """Score images by minus the mean of the map; higher is more normal.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, h, w), (n, h, w, c) or (n, n_features)
+            Images or rows as in `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n,), float64
+        """
         maps = self.anomaly_map(X)
         return -maps.reshape(len(maps), -1).mean(axis=1)
 
     def decision_function(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Score images against the threshold (n,); 0 and above is normal."""
+        """Score images against the threshold; 0 and above is normal.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, h, w), (n, h, w, c) or (n, n_features)
+            Images or rows as in `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n,), float64
+        """
         return self.score_samples(X) - self.offset_
 
     def predict(self, X: ArrayLike) -> NDArray[np.int64]:
-        """Tell normal images (1) from anomalous ones (-1)."""
+        """Tell normal images from anomalous ones.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, h, w), (n, h, w, c) or (n, n_features)
+            Images or rows as in `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n,), int64
+            1 for normal, -1 for anomalous.
+        """
         return np.where(self.decision_function(X) < 0, -1, 1)
 
 

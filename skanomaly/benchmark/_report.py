@@ -89,12 +89,33 @@ def markdown_report(rows: Sequence[Row], *, references: Iterable[Reference] = ()
 
 
 def read_references(path: Path) -> list[dict[str, str]]:
-    """Read published figures from a CSV file.
+    r"""Read published figures from a CSV file.
+
+    Parameters
+    ----------
+    path : Path
+        A file in UTF-8 with the columns "detector" and "source", and one for each metric.
+
+    Returns
+    -------
+    list of dict of str to str
+        One for each line; empty where a line is short.
 
     Raises
     ------
     ValueError
         If it lacks the column "detector" or "source", or a line says no source.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from skanomaly.benchmark import read_references
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "references.csv")
+    ...     _ = path.write_text("detector,source,image_roc_auc\nSome method,A paper (2024),0.9\n")
+    ...     read_references(path)
+    [{'detector': 'Some method', 'source': 'A paper (2024)', 'image_roc_auc': '0.9'}]
     """
     with path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file, restval="")

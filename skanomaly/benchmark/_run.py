@@ -52,6 +52,17 @@ class BenchmarkError(RuntimeError):
         Of the finished cells, as `run_benchmark` would have returned them.
     failures : list of Failure
         With `dataset`, `detector`, `seed` and `error`.
+
+    Examples
+    --------
+    More components than there are pixels:
+
+    >>> from skanomaly.benchmark import BenchmarkError, PCAReconstruction, run_benchmark
+    >>> try:
+    ...     run_benchmark("bars", PCAReconstruction(n_components=10_000), size=16, seeds=[0])
+    ... except BenchmarkError as error:
+    ...     print(len(error.rows), len(error.failures), error.failures[0].dataset)
+    0 1 bars
     """
 
     def __init__(self, rows: list[Row], failures: list[Failure]) -> None:
@@ -64,7 +75,12 @@ class BenchmarkError(RuntimeError):
         return type(self), (self.rows, self.failures)
 
     def messages(self) -> list[str]:
-        """Say in a line what went wrong where, once for each dataset."""
+        """Say in a line what went wrong where, once for each dataset.
+
+        Returns
+        -------
+        list of str
+        """
         where: dict[tuple[str, str], list[Failure]] = {}
         for failure in self.failures:
             message = " ".join(str(failure.error).split()) or type(failure.error).__name__

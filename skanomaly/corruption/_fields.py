@@ -27,6 +27,13 @@ def smooth_field(
     -------
     Tensor of shape (count, channels, height, width), float32
         Mean 0, and a standard deviation of about 0.7: interpolation takes the rest.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skanomaly.corruption import smooth_field
+    >>> smooth_field(2, 1, 32, 48, 4, torch.Generator().manual_seed(0)).shape
+    torch.Size([2, 1, 32, 48])
     """
     return enlarge(coarse_field(count, channels, height, width, cells, generator), height, width)
 
@@ -88,6 +95,13 @@ def multiscale_noise(
     -------
     Tensor of shape (count or m, 1, height, width), float32
         About mean 0 and standard deviation 1 in each field.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skanomaly.corruption import multiscale_noise
+    >>> multiscale_noise(2, 32, 48, torch.Generator().manual_seed(0)).shape
+    torch.Size([2, 1, 32, 48])
     """
     device = generator.device
     fall_off = torch.rand(count, 1, 1, 1, generator=generator, device=device) * 1.2 + 0.2

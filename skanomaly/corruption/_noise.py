@@ -27,6 +27,14 @@ def add_noise(images: Tensor, generator: torch.Generator, *, kind: str, amount: 
     Returns
     -------
     Tensor of the same shape
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skanomaly.corruption import add_noise
+    >>> rows, generator = torch.ones(100, 8), torch.Generator().manual_seed(0)
+    >>> add_noise(rows, generator, kind="masking", amount=0.25).unique()
+    tensor([0., 1.])
     """
     options: dict[str, Any] = {"generator": generator, "device": images.device}
     if kind == "gaussian":

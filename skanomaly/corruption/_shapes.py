@@ -50,6 +50,23 @@ def soft_patches(
     displacement : Tensor of shape (count, 2, rows, columns), float32
         The field (x, y) that distorted each patch, in pixels, for textures to use: at evenly
         spaced nodes, of which the outer ones lie on the outer pixels.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skanomaly.corruption import soft_patches
+    >>> masks, displacement = soft_patches(
+    ...     4,
+    ...     32,
+    ...     48,
+    ...     radius=(0.1, 0.3),
+    ...     elongation=(1, 2),
+    ...     distortion=(0, 0.5),
+    ...     softness=(0.1, 0.5),
+    ...     generator=torch.Generator().manual_seed(0),
+    ... )
+    >>> masks.shape, float(masks.min()), float(masks.max())
+    (torch.Size([4, 1, 32, 48]), 0.0, 1.0)
     """
     device = generator.device
     size = uniform(count, *radius, generator, log=True) * min(height, width)

@@ -41,6 +41,34 @@ def replacement_textures(
     -------
     Tensor of shape (patches, channels, height, width), in the dtype of ``images``
         Within the smallest and largest value of ``images`` in each channel.
+
+    Examples
+    --------
+    Two patches for each of three images, all of them filled with noise:
+
+    >>> import torch
+    >>> from skanomaly.corruption import TEXTURES, replacement_textures, soft_patches
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> images = torch.rand(3, 1, 32, 32, generator=generator)
+    >>> masks, displacement = soft_patches(
+    ...     6,
+    ...     32,
+    ...     32,
+    ...     radius=(0.1, 0.3),
+    ...     elongation=(1, 2),
+    ...     distortion=(0, 0.5),
+    ...     softness=(0.1, 0.5),
+    ...     generator=generator,
+    ... )
+    >>> replacement_textures(
+    ...     images,
+    ...     torch.tensor([0, 0, 1, 1, 2, 2]),
+    ...     torch.full((6,), TEXTURES.index("noise")),
+    ...     displacement,
+    ...     texture_images=None,
+    ...     generator=generator,
+    ... ).shape
+    torch.Size([6, 1, 32, 32])
     """
     result = images[owner]
     low = images.amin(dim=(0, 2, 3), keepdim=True)

@@ -154,7 +154,8 @@ def validate_input(
             X = (X.float() if X.dtype == torch.bfloat16 else X).numpy()
         if isinstance(X, (list, tuple)):
             X = _stack(X)
-        dimensions = getattr(X, "ndim", None)
+        # Not ndim, which data frames of polars lack.
+        dimensions = len(getattr(X, "shape", ()))
         if dimensions in (3, 4):
             checked = _check_image_array(X, image_shape, minimum, estimator)
         elif image_shape is not None and dimensions == 2:

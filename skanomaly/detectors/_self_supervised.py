@@ -52,7 +52,7 @@ class SelfSupervisedAutoencoderDetector(BaseAutoencoderDetector):
 
     See Also
     --------
-    skanomaly.PatchCorruption : The damage that the network learns to repair.
+    skanomaly.corruption.PatchCorruption : The damage that the network learns to repair.
     skanomaly.model_selection.NormalOnlySplit : Cross-validation that trains on normals only.
 
     Examples

@@ -61,6 +61,19 @@ class ProjectionReport:
         Of P(x̂) − P(x), for comparison. Damage moves the nearest point too: a repair that tells the
         damaged part from the rest can do better than the true projection, which weighs all
         values alike.
+
+    Examples
+    --------
+    >>> from skanomaly import DenoisingAE
+    >>> from skanomaly.datasets import make_circle
+    >>> from skanomaly.metrics import projection_report
+    >>> data = make_circle(random_state=0)
+    >>> detector = DenoisingAE(max_iter=20, random_state=0).fit(data.X_train)
+    >>> report = projection_report(detector, data.X_train[:20], random_state=0)
+    >>> report.n_samples, report.projection_distance_normal  # no true projection was given
+    (20, None)
+    >>> len(report.to_dict())
+    14
     """
 
     n_samples: int
@@ -79,7 +92,12 @@ class ProjectionReport:
     restoration_distance_of_projection: float | None
 
     def to_dict(self) -> dict[str, float | None]:
-        """Return the fields by name."""
+        """Return the fields by name.
+
+        Returns
+        -------
+        dict of str to float or None
+        """
         return asdict(self)
 
     def __str__(self) -> str:

@@ -115,14 +115,31 @@ class ConvolutionalAutoencoder(nn.Module):
         _start_smooth(self.head)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(b, c, h, w) → (b, c, h, w)."""
+        """Repair images.
+
+        Parameters
+        ----------
+        images : Tensor of shape (b, c, h, w)
+
+        Returns
+        -------
+        Tensor of the same shape
+        """
         decoded, share = self.decode(images)
         if share is None:
             return decoded
         return torch.lerp(decoded, images, share)
 
     def encode(self, images: Tensor) -> Tensor:
-        """Compute the code: the features at the coarsest level, (b, c, h, w) → (b, k, h', w').
+        """Compute the code: the features at the coarsest level.
+
+        Parameters
+        ----------
+        images : Tensor of shape (b, c, h, w)
+
+        Returns
+        -------
+        Tensor of shape (b, k, h', w')
 
         Raises
         ------
@@ -138,6 +155,10 @@ class ConvolutionalAutoencoder(nn.Module):
 
     def decode(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         """Compute the decoder's image and the weight of the input against it.
+
+        Parameters
+        ----------
+        images : Tensor of shape (b, c, h, w)
 
         Returns
         -------

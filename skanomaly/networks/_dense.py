@@ -37,9 +37,27 @@ class DenseAutoencoder(nn.Module):
         )
 
     def encode(self, rows: Tensor) -> Tensor:
-        """(b, n_features) → (b, n_components), or (b, width) without a narrow layer."""
+        """Compute the code.
+
+        Parameters
+        ----------
+        rows : Tensor of shape (b, n_features)
+
+        Returns
+        -------
+        Tensor of shape (b, n_components), or (b, width) without a narrow layer
+        """
         return self.encoder(rows)
 
     def forward(self, rows: Tensor) -> Tensor:
-        """(b, n_features) → (b, n_features)."""
+        """Repair rows.
+
+        Parameters
+        ----------
+        rows : Tensor of shape (b, n_features)
+
+        Returns
+        -------
+        Tensor of the same shape
+        """
         return self.decoder(self.encode(rows))

@@ -76,6 +76,19 @@ class StackedDilatedConv(nn.Module):
         Dilation of each convolution, in places of the feature map. All equal to 1 makes an
         ordinary residual block.
     normalization : {"batch", "group", "none"}
+        What the convolutions are followed by: batch normalisation, group normalisation or nothing.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer channels than dilations, or no such normalisation.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skanomaly.networks import StackedDilatedConv
+    >>> StackedDilatedConv(8, (1, 2, 4, 8), "batch")(torch.zeros(2, 8, 16, 16)).shape
+    torch.Size([2, 8, 16, 16])
     """
 
     def __init__(self, channels: int, dilations: Sequence[int], normalization: str) -> None:
@@ -98,7 +111,16 @@ class StackedDilatedConv(nn.Module):
         self.normalization = make_normalization(normalization, channels)
 
     def forward(self, features: Tensor) -> Tensor:
-        """(b, c, h, w) → (b, c, h, w)."""
+        """Apply the layer.
+
+        Parameters
+        ----------
+        features : Tensor of shape (b, channels, h, w)
+
+        Returns
+        -------
+        Tensor of the same shape
+        """
         joined = torch.cat([branch(features) for branch in self.branches], dim=1)
         out = self.normalization(self.mix(self.activation(joined)))
         return torch.relu(features + out)
@@ -114,6 +136,15 @@ class ConvexCombination(nn.Module):
     ----------
     channels : int
         Channels of the encoder's and of the decoder's features.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skanomaly.networks import ConvexCombination
+    >>> features = torch.rand(2, 4, 8, 8)
+    >>> blended = ConvexCombination(4)(features, torch.zeros_like(features))
+    >>> bool(((blended >= 0) & (blended <= features)).all())
+    True
     """
 
     def __init__(self, channels: int) -> None:
@@ -121,6 +152,17 @@ class ConvexCombination(nn.Module):
         self.gate = nn.Conv2d(2 * channels, channels, 1)
 
     def forward(self, encoder: Tensor, decoder: Tensor) -> Tensor:
-        """(b, c, h, w), (b, c, h, w) → (b, c, h, w)."""
+        """Blend both.
+
+        Parameters
+        ----------
+        encoder, decoder : Tensor of shape (b, channels, h, w)
+            Features at the same places.
+
+        Returns
+        -------
+        Tensor of the same shape
+            Between the two at every place.
+        """
         share = torch.sigmoid(self.gate(torch.cat([encoder, decoder], dim=1)))
         return torch.lerp(decoder, encoder, share)

@@ -40,9 +40,27 @@ class LinearAutoencoder(nn.Module):
         self.decoder = nn.Identity() if rank is None else nn.Linear(size, n_features)
 
     def encode(self, rows: Tensor) -> Tensor:
-        """(b, n_features) → (b, rank); without a rank, this is the whole map."""
+        """Compute the code.
+
+        Parameters
+        ----------
+        rows : Tensor of shape (b, n_features)
+
+        Returns
+        -------
+        Tensor of shape (b, rank); without a rank, this is the whole map
+        """
         return self.encoder(rows)
 
     def forward(self, rows: Tensor) -> Tensor:
-        """(b, n_features) → (b, n_features)."""
+        """Repair rows.
+
+        Parameters
+        ----------
+        rows : Tensor of shape (b, n_features)
+
+        Returns
+        -------
+        Tensor of the same shape
+        """
         return self.decoder(self.encode(rows))

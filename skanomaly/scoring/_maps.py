@@ -25,6 +25,13 @@ def difference_map(images: Tensor, reconstructions: Tensor) -> Tensor:
     Returns
     -------
     Tensor of shape (b, h, w) or (b, n_features)
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skanomaly.scoring import difference_map
+    >>> difference_map(torch.ones(2, 3, 8, 8), torch.zeros(2, 3, 8, 8)).shape
+    torch.Size([2, 8, 8])
     """
     squared = (images - reconstructions).square()
     return squared.mean(1) if images.ndim == 4 else squared
@@ -46,6 +53,13 @@ def smooth(maps: Tensor, size: int, passes: int) -> Tensor:
     Returns
     -------
     Tensor of shape (b, h, w)
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skanomaly.scoring import smooth
+    >>> smooth(torch.tensor([[[0.0, 0.0, 6.0, 0.0, 0.0]]]), size=3, passes=1)
+    tensor([[[0., 2., 2., 2., 0.]]])
     """
     if size == 1 or passes == 0:
         return maps
@@ -106,6 +120,15 @@ def expected_map(batches: Iterable[Tensor]) -> NDArray[np.float64]:
     -------
     ndarray of shape (k, …), float64
         Above 0.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skanomaly.scoring import expected_map
+    >>> maps = torch.ones(90, 1, 1, 2, dtype=torch.float64)
+    >>> maps[..., 1] = 3  # usually three times as different as its neighbour
+    >>> expected_map([maps])
+    array([[[1.1, 2.9]]])
     """
     total, count = torch.zeros(1, 1), 0
     for maps in batches:
@@ -133,6 +156,18 @@ def leave_one_out(ratio: Tensor, count: int) -> Tensor:
     -------
     Tensor of that shape
         The maps over the expected map of the other images.
+
+    Examples
+    --------
+    Of three maps of one place, one is ten times the others. To the expected map of the other two
+    it is more unusual than to that of all three:
+
+    >>> import torch
+    >>> from skanomaly.scoring import expected_map, leave_one_out
+    >>> maps = torch.tensor([1.0, 1.0, 10.0], dtype=torch.float64).view(3, 1, 1)
+    >>> ratio = maps / torch.from_numpy(expected_map([maps]))
+    >>> round(ratio[2].item(), 2), round(leave_one_out(ratio, 3)[2].item(), 2)
+    (2.5, 2.86)
     """
     others = count + _PRIOR_IMAGES - 1
     # With maps m and expected map e = (m + rest) / (others + 1), ratio is m / e.
@@ -155,6 +190,13 @@ def resize_map(
     Returns
     -------
     Tensor of shape (k, *size), or (k, rows, columns) of the part
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skanomaly.scoring import resize_map
+    >>> resize_map(torch.ones(1, 32, 32), (48, 64)).shape
+    torch.Size([1, 48, 64])
     """
     if expected.shape[1:] == torch.Size(size):
         return expected if part is None else expected[:, *part]
@@ -184,6 +226,14 @@ def aggregate(maps: Tensor, aggregation: str | float) -> Tensor:
     Returns
     -------
     Tensor of shape (b,)
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skanomaly.scoring import aggregate
+    >>> maps = torch.tensor([[[1.0, 2.0], [3.0, 10.0]]])
+    >>> aggregate(maps, "max"), aggregate(maps, "mean"), aggregate(maps, 0.5)
+    (tensor([10.]), tensor([4.]), tensor([6.5000]))
     """
     flat = maps.flatten(1)
     if aggregation == "max":

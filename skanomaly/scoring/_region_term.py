@@ -31,6 +31,17 @@ class RegionTerm:
         Smallest wide mean in normal images; what is below adds nothing.
     weight : float
         Makes the peaks of the wide means of normal images as high as those of their maps.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skanomaly.scoring import RegionTerm
+    >>> normal = torch.rand(20, 32, 32, generator=torch.Generator().manual_seed(0))
+    >>> term = RegionTerm.fit([normal], size=9)
+    >>> faint = normal[:1].clone()
+    >>> faint[:, 8:24, 8:24] += 0.5
+    >>> bool((term.add_to(faint) - faint).max() > (term.add_to(normal) - normal).max())
+    True
     """
 
     size: int
@@ -39,12 +50,18 @@ class RegionTerm:
 
     @classmethod
     def fit(cls, batches: Iterable[Tensor], size: int) -> RegionTerm:
-        """Learn floor and weight from the maps of normal images, in multiples of the usual.
+        """Learn floor and weight from the maps of normal images.
 
         Parameters
         ----------
         batches : iterable of Tensor of shape (b, h, w)
+            Maps in multiples of the usual.
         size : int
+            Side of the wide mean filter in pixels, odd.
+
+        Returns
+        -------
+        RegionTerm
         """
         floors, wide_peaks, peaks = [], [], []
         for maps in batches:
@@ -62,7 +79,17 @@ class RegionTerm:
         return _PASSES * (self.size // 2)
 
     def add_to(self, maps: Tensor) -> Tensor:
-        """Add it to maps in multiples of the usual, (b, h, w) → (b, h, w)."""
+        """Add it to maps.
+
+        Parameters
+        ----------
+        maps : Tensor of shape (b, h, w)
+            In multiples of the usual.
+
+        Returns
+        -------
+        Tensor of shape (b, h, w)
+        """
         return maps + self.weight * (_wide_means(maps, self.size) - self.floor).clamp(min=0)
 
 

@@ -29,6 +29,13 @@ def score_offset(
     Returns
     -------
     float
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skanomaly.scoring import score_offset
+    >>> score_offset(-np.arange(101.0), contamination=0.05)
+    -95.0
     """
     if contamination != "auto":
         return float(np.percentile(scores, 100.0 * float(contamination)))
@@ -57,5 +64,12 @@ def map_threshold(
     Returns
     -------
     float
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skanomaly.scoring import map_threshold
+    >>> map_threshold(np.arange(101.0), contamination=0.05)
+    95.0
     """
     return -score_offset(-maxima, contamination, held_out)

@@ -23,6 +23,16 @@ def augment(images: Tensor, augmentation: tuple[str, ...], generator: torch.Gene
     Returns
     -------
     Tensor of shape (b, c, h, w)
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skanomaly.training import augment
+    >>> images = torch.arange(4.0).expand(50, 1, 1, 4)
+    >>> turned = augment(images, ("flip_horizontal",), torch.Generator().manual_seed(0))
+    >>> turned.flatten(1).unique(dim=0)
+    tensor([[0., 1., 2., 3.],
+            [3., 2., 1., 0.]])
     """
 
     def coin() -> Tensor:
@@ -54,6 +64,13 @@ def random_crops(images: Tensor, size: tuple[int, int], generator: torch.Generat
     Returns
     -------
     Tensor of shape (b, c, *size)
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skanomaly.training import random_crops
+    >>> random_crops(torch.zeros(8, 3, 64, 64), (32, 48), torch.Generator().manual_seed(0)).shape
+    torch.Size([8, 3, 32, 48])
     """
     batch, channels, height, width = images.shape
     device = images.device

@@ -38,6 +38,15 @@ def squared_jacobian_norm(
     Returns
     -------
     Tensor of shape (b,), float32 or float64
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skanomaly.training import squared_jacobian_norm
+    >>> inputs = torch.ones(2, 3, requires_grad=True)
+    >>> norm = squared_jacobian_norm(2 * inputs, inputs, n_probes=1, generator=torch.Generator())
+    >>> norm.detach()  # 2² for each of three values
+    tensor([12., 12.])
     """
     size = outputs[0].numel()
     exact = size <= max(n_probes, _EXACT_LIMIT)
@@ -82,6 +91,14 @@ class ContractiveObjective:
         Of `squared_jacobian_norm`.
     represent : callable or None
         Turns images (b, c, h, w) into what the network reads.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skanomaly.training import ContractiveObjective
+    >>> objective = ContractiveObjective(penalty="reconstruction", penalty_weight=0.1)
+    >>> objective(torch.nn.Identity(), torch.rand(2, 4), torch.Generator()).detach()
+    tensor(0.1000)
     """
 
     def __init__(

@@ -22,6 +22,14 @@ class DenoisingObjective:
         ``add_noise(images, generator) -> noisy images``.
     represent : callable or None
         Turns images (b, c, h, w) into what the network reads and repairs, before the noise.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skanomaly.training import DenoisingObjective
+    >>> objective = DenoisingObjective(lambda images, generator: images + 0.5)
+    >>> objective(torch.nn.Identity(), torch.zeros(2, 4), torch.Generator())
+    tensor(0.2500)
     """
 
     def __init__(

@@ -19,10 +19,20 @@ def resolve_device(device: str | torch.device) -> torch.device:
         "auto" is the first CUDA device, Apple's "mps", or else the CPU; anything else is a name
         that torch knows.
 
+    Returns
+    -------
+    torch.device
+
     Raises
     ------
     ValueError
         If torch does not know the name, or the device is not available.
+
+    Examples
+    --------
+    >>> from skanomaly.training import resolve_device
+    >>> resolve_device("cpu")
+    device(type='cpu')
     """
     if device == "auto":
         if torch.cuda.is_available():
@@ -40,7 +50,23 @@ def resolve_device(device: str | torch.device) -> torch.device:
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:
-    """Whether the device computes bfloat16 products in hardware."""
+    """Say whether the device computes bfloat16 products in hardware.
+
+    Parameters
+    ----------
+    device : torch.device
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skanomaly.training import has_fast_bfloat16
+    >>> has_fast_bfloat16(torch.device("meta"))
+    False
+    """
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     if device.type != "cpu":
@@ -58,6 +84,22 @@ def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
     precision : {"auto", "float32", "bfloat16"}
         "auto" is bfloat16 where the hardware has it, and float32 elsewhere.
     device : torch.device
+
+    Returns
+    -------
+    torch.dtype
+
+    Raises
+    ------
+    ValueError
+        If there is no such precision.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skanomaly.training import resolve_precision
+    >>> resolve_precision("bfloat16", torch.device("cpu"))
+    torch.bfloat16
     """
     if precision not in PRECISIONS:
         raise ValueError(f"precision must be one of {list(PRECISIONS)}, got {precision!r}.")
@@ -67,12 +109,49 @@ def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
-    """Mixed precision for products; weights, sums and losses stay in float32."""
+    """Compute products in a dtype of less precision; weights, sums and losses stay in float32.
+
+    Parameters
+    ----------
+    device : torch.device
+    dtype : torch.dtype
+        float32 changes nothing.
+
+    Returns
+    -------
+    context manager
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skanomaly.training import autocast
+    >>> with autocast(torch.device("cpu"), torch.bfloat16):
+    ...     (torch.ones(2, 2) @ torch.ones(2, 2)).dtype
+    torch.bfloat16
+    """
     if dtype == torch.float32:
         return nullcontext()
     return torch.autocast(device.type, dtype=dtype)
 
 
 def to_channels_last(network: nn.Module) -> nn.Module:
-    """Store convolution weights channels last, which CPU and GPU kernels read faster."""
+    """Store convolution weights channels last, which CPU and GPU kernels read faster.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+
+    Returns
+    -------
+    torch.nn.Module
+        The same one.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skanomaly.training import to_channels_last
+    >>> network = to_channels_last(torch.nn.Conv2d(3, 8, 3))
+    >>> network.weight.is_contiguous(memory_format=torch.channels_last)
+    True
+    """
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]

@@ -24,7 +24,20 @@ _WARM_UP_SHARE = 0.1
 
 
 class NonFiniteLossError(FloatingPointError):
-    """The loss became NaN or infinite; the network holds the last good weights."""
+    """The loss became NaN or infinite; the network holds the last good weights.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skanomaly import DenoisingAE, NonFiniteLossError
+    >>> X = np.random.default_rng(0).normal(size=(50, 4))
+    >>> detector = DenoisingAE(learning_rate=1e30, max_iter=50, random_state=0)
+    >>> try:
+    ...     detector.fit(X)
+    ... except NonFiniteLossError:
+    ...     print(len(detector.score_samples(X)))  # the last good weights
+    50
+    """
 
 
 @dataclass
@@ -37,6 +50,12 @@ class TrainingResult:
         Loss of each gradient step.
     validation_curve : list of (int, float)
         Number of steps done and loss on the held-out images.
+
+    Examples
+    --------
+    >>> from skanomaly.training import TrainingResult
+    >>> TrainingResult().loss_curve
+    []
     """
 
     loss_curve: list[float] = field(default_factory=list)
@@ -55,6 +74,12 @@ class EarlyStopping:
         Gradient steps between two evaluations.
     patience : int
         Gradient steps without improvement after which training ends.
+
+    Examples
+    --------
+    >>> from skanomaly.training import EarlyStopping
+    >>> EarlyStopping(lambda network: 0.0, interval=50, patience=200).patience
+    200
     """
 
     validation_loss: Callable[[nn.Module], float]
@@ -72,6 +97,13 @@ class Checkpointing:
         File that is written at intervals.
     fingerprint : str
         What parameters and data must agree on for a checkpoint to be taken up.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from skanomaly.training import Checkpointing
+    >>> Checkpointing(Path("training.pt"), fingerprint="parameters and data").path.name
+    'training.pt'
     """
 
     path: Path
@@ -79,7 +111,26 @@ class Checkpointing:
 
 
 def learning_rate_share(step: int, max_iter: int) -> float:
-    """One cycle: a linear warm-up over a tenth of the steps, then half a cosine to zero."""
+    """Share of the learning rate at a step: a linear rise over a tenth, then half a cosine to zero.
+
+    Parameters
+    ----------
+    step : int
+        From 0.
+    max_iter : int
+        Number of all steps.
+
+    Returns
+    -------
+    float
+        From 0 to 1.
+
+    Examples
+    --------
+    >>> from skanomaly.training import learning_rate_share
+    >>> [round(learning_rate_share(step, 100), 3) for step in (0, 9, 10, 55, 99)]
+    [0.1, 1.0, 1.0, 0.5, 0.0]
+    """
     warm_up = max(1, round(_WARM_UP_SHARE * max_iter))
     if step < warm_up:
         return (step + 1) / warm_up
@@ -139,6 +190,25 @@ def train(
     ------
     NonFiniteLossError
         If loss or gradient become NaN or infinite. The network then holds the last good weights.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skanomaly.training import DenoisingObjective, train
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> data = torch.randn(64, 4, generator=generator)
+    >>> result = train(
+    ...     torch.nn.Linear(4, 4),
+    ...     lambda step: data,
+    ...     DenoisingObjective(lambda rows, generator: rows),
+    ...     max_iter=50,
+    ...     learning_rate=0.1,
+    ...     weight_decay=0.0,
+    ...     dtype=torch.float32,
+    ...     generator=generator,
+    ... )
+    >>> len(result.loss_curve), result.loss_curve[-1] < 0.1 * result.loss_curve[0]
+    (50, True)
     """
     device = next(network.parameters()).device
     optimizer = torch.optim.AdamW(

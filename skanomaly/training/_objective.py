@@ -34,6 +34,16 @@ def masked_reconstruction_loss(
     Returns
     -------
     Tensor, a scalar
+
+    Examples
+    --------
+    An error of 1 where the image was touched, and of 0 elsewhere:
+
+    >>> import torch
+    >>> from skanomaly.training import masked_reconstruction_loss
+    >>> masks = torch.tensor([[1.0, 0.0, 0.0, 0.0]])
+    >>> masked_reconstruction_loss(masks, torch.zeros(1, 4), masks, mask_weight=0.25)
+    tensor(0.2500)
     """
     axes = tuple(range(1, output.ndim))
     squared = (output - target).square()
@@ -62,6 +72,19 @@ class RepairObjective:
         2606.15280). Costs a second pass through the network.
     represent : callable or None
         Turns images (b, c, h, w) into what the network reads and repairs, after corruption.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skanomaly.corruption import PatchCorruption
+    >>> from skanomaly.training import RepairObjective
+    >>> objective = RepairObjective(
+    ...     PatchCorruption().corrupt, mask_weight=0.5, identity_noise=0.0, idempotence_weight=0.0
+    ... )
+    >>> images = torch.rand(4, 1, 32, 32)
+    >>> loss = objective(torch.nn.Identity(), images, torch.Generator().manual_seed(0))
+    >>> bool(loss > 0)  # the identity repairs nothing
+    True
     """
 
     def __init__(
