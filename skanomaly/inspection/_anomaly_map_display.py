@@ -335,7 +335,7 @@ class AnomalyMapDisplay:
             scale_on_grey(cmap, lowest, highest),
             ax=list(axes.flat),
             orientation="horizontal",
-            aspect=30 if len(axes) > 2 else 15,
+            aspect=25,
             shrink=min(1.0, 3.5 / len(axes)) if len(axes) < n_columns else 0.6,
             pad=0.02,
             extend="max" if self.anomaly_maps.max() > highest else "neither",
