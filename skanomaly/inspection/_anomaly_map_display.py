@@ -259,6 +259,8 @@ class AnomalyMapDisplay:
         for name, values in (("scores", scores), ("labels", labels)):
             if values is not None:
                 check_count(column_or_1d(values), name, count)
+        if scores is not None and np.isnan(np.asarray(scores, dtype=np.float64)).any():
+            raise ValueError("'scores' contains NaN.")
         if labels is not None and not np.isin(labels, (1, -1)).all():
             raise ValueError(
                 f"'labels' must be 1, normal, or -1, anomalous, got {np.unique(labels).tolist()}."

@@ -71,11 +71,13 @@ def read_pictures(X: Any, image_shape: tuple[int, ...] | None = None) -> NDArray
     ValueError
         If X holds no images, or none that can be drawn.
     """
-    if image_shape is None and np.ndim(X[0] if len(X) else X) == 1:
+    is_list = hasattr(X, "__len__") and not isinstance(X, str)
+    # One picture at most is read of a sequence of files.
+    if not is_list or (image_shape is None and np.ndim(X[0] if len(X) else X) == 1):
+        got = f"shape {np.shape(X)}" if is_list else repr(X)
         raise ValueError(
-            "X must hold images of shape (n, h, w) or (n, h, w, c), got shape "
-            f"{np.shape(X)}. A single image is X[np.newaxis]; flattened images need a detector "
-            "with image_shape, or to be reshaped."
+            f"X must hold images of shape (n, h, w) or (n, h, w, c), got {got}. A single image is "
+            "X[np.newaxis]; flattened images need a detector with image_shape, or to be reshaped."
         )
     images = ImageInput(X, image_shape)
     if images.image_shape[2] not in (1, 3):
