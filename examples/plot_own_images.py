@@ -18,6 +18,7 @@ from skimage import draw, io
 
 from skanomaly import SelfSupervisedAutoencoderDetector
 from skanomaly.datasets import load_image_folder
+from skanomaly.inspection import AnomalyMapDisplay, LossCurveDisplay
 
 # %%
 # Two folders of PNG files
@@ -93,9 +94,7 @@ detector = SelfSupervisedAutoencoderDetector(
 )
 detector.fit(good)
 
-figure, axis = plt.subplots(figsize=(6, 2.4), layout="constrained")
-axis.plot(detector.loss_curve_, linewidth=0.8)
-axis.set(xlabel="training step", ylabel="loss", yscale="log")
+LossCurveDisplay.from_estimator(detector)
 plt.show()
 
 # %%
@@ -116,27 +115,11 @@ for index in order:
     print(f"{new.paths[index].name:20} {scores[index]:9.1f}  {verdict}")
 
 # %%
-# Where is it? The anomaly map is laid over each image in red, the stronger the higher it is, with
-# an outline of ``predict_mask``. ``new[order[:12]]`` is a shorter list of files, as lazy as the
-# whole.
+# Where is it? The anomaly map is laid over each image, the lighter the higher it is, with an
+# outline of ``predict_mask``. ``new[order[:12]]`` is a shorter list of files, as lazy as the whole.
 
 worst = new[order[:12]]
-maps = detector.anomaly_map(worst)
-masks = detector.predict_mask(worst)
-
-figure, axes = plt.subplots(2, 6, figsize=(9.6, 3.7), layout="constrained")
-for axis, index, anomaly_map, mask in zip(axes.flat, order, maps, masks, strict=False):
-    axis.imshow(new[int(index)])
-    strength = np.clip(anomaly_map / (4 * detector.map_threshold_), 0, 1)
-    axis.imshow(np.ones_like(strength), cmap="Reds", vmin=0, vmax=1.5, alpha=0.6 * strength)
-    if mask.any():
-        axis.contour(mask, levels=[0.5], colors="white", linewidths=1)
-    axis.set_title(
-        f"{new.paths[index].stem}\n{scores[index]:.1f}",
-        fontsize=9,
-        color="tab:red" if labels[index] == -1 else "tab:green",
-    )
-    axis.set(xticks=[], yticks=[])
+AnomalyMapDisplay.from_estimator(detector, worst, names=[path.stem for path in worst.paths])
 plt.show()
 
 # %%

@@ -20,6 +20,7 @@ from sklearn.metrics import roc_auc_score
 
 from skanomaly import SelfSupervisedAutoencoderDetector
 from skanomaly.datasets import make_textured_surfaces
+from skanomaly.inspection import ScoreHistogramDisplay
 from skanomaly.metrics import pixel_roc_auc_score
 
 data = make_textured_surfaces("brick", random_state=0)
@@ -107,11 +108,5 @@ is_normal = data.y_test == 1
 print(f"defects found: {np.mean(labels[~is_normal] == -1):.0%}")
 print(f"good images taken for anomalous: {np.mean(labels[is_normal] == -1):.0%}")
 
-figure, axis = plt.subplots(figsize=(7, 2.8), layout="constrained")
-bins = np.geomspace(-scores.max(), -scores.min(), 30)
-axis.hist(-scores[is_normal], bins, label="normal", color="tab:blue", alpha=0.8)
-axis.hist(-scores[~is_normal], bins, label="with a defect", color="tab:orange", alpha=0.6)
-axis.axvline(-detector.offset_, color="black", linestyle="--", label="-offset_")
-axis.set(xscale="log", xlabel="-score_samples(X): further right is more anomalous", ylabel="images")
-axis.legend()
+ScoreHistogramDisplay.from_predictions(scores, data.y_test, threshold=detector.offset_)
 plt.show()

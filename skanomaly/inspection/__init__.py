@@ -1,7 +1,19 @@
-"""Pictures of anomaly maps: figures with matplotlib, overlays and HTML pages without it."""
+"""Pictures of what detectors see: displays with matplotlib, overlays and HTML pages without it."""
 
+from ._anomaly_map_display import AnomalyMapDisplay
+from ._corruption_display import CorruptionDisplay
 from ._figure import plot_anomaly_maps
 from ._html_report import write_html_report
+from ._loss_curve_display import LossCurveDisplay
 from ._overlay import overlay_anomaly_map
+from ._score_histogram_display import ScoreHistogramDisplay
 
-__all__ = ["overlay_anomaly_map", "plot_anomaly_maps", "write_html_report"]
+__all__ = [
+    "AnomalyMapDisplay",
+    "CorruptionDisplay",
+    "LossCurveDisplay",
+    "ScoreHistogramDisplay",
+    "overlay_anomaly_map",
+    "plot_anomaly_maps",
+    "write_html_report",
+]

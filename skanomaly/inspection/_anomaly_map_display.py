@@ -1,0 +1,384 @@
+"""Images, and their anomaly maps laid over them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils import column_or_1d
+
+from ..model_selection._detector_values import find_anomaly_map
+from ..model_selection._image_input import find_image_shape
+from ._map_layers import OPACITY, outline, scale_on_grey
+from ._pictures import (
+    SMALL,
+    check_count,
+    check_maps,
+    check_masks,
+    check_names,
+    find_last_step,
+    format_number,
+    load_pyplot,
+    make_picture_axes,
+    read_pictures,
+    shorten,
+)
+
+
+class AnomalyMapDisplay:
+    """Images, and below each its anomaly map, laid over it.
+
+    Make one with `from_estimator` or `from_predictions`. All maps share one scale, which a bar
+    tells. A solid line is drawn around what exceeds the threshold, and a dashed one around the true
+    mask. The title tells score and decision.
+
+    Parameters
+    ----------
+    images : ndarray of shape (n, h, w) or (n, h, w, 3)
+        From 0 to 1.
+    anomaly_maps : ndarray of shape (n, map_h, map_w)
+        Higher is more anomalous; drawn in the size of the images.
+    scores : ndarray of shape (n,), default=None
+        Higher is more normal.
+    labels : ndarray of shape (n,), default=None
+        1 for normal, -1 for anomalous.
+    map_threshold : float, default=None
+        What the map exceeds where it is anomalous.
+    masks : ndarray of shape (n, mask_h, mask_w), bool, default=None
+        True where an image is defective.
+    names : list of n str, default=None
+        What images are called.
+
+    Attributes
+    ----------
+    figure_ : matplotlib Figure
+        What was drawn on.
+    axes_ : ndarray of shape (n, 2), of matplotlib Axes
+        Of each image, and of its map.
+    color_bar_ : matplotlib Colorbar
+        The scale of the maps.
+
+    See Also
+    --------
+    overlay_anomaly_map : The same as an array, without matplotlib.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skanomaly.inspection import AnomalyMapDisplay
+    >>> images = np.random.default_rng(0).random((3, 16, 16))
+    >>> maps = np.abs(images - 0.5)
+    >>> display = AnomalyMapDisplay.from_predictions(
+    ...     images, maps, scores=-maps.max((1, 2)), map_threshold=0.49
+    ... )
+    >>> display.axes_.shape
+    (3, 2)
+    >>> display.axes_[0, 0].get_title()
+    'score -0.497'
+    """
+
+    figure_: Any
+    axes_: NDArray[np.object_]
+    color_bar_: Any
+
+    def __init__(
+        self,
+        *,
+        images: NDArray[np.float64],
+        anomaly_maps: NDArray[np.float64],
+        scores: NDArray[np.float64] | None = None,
+        labels: NDArray[np.int64] | None = None,
+        map_threshold: float | None = None,
+        masks: NDArray[np.bool_] | None = None,
+        names: list[str] | None = None,
+    ) -> None:
+        self.images = images
+        self.anomaly_maps = anomaly_maps
+        self.scores = scores
+        self.labels = labels
+        self.map_threshold = map_threshold
+        self.masks = masks
+        self.names = names
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: Any,
+        *,
+        masks: ArrayLike | None = None,
+        names: Sequence[Any] | None = None,
+        ax: Any = None,
+        n_columns: int = 6,
+        cmap: Any = "inferno",
+        vmax: float | None = None,
+    ) -> Self:
+        """Draw what a fitted detector makes of images.
+
+        Parameters
+        ----------
+        estimator : detector
+            Fitted, with `anomaly_map`; or a pipeline that ends in one, a search, or a
+            ConformalDetector.
+        X : array-like, tensor or ImageSequence
+            Images of 1 or 3 channels, as the detector takes them.
+        masks : array-like of shape (n, h, w), default=None
+            True where an image is defective; or numbers, up to 1 or up to 255, above half.
+        names : sequence of n str, default=None
+            What stands above each image, such as the kind of defect.
+        ax : matplotlib Axes, or array-like of them of shape (n, 2), default=None
+            Where to draw: see `plot`.
+        n_columns : int, default=6
+            Images beside each other.
+        cmap : str or matplotlib Colormap, default="inferno"
+            Colours of the map, from low to high.
+        vmax : float, default=None
+            Where the scale of the maps ends: see `plot`.
+
+        Returns
+        -------
+        AnomalyMapDisplay
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        ValueError
+            If the estimator has no maps, or X or another argument is not as described.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skanomaly import DenoisingAE
+        >>> from skanomaly.inspection import AnomalyMapDisplay
+        >>> images = np.random.default_rng(0).random((4, 16, 16))
+        >>> detector = DenoisingAE(max_iter=2, random_state=0).fit(images)
+        >>> display = AnomalyMapDisplay.from_estimator(detector, images[:1])
+        >>> display.map_threshold == detector.map_threshold_
+        True
+        """
+        load_pyplot()
+        estimator = getattr(estimator, "best_estimator_", estimator)
+        anomaly_map = find_anomaly_map(estimator)
+        if anomaly_map is None:
+            raise ValueError(
+                f"'estimator' must be a detector with anomaly_map, got {type(estimator).__name__}."
+            )
+        pictures = read_pictures(X, find_image_shape(estimator))
+        return cls._draw(
+            pictures,
+            anomaly_map(X),
+            scores=estimator.score_samples(X),
+            labels=estimator.predict(X),
+            map_threshold=getattr(find_last_step(estimator), "map_threshold_", None),
+            masks=masks,
+            names=names,
+            ax=ax,
+            n_columns=n_columns,
+            cmap=cmap,
+            vmax=vmax,
+        )
+
+    @classmethod
+    def from_predictions(
+        cls,
+        X: Any,
+        anomaly_maps: ArrayLike,
+        *,
+        scores: ArrayLike | None = None,
+        labels: ArrayLike | None = None,
+        map_threshold: float | None = None,
+        masks: ArrayLike | None = None,
+        names: Sequence[Any] | None = None,
+        ax: Any = None,
+        n_columns: int = 6,
+        cmap: Any = "inferno",
+        vmax: float | None = None,
+    ) -> Self:
+        """Draw maps that are there already.
+
+        Parameters
+        ----------
+        X : array-like, tensor or ImageSequence of shape (n, h, w), (n, h, w, 1) or (n, h, w, 3)
+            Images: uint8, uint16, or floats from 0 to 1; other numbers are drawn from their
+            smallest to their largest.
+        anomaly_maps : array-like of shape (n, map_h, map_w)
+            Higher is more anomalous; of any detector.
+        scores : array-like of shape (n,), default=None
+            Higher is more normal.
+        labels : array-like of shape (n,), default=None
+            What `predict` gave: 1 for normal, -1 for anomalous.
+        map_threshold : float, default=None
+            What the map exceeds where it is anomalous.
+        masks, names, ax, n_columns, cmap, vmax
+            As in `from_estimator`.
+
+        Returns
+        -------
+        AnomalyMapDisplay
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        ValueError
+            If X or another argument is not as described.
+        """
+        load_pyplot()
+        return cls._draw(
+            read_pictures(X),
+            anomaly_maps,
+            scores=scores,
+            labels=labels,
+            map_threshold=map_threshold,
+            masks=masks,
+            names=names,
+            ax=ax,
+            n_columns=n_columns,
+            cmap=cmap,
+            vmax=vmax,
+        )
+
+    @classmethod
+    def _draw(
+        cls,
+        pictures: NDArray[np.float64],
+        anomaly_maps: ArrayLike,
+        *,
+        scores: ArrayLike | None,
+        labels: ArrayLike | None,
+        map_threshold: float | None,
+        masks: ArrayLike | None,
+        names: Sequence[Any] | None,
+        **options: Any,
+    ) -> Self:
+        """Check what belongs to the pictures, and draw."""
+        count = len(pictures)
+        for name, values in (("scores", scores), ("labels", labels)):
+            if values is not None:
+                check_count(column_or_1d(values), name, count)
+        if scores is not None and np.isnan(np.asarray(scores, dtype=np.float64)).any():
+            raise ValueError("'scores' contains NaN.")
+        if labels is not None and not np.isin(labels, (1, -1)).all():
+            raise ValueError(
+                f"'labels' must be 1, normal, or -1, anomalous, got {np.unique(labels).tolist()}."
+            )
+        if map_threshold is not None and np.isnan(map_threshold):
+            raise ValueError("'map_threshold' must be a number, got NaN.")
+        display = cls(
+            images=pictures,
+            anomaly_maps=check_maps(anomaly_maps, "anomaly_maps", count).astype(np.float64),
+            scores=None if scores is None else np.asarray(scores, dtype=np.float64),
+            labels=None if labels is None else np.asarray(labels),
+            map_threshold=map_threshold,
+            masks=None if masks is None else check_masks(masks, count),
+            names=check_names(names, count),
+        )
+        return display.plot(**options)
+
+    def plot(
+        self,
+        *,
+        ax: Any = None,
+        n_columns: int = 6,
+        cmap: Any = "inferno",
+        vmax: float | None = None,
+    ) -> Self:
+        """Draw.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, or array-like of them of shape (n, 2), default=None
+            The place of single Axes, which must be part of a grid, is divided. Of an array, each
+            row takes an image and its map. None makes a figure.
+        n_columns : int, default=6
+            Images beside each other, before the next go below.
+        cmap : str or matplotlib Colormap, default="inferno"
+            Colours of the map, from low to high.
+        vmax : float, default=None
+            Where the scale of the maps ends, which begins at 0 or at a smaller value. None takes
+            what one in two hundred pixels of all images exceeds, and at least twice the threshold.
+
+        Returns
+        -------
+        AnomalyMapDisplay
+            Itself.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        ValueError
+            If an argument is not as described.
+        """
+        lowest, highest = self._limits(vmax)
+        head = 0.17 * sum(part is not None for part in (self.names, self.scores, self.labels))
+        figure, axes = make_picture_axes(
+            ax, self.images, ("image", "anomaly map"), n_columns, head=head, foot=0.85
+        )
+        height, width = self.images.shape[1:3]
+        extent = (-0.5, width - 0.5, height - 0.5, -0.5)
+        for index, (image_ax, map_ax) in enumerate(axes):
+            picture, anomaly_map = self.images[index], self.anomaly_maps[index]
+            image_ax.imshow(picture, cmap="gray", vmin=0, vmax=1)
+            grey = picture if picture.ndim == 2 else picture @ [0.2125, 0.7154, 0.0721]
+            map_ax.imshow(grey, cmap="gray", vmin=0, vmax=1)
+            map_ax.imshow(
+                anomaly_map, cmap=cmap, vmin=lowest, vmax=highest, alpha=OPACITY, extent=extent
+            )
+            if self.map_threshold is not None:
+                outline(map_ax, anomaly_map, self.map_threshold, extent, "solid")
+            if self.masks is not None:
+                outline(map_ax, self.masks[index], 0.5, extent, "dashed")
+            self._set_title(image_ax, index)
+        bar = figure.colorbar(
+            scale_on_grey(cmap, lowest, highest),
+            ax=list(axes.flat),
+            orientation="horizontal",
+            aspect=25,
+            shrink=min(1.0, 3.5 / len(axes)) if len(axes) < n_columns else 0.6,
+            pad=0.02,
+            extend="max" if self.anomaly_maps.max() > highest else "neither",
+        )
+        bar.ax.tick_params(labelsize=SMALL)
+        bar.ax.locator_params(nbins=5)
+        bar.set_label(self._explain(), fontsize=SMALL)
+        if self.map_threshold is not None and lowest <= self.map_threshold <= highest:
+            bar.ax.axvline(self.map_threshold, color="white", linewidth=2)
+        self.figure_, self.axes_, self.color_bar_ = figure, axes, bar
+        return self
+
+    def _limits(self, vmax: float | None) -> tuple[float, float]:
+        """Where the scale begins and ends."""
+        lowest = min(0.0, float(self.anomaly_maps.min()))
+        if vmax is not None:
+            if not lowest < vmax < np.inf:
+                raise ValueError(f"'vmax' must be above {lowest:.3g}, got {vmax!r}.")
+            return lowest, float(vmax)
+        # A few hot pixels must not blacken all that is below them.
+        highest = float(np.percentile(self.anomaly_maps, 99.5))
+        if self.map_threshold is not None and np.isfinite(self.map_threshold):
+            highest = max(highest, 2 * self.map_threshold)
+        return lowest, highest if highest > lowest else lowest + 1
+
+    def _set_title(self, ax: Any, index: int) -> None:
+        lines = [] if self.names is None else [shorten(self.names[index])]
+        if self.scores is not None:
+            lines.append(f"score {format_number(self.scores[index])}")
+        is_anomalous = self.labels is not None and self.labels[index] == -1
+        if self.labels is not None:
+            lines.append("anomalous" if is_anomalous else "normal")
+        weight = "bold" if is_anomalous else "normal"
+        # File names may hold a dollar sign, which is no formula.
+        ax.set_title("\n".join(lines), fontsize=SMALL, fontweight=weight, parse_math=False)
+
+    def _explain(self) -> str:
+        """What the bar says of the scale and of the lines."""
+        lines = []
+        if self.map_threshold is not None:
+            lines.append(f"solid: above {format_number(self.map_threshold)}")
+        if self.masks is not None:
+            lines.append("dashed: true mask")
+        return "anomaly map" + (f"\n{', '.join(lines)}" if lines else "")

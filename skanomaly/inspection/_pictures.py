@@ -1,0 +1,258 @@
+"""What displays share: images brought to what can be drawn, and the axes that they are drawn in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import Pipeline
+
+from ..model_selection._image_input import ImageInput
+
+# Blue and orange that colour-blind readers tell apart, and one is darker in grey print
+# (Okabe and Ito, "Color universal design", 2008).
+BLUE, ORANGE = "#0072B2", "#E69F00"
+SMALL = 8
+_PICTURE_WIDTH = 1.5
+_LONGEST_NAME = 20
+
+
+def load_pyplot() -> Any:
+    """Import matplotlib.pyplot.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    """
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError as error:
+        raise ImportError(
+            'Drawing a figure needs matplotlib: pip install "skanomaly[plot]"'
+        ) from error
+    return plt
+
+
+def find_last_step(estimator: Any) -> Any:
+    """Find what holds the thresholds: a search's best estimator, a pipeline's last step."""
+    while True:
+        if isinstance(estimator, Pipeline):
+            estimator = estimator[-1]
+        elif isinstance(estimator, FrozenEstimator):
+            estimator = estimator.estimator
+        elif hasattr(estimator, "best_estimator_"):
+            estimator = estimator.best_estimator_
+        else:
+            return estimator
+
+
+def read_pictures(X: Any, image_shape: tuple[int, ...] | None = None) -> NDArray[np.float64]:
+    """Read images, and bring them to shares of white.
+
+    Parameters
+    ----------
+    X : array-like, tensor or ImageSequence
+        Images (n, h, w), (n, h, w, 1) or (n, h, w, 3), or rows of them.
+    image_shape : tuple of int or None
+        Shape of images that come as rows.
+
+    Returns
+    -------
+    ndarray of shape (n, h, w) or (n, h, w, 3), float64
+        From 0 to 1. uint8 and uint16 are shares of their largest value; floats from 0 to 1 stay
+        as they are, and other numbers are taken from the smallest to the largest of all images.
+
+    Raises
+    ------
+    ValueError
+        If X holds no images, or none that can be drawn.
+    """
+    is_list = hasattr(X, "__len__") and not isinstance(X, str)
+    # One picture at most is read of a sequence of files.
+    if not is_list or (image_shape is None and np.ndim(X[0] if len(X) else X) == 1):
+        got = f"shape {np.shape(X)}" if is_list else repr(X)
+        raise ValueError(
+            f"X must hold images of shape (n, h, w) or (n, h, w, c), got {got}. A single image is "
+            "X[np.newaxis]; flattened images need a detector with image_shape, or to be reshaped."
+        )
+    images = ImageInput(X, image_shape)
+    if images.image_shape[2] not in (1, 3):
+        raise ValueError(
+            f"Only images of 1 or 3 channels can be drawn, got {images.image_shape[2]}. Choose "
+            "some of them, as in X[..., :3], and pass what the detector made of all of them to a "
+            "from_predictions."
+        )
+    values = np.stack([images.read(index) for index in range(len(images))])
+    white = np.iinfo(values.dtype).max if values.dtype in (np.uint8, np.uint16) else 1
+    pictures: NDArray[np.float64] = values.astype(np.float64) / white
+    lowest, highest = pictures.min(), pictures.max()
+    if lowest < 0 or highest > 1:
+        pictures = (pictures - lowest) / (highest - lowest or 1)
+    return pictures[..., 0] if pictures.shape[3] == 1 else pictures
+
+
+def check_maps(maps: ArrayLike, name: str, count: int) -> NDArray[Any]:
+    """Check maps or masks (n, h, w) of so many images.
+
+    Raises
+    ------
+    ValueError
+        If they are not finite numbers in that shape.
+    """
+    values = np.asarray(maps)
+    if values.ndim != 3 or 0 in values.shape or values.dtype.kind not in "buif":
+        raise ValueError(
+            f"'{name}' must hold numbers of shape (n, h, w), got shape {values.shape} and dtype "
+            f"{values.dtype}."
+        )
+    check_count(values, name, count)
+    if not np.isfinite(values).all():
+        raise ValueError(f"'{name}' contains NaN or infinity.")
+    return values
+
+
+def check_masks(masks: ArrayLike, count: int) -> NDArray[np.bool_]:
+    """Check masks (n, h, w), bool or up to 1 or 255, and tell what is above half."""
+    values = check_maps(masks, "masks", count)
+    defective: NDArray[np.bool_] = values > (127.5 if values.max() > 1 else 0.5)
+    return defective
+
+
+def check_names(names: Sequence[Any] | None, count: int) -> list[str] | None:
+    """Check what images are called, one name each."""
+    if names is None:
+        return None
+    check_count(names, "names", count)
+    return [str(name) for name in names]
+
+
+def check_count(values: Any, name: str, count: int) -> None:
+    """Refuse a list that has not one entry for each image."""
+    if len(values) != count:
+        raise ValueError(
+            f"Found input variables with inconsistent numbers of samples: '{name}' has "
+            f"{len(values)}, and there are {count} images."
+        )
+
+
+def shorten(name: str) -> str:
+    """Leave the end of a name that is too long to stand above a picture."""
+    return name if len(name) <= _LONGEST_NAME else f"…{name[1 - _LONGEST_NAME :]}"
+
+
+def format_number(value: float) -> str:
+    """Write a number with three significant digits, and with a power of ten only if it must be."""
+    if value == 0:
+        return "0"
+    if not 1e-3 <= abs(value) < 1e6:
+        return f"{value:.3g}"
+    return np.format_float_positional(value, precision=3, fractional=False, trim="-")
+
+
+def make_axes(
+    ax: Any, shape: tuple[int, int], size: tuple[float, float]
+) -> tuple[Any, NDArray[np.object_]]:
+    """Make a grid of axes.
+
+    Parameters
+    ----------
+    ax : matplotlib Axes or None
+        Whose place is divided. None makes a figure.
+    shape : (int, int)
+        Rows and columns.
+    size : (float, float)
+        Width and height of a new figure in inches.
+
+    Returns
+    -------
+    figure : matplotlib Figure or SubFigure
+    axes : ndarray of that shape, of Axes
+
+    Raises
+    ------
+    ValueError
+        If `ax` is something else, or has no place in a grid.
+    """
+    plt = load_pyplot()
+    if ax is None:
+        figure = plt.figure(figsize=size, layout="compressed")
+        return figure, figure.subplots(*shape, squeeze=False)
+    if not hasattr(ax, "get_subplotspec"):
+        raise ValueError(f"'ax' must be matplotlib Axes, got {ax!r}.")
+    if shape == (1, 1):
+        return ax.figure, np.array([[ax]], dtype=object)
+    if ax.get_subplotspec() is None:
+        raise ValueError(
+            "'ax' must have a place in a grid, which is divided: axes that plt.subplots or "
+            "Figure.add_subplot made."
+        )
+    ax.set_axis_off()
+    grid = ax.get_subplotspec().subgridspec(*shape)
+    return ax.figure, grid.subplots(squeeze=False)
+
+
+def make_picture_axes(
+    ax: Any,
+    pictures: NDArray[np.float64],
+    panels: Sequence[str],
+    n_columns: int,
+    *,
+    head: float = 0.0,
+    foot: float = 0.0,
+) -> tuple[Any, NDArray[np.object_]]:
+    """Make axes for some panels of each picture, one below the other.
+
+    Parameters
+    ----------
+    ax : matplotlib Axes, array-like of Axes of shape (n, len(panels)) or None
+        Axes are divided, and an array is taken as it is.
+    pictures : ndarray of shape (n, h, w) or (n, h, w, 3)
+    panels : sequence of str
+        What stands at the left of each row.
+    n_columns : int
+        Pictures beside each other.
+    head, foot : float, default=0.0
+        Inches to leave in a new figure for the titles of each row of pictures, and below all.
+
+    Returns
+    -------
+    figure : matplotlib Figure or SubFigure
+    axes : ndarray of shape (n, len(panels)), of Axes
+    """
+    if isinstance(n_columns, bool) or not isinstance(n_columns, (int, np.integer)) or n_columns < 1:
+        raise ValueError(f"'n_columns' must be an integer of at least 1, got {n_columns!r}.")
+    count = len(pictures)
+    if isinstance(ax, (np.ndarray, list, tuple)):
+        load_pyplot()
+        axes = np.asarray(ax, dtype=object)
+        if axes.shape != (count, len(panels)):
+            raise ValueError(
+                f"'ax' must be Axes or an array of them of shape {(count, len(panels))}, one row "
+                f"for each image, got shape {axes.shape}."
+            )
+        figure = axes.flat[0].figure
+    else:
+        columns = min(count, n_columns)
+        blocks = -(-count // columns)
+        height = _PICTURE_WIDTH * np.clip(pictures.shape[1] / pictures.shape[2], 0.3, 3)
+        size = (
+            max(3.4, _PICTURE_WIDTH * columns + 0.3),
+            blocks * (len(panels) * (height + 0.08) + head) + foot,
+        )
+        figure, grid = make_axes(ax, (blocks * len(panels), columns), size)
+        # By blocks of rows: (block, panel, column) to (picture, panel).
+        ordered = grid.reshape(blocks, len(panels), columns).swapaxes(1, 2)
+        cells = ordered.reshape(-1, len(panels))
+        for unused in cells[count:].flat:
+            figure.delaxes(unused)
+        axes = cells[:count]
+        for first in axes[::columns]:
+            for cell, label in zip(first, panels, strict=True):
+                cell.set_ylabel(label, fontsize=SMALL)
+    for cell in axes.flat:
+        cell.set(xticks=[], yticks=[])
+    return figure, axes

@@ -1,0 +1,305 @@
+"""Scores of normal and of anomalous images, as a figure."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils import check_consistent_length, column_or_1d
+
+from ._pictures import BLUE, ORANGE, SMALL, find_last_step, format_number, load_pyplot, make_axes
+
+_SIZE = (6.0, 2.8)
+# From this ratio of the largest to the smallest score on, a linear axis hides most of them.
+_WIDE = 10
+
+
+class ScoreHistogramDisplay:
+    """A histogram of scores, normal images against anomalous ones, with the threshold.
+
+    Make one with `from_estimator` or `from_predictions`. Where there are p-values, axes beside the
+    histogram show the share of images that have at most a given one. That of normal images should
+    follow the diagonal: it is the rate of false alarms at each level.
+
+    Scores that are all below 0 and spread over more than a power of ten, as those of this library's
+    detectors do, get a logarithmic axis.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n,)
+        Higher is more normal.
+    y : ndarray of shape (n,), default=None
+        1 for normal, -1 for anomalous.
+    threshold : float, default=None
+        Score below which an image is anomalous.
+    p_values : ndarray of shape (n,), default=None
+        Small for anomalous images.
+    alpha : float, default=None
+        p-value up to which an image is anomalous.
+
+    Attributes
+    ----------
+    figure_ : matplotlib Figure
+        What was drawn on.
+    ax_ : matplotlib Axes
+        Those of the histogram.
+    axes_ : ndarray of shape (1,) or (2,), of matplotlib Axes
+        The same and, if there are p-values, theirs.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.ensemble import IsolationForest
+    >>> from skanomaly.inspection import ScoreHistogramDisplay
+    >>> X = np.random.default_rng(0).normal(size=(100, 2))
+    >>> X[90:] += 5
+    >>> y = np.repeat([1, -1], [90, 10])
+    >>> forest = IsolationForest(random_state=0).fit(X[y == 1])
+    >>> display = ScoreHistogramDisplay.from_estimator(forest, X, y)
+    >>> display.threshold
+    -0.5
+    """
+
+    figure_: Any
+    ax_: Any
+    axes_: NDArray[np.object_]
+
+    def __init__(
+        self,
+        *,
+        scores: NDArray[np.float64],
+        y: NDArray[np.int64] | None = None,
+        threshold: float | None = None,
+        p_values: NDArray[np.float64] | None = None,
+        alpha: float | None = None,
+    ) -> None:
+        self.scores = scores
+        self.y = y
+        self.threshold = threshold
+        self.p_values = p_values
+        self.alpha = alpha
+
+    @classmethod
+    def from_estimator(
+        cls, estimator: Any, X: Any, y: ArrayLike | None = None, *, ax: Any = None, bins: int = 30
+    ) -> Self:
+        """Draw the scores that a fitted detector gives.
+
+        Parameters
+        ----------
+        estimator : outlier detector
+            Fitted, with `score_samples`: those of this library and of scikit-learn, and pipelines
+            and searches of them. Its ``offset_`` is the threshold. A ConformalDetector gives
+            p-values, too.
+        X : array-like, tensor or ImageSequence of length n
+            As the detector takes it.
+        y : array-like of shape (n,), default=None
+            1 for normal, -1 for anomalous. None draws all images alike.
+        ax : matplotlib Axes, default=None
+            Where to draw: see `plot`.
+        bins : int, default=30
+            Number of bins.
+
+        Returns
+        -------
+        ScoreHistogramDisplay
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        ValueError
+            If the estimator has no scores, or an argument is not as described.
+        """
+        load_pyplot()
+        if not hasattr(estimator, "score_samples"):
+            raise ValueError(
+                f"'estimator' must have score_samples, got {type(estimator).__name__}."
+            )
+        has_p_values = hasattr(estimator, "p_values")
+        return cls.from_predictions(
+            estimator.score_samples(X),
+            y,
+            threshold=getattr(find_last_step(estimator), "offset_", None),
+            p_values=estimator.p_values(X) if has_p_values else None,
+            alpha=estimator.alpha if has_p_values else None,
+            ax=ax,
+            bins=bins,
+        )
+
+    @classmethod
+    def from_predictions(
+        cls,
+        scores: ArrayLike,
+        y: ArrayLike | None = None,
+        *,
+        threshold: float | None = None,
+        p_values: ArrayLike | None = None,
+        alpha: float | None = None,
+        ax: Any = None,
+        bins: int = 30,
+    ) -> Self:
+        """Draw scores that are there already.
+
+        Parameters
+        ----------
+        scores : array-like of shape (n,)
+            Higher is more normal.
+        y : array-like of shape (n,), default=None
+            1 for normal, -1 for anomalous.
+        threshold : float, default=None
+            Score below which an image is anomalous: a detector's ``offset_``.
+        p_values : array-like of shape (n,), default=None
+            From 0 to 1, small for anomalous images.
+        alpha : float, default=None
+            p-value up to which an image is anomalous.
+        ax, bins
+            As in `from_estimator`.
+
+        Returns
+        -------
+        ScoreHistogramDisplay
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        ValueError
+            If an argument is not as described.
+        """
+        load_pyplot()
+        values = np.asarray(column_or_1d(scores), dtype=np.float64)
+        if len(values) == 0:
+            raise ValueError("Found array with 0 sample(s) in 'scores': 1 image is required.")
+        if not np.isfinite(values).all():
+            raise ValueError("'scores' contains NaN or infinity.")
+        labels = None if y is None else column_or_1d(y)
+        if labels is not None:
+            check_consistent_length(values, labels)
+            if not np.isin(labels, (1, -1)).all():
+                raise ValueError(
+                    f"'y' must be 1, normal, or -1, anomalous, got {np.unique(labels).tolist()}."
+                )
+        if threshold is not None and np.isnan(threshold):
+            raise ValueError("'threshold' must be a number, got NaN.")
+        if p_values is not None:
+            p_values = np.asarray(column_or_1d(p_values), dtype=np.float64)
+            check_consistent_length(values, p_values)
+            if not ((p_values >= 0) & (p_values <= 1)).all():
+                raise ValueError("'p_values' must be from 0 to 1.")
+        display = cls(scores=values, y=labels, threshold=threshold, p_values=p_values, alpha=alpha)
+        return display.plot(ax=ax, bins=bins)
+
+    def plot(self, *, ax: Any = None, bins: int = 30) -> Self:
+        """Draw.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to draw. If there are p-values, its place, which must be part of a grid, is
+            divided. None makes a figure.
+        bins : int, default=30
+            Number of bins.
+
+        Returns
+        -------
+        ScoreHistogramDisplay
+            Itself.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        ValueError
+            If an argument is not as described.
+        """
+        if isinstance(bins, bool) or not isinstance(bins, (int, np.integer)) or bins < 1:
+            raise ValueError(f"'bins' must be an integer of at least 1, got {bins!r}.")
+        count = 1 if self.p_values is None else 2
+        figure, axes = make_axes(ax, (1, count), (_SIZE[0] * (1 if count == 1 else 1.5), _SIZE[1]))
+        self.figure_, self.axes_, self.ax_ = figure, axes[0], axes[0, 0]
+        self._draw_histogram(self.ax_, bins)
+        if self.p_values is not None:
+            self._draw_p_values(self.axes_[1], self.p_values)
+        return self
+
+    def _groups(self) -> dict[str, NDArray[np.bool_]]:
+        """Which images are normal and which are anomalous."""
+        if self.y is None:
+            return {"images": np.ones(len(self.scores), dtype=bool)}
+        groups = {"normal": self.y == 1, "anomalous": self.y == -1}
+        return {name: chosen for name, chosen in groups.items() if chosen.any()}
+
+    def _draw_histogram(self, ax: Any, bins: int) -> None:
+        threshold = self.threshold
+        # An infinite one, below which there is nothing, has no place on the axis.
+        drawn = [] if threshold is None or np.isinf(threshold) else [threshold]
+        lowest, highest = self.scores.min(), self.scores.max()
+        if highest < 0 and lowest < _WIDE * highest:
+            smallest = min(-value for value in (highest, *drawn) if value < 0)
+            _set_log_axis(ax, smallest, is_wide=lowest < 100 * highest)
+            edges = -np.geomspace(-lowest, -highest, bins + 1)
+        else:
+            edges = np.histogram_bin_edges(self.scores, bins)
+        looks: dict[str, dict[str, Any]] = {
+            "normal": {"facecolor": BLUE},
+            # A hatch tells them apart without colour.
+            "anomalous": {"facecolor": ORANGE, "hatch": "////", "alpha": 0.7},
+            "images": {"facecolor": "0.6"},
+        }
+        for name, chosen in self._groups().items():
+            label = f"{name}, {chosen.sum()}"
+            if threshold is not None:
+                label += f", {np.sum(self.scores[chosen] < threshold)} below"
+            ax.hist(
+                self.scores[chosen],
+                edges,
+                histtype="stepfilled",
+                edgecolor="black",
+                linewidth=0.8,
+                label=label,
+                **looks[name],
+            )
+        for value in drawn:
+            label = f"threshold {format_number(value)}"
+            ax.axvline(value, color="black", linestyle="--", label=label)
+        ax.set(xlabel="score, higher is more normal", ylabel="images")
+        ax.legend(fontsize=SMALL)
+
+    def _draw_p_values(self, ax: Any, p_values: NDArray[np.float64]) -> None:
+        looks: dict[str, dict[str, Any]] = {
+            "normal": {"color": BLUE, "linewidth": 2},
+            "anomalous": {"color": ORANGE, "linewidth": 2, "linestyle": "dashdot"},
+            "images": {"color": "0.4", "linewidth": 2},
+        }
+        for name, chosen in self._groups().items():
+            label = name
+            if self.alpha is not None:
+                label += f", {np.mean(p_values[chosen] <= self.alpha):.1%} up to alpha"
+            ax.ecdf(p_values[chosen], label=label, **looks[name])
+        ax.plot([0, 1], [0, 1], color="black", linewidth=0.8, linestyle=":", label="even spread")
+        if self.alpha is not None:
+            label = f"alpha {format_number(self.alpha)}"
+            ax.axvline(self.alpha, color="black", linestyle="--", label=label)
+        ax.set(xlabel="p-value", ylabel="share of images up to it", xlim=(0, 1), ylim=(0, 1.02))
+        ax.legend(fontsize=SMALL, loc="lower right")
+
+
+def _set_log_axis(ax: Any, smallest: float, *, is_wide: bool) -> None:
+    """Make the axis of negative scores logarithmic.
+
+    Parameters
+    ----------
+    ax : matplotlib Axes
+    smallest : float
+        Distance from 0 below which it is linear, where there is no score.
+    is_wide : bool
+        Whether powers of ten are ticks enough.
+    """
+    from matplotlib.ticker import SymmetricalLogLocator
+
+    ax.set_xscale("symlog", linthresh=smallest)
+    steps = [1.0] if is_wide else [1.0, 2.0, 5.0]
+    ax.xaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=smallest, subs=steps))
+    ax.xaxis.set_major_formatter(lambda value, _: format_number(value))
