@@ -15,7 +15,6 @@ from ..datasets import ImageSequence, load_image_folder
 from ..detectors import SelfSupervisedAutoencoderDetector
 from ..training import AUGMENTATIONS
 from ._arguments import image_size, integer, share
-from ._model_file import TRUST_WARNING, Model, save_model
 from ._progress import training_progress
 
 _LARGEST_DEFAULT_SIDE = 128
@@ -32,12 +31,10 @@ differ, shrunk to {_LARGEST_DEFAULT_SIDE} pixels on the longer side where that i
 --size trains faster; a larger one shows smaller defects.
 """
 
-_EPILOG = f"""\
+_EPILOG = """\
 example:
-  skanomaly fit photos/good --output model.joblib
-  skanomaly fit photos/good --output model.joblib --size 96x128 --max-iter 1000 --force
-
-{TRUST_WARNING}
+  skanomaly fit photos/good --output model.safetensors
+  skanomaly fit photos/good --output model.safetensors --size 96x128 --max-iter 1000 --force
 """
 
 
@@ -117,7 +114,7 @@ def run(options: argparse.Namespace) -> None:
     start = time.monotonic()
     detector.fit(ImageSequence(paths, size=size, mode=mode))
     detector.set_callbacks()
-    save_model(Model(detector, size, mode), options.output)
+    detector.save(options.output)
     print(
         f"Trained {detector.n_iter_} steps in {time.monotonic() - start:.0f} s on "
         f"{detector.device_}. Wrote {options.output}"

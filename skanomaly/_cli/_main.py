@@ -11,7 +11,6 @@ import torch
 
 from .. import __version__
 from . import _demo, _fit, _score
-from ._model_file import ModelFileError
 
 _PROGRAM = "skanomaly"
 _WRONG_USE = 2
@@ -21,8 +20,8 @@ _INTERRUPTED = 130
 _EPILOG = """\
 example:
   skanomaly demo
-  skanomaly fit photos/good --output model.joblib
-  skanomaly score model.joblib photos/new --output report
+  skanomaly fit photos/good --output model.safetensors
+  skanomaly score model.safetensors photos/new --output report
 """
 
 
@@ -45,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"\n{_PROGRAM}: interrupted", file=sys.stderr)
         return _INTERRUPTED
-    except (ModelFileError, OSError, ValueError) as error:
+    except (OSError, ValueError) as error:
         _report(error)
         return _WRONG_USE
     except (FloatingPointError, MemoryError, torch.cuda.OutOfMemoryError) as error:

@@ -16,7 +16,7 @@ from .._files import written_aside
 from ..datasets import ImageSequence, load_image_folder
 from ..inspection import overlay_anomaly_map
 from ..scoring import aggregate
-from ._model_file import TRUST_WARNING, Model, load_model
+from ._model_file import Model, load_model
 from ._progress import Lines
 
 # Pixels of a batch: bounds the memory that is held however many images there are.
@@ -36,11 +36,9 @@ Score all images of a folder and its subfolders by a model that 'skanomaly fit' 
 Images are read batch by batch, so that a folder can hold any number of them.
 """
 
-_EPILOG = f"""\
+_EPILOG = """\
 example:
-  skanomaly score model.joblib photos/new --output report
-
-{TRUST_WARNING}
+  skanomaly score model.safetensors photos/new --output report
 """
 
 
