@@ -73,7 +73,11 @@ def save_detector(detector: Any, path: str | os.PathLike[str]) -> None:
         "skanomaly_version": __version__,
         "detector": text,
     }
-    write_tensor_file(path, metadata, arrays)
+    try:
+        write_tensor_file(path, metadata, arrays)
+    except OSError as error:
+        message = f"The model could not be written: {error.strerror}"
+        raise OSError(error.errno, message, str(path)) from error
 
 
 def load_detector(

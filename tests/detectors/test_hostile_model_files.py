@@ -134,6 +134,11 @@ def set_shape(shape, offsets=None):
     return change
 
 
+def as_truth_values(header, detector):
+    entry = header["mean"]
+    entry.update(dtype="BOOL", shape=[entry["data_offsets"][1] - entry["data_offsets"][0]])
+
+
 def set_detector(**values):
     return lambda header, detector: detector.update(values)
 
@@ -163,6 +168,7 @@ FORGERIES = {
     "huge offsets": (set_shape([2**57], [0, 2**60]), "follow one another|another size"),
     "dimensions": (set_shape([1] * 40 + [6]), "makes no sense"),
     "no number": (set_shape([6.0]), "makes no sense"),
+    "truth": (as_truth_values, "truth values"),
     "shape": (set_detector(image_shape=[2**60]), "makes no sense"),
     "image": (set_detector(image_shape=[2**30, 2**30, 2**30]), "makes no sense"),
     "class": (set_detector(**{"class": "os.system"}), "unknown class"),

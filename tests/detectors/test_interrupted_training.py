@@ -185,6 +185,15 @@ def test_a_warm_start_from_other_weights_is_another_training(tmp_path):
         detector.fit(IMAGES)
 
 
+def test_one_value_of_many_rows_is_other_data(tmp_path):
+    rows = np.tile(ROWS, (40, 1))
+    path = tmp_path / "state"
+    interrupt(make(path, **ON_ROWS), rows)
+    rows[3, 3] += 1e-6
+    with pytest.raises(ValueError, match="other data"):
+        make(path, **ON_ROWS).fit(rows)
+
+
 def test_a_file_that_has_changed_is_other_data(tmp_path):
     noise = np.random.default_rng(0).integers(0, 255, (120, 16, 16)).astype(np.uint8)
     paths = [tmp_path / f"{index:03}.png" for index in range(len(noise))]

@@ -1,6 +1,8 @@
 """Detectors that are stored without code, and read again."""
 
+import errno
 import json
+import os
 from functools import partial
 
 import numpy as np
@@ -181,6 +183,21 @@ def test_what_could_not_be_read_is_not_written(tmp_path):
     with pytest.raises(FileNotFoundError, match="no such folder"):
         DenoisingAE(**FEW).fit(ROWS).save(tmp_path / "none" / "model")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_leaves_the_model_before(tmp_path, monkeypatch):
+    detector = DenoisingAE(**FEW).fit(ROWS)
+    detector.save(tmp_path / "model")
+    before = (tmp_path / "model").read_bytes()
+
+    def full(handle):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="model could not be written: No space left.*model"):
+        detector.partial_fit(ROWS).save(tmp_path / "model")
+    assert (tmp_path / "model").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
 def test_missing_files_and_folders(tmp_path):
