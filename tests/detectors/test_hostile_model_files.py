@@ -249,6 +249,13 @@ def test_no_file_takes_much_memory(whole, tmp_path):
     assert highest_memory() - before < 200 * 2**20
 
 
+def test_a_long_header_is_not_parsed(whole, tmp_path):
+    header, data = take_apart(whole[0])
+    header["__metadata__"]["sha256"] = "0" * 64
+    padded = json.dumps(header).encode() + b" " * 2**22
+    assert_refused(put_together(header, data, raw_header=padded), tmp_path / "model", "is not a")
+
+
 def test_filters_as_wide_as_a_file_may_ask_for(whole, tmp_path):
     widest = forged(whole[1], set_parameter("smoothing_size", 2**14 + 1))
     detector = load_bytes(widest, tmp_path / "model")
