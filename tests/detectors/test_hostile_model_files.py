@@ -184,6 +184,8 @@ FORGERIES = {
     "network": (set_parameter("network", "../../x"), "network"),
     "wrong network": (set_parameter("network", "dense"), "do not fit"),
     "network of images": (set_parameter("network", "sdc"), "network"),
+    "value": (set_parameter("contamination", 7), "contamination"),
+    "long text": (set_parameter("standardization", "a" * 10**5), "standardization"),
     "wide filter": (set_parameter("smoothing_size", 2**60 + 1), "smoothing_size"),
     "many passes": (set_parameter("smoothing_passes", 2**60), "smoothing_passes"),
     "tag": (set_parameter("verbose", {"code": "import os"}), "unknown"),
@@ -201,6 +203,11 @@ FORGERIES = {
 def test_a_forged_file_is_refused(name, whole, tmp_path):
     change, match = FORGERIES[name]
     assert_refused(forged(whole[0], change), tmp_path / "model", match)
+
+
+def test_an_image_is_no_larger_than_its_maps(whole, tmp_path):
+    huge = set_detector(image_shape=[2**20, 2**20, 1], n_features_in=2**40)
+    assert_refused(forged(whole[1], huge), tmp_path / "model", "expected_map")
 
 
 def test_a_header_that_is_no_header(whole, tmp_path):
