@@ -11,11 +11,11 @@ your own, begin at `Learn from the good folder`_ and see `What to change`_ at th
 import tempfile
 from pathlib import Path
 
-import joblib
 import matplotlib.pyplot as plt
 import numpy as np
 from skimage import draw, io
 
+import skanomaly
 from skanomaly import SelfSupervisedAutoencoderDetector
 from skanomaly.datasets import load_image_folder
 from skanomaly.inspection import AnomalyMapDisplay, LossCurveDisplay
@@ -125,12 +125,12 @@ plt.show()
 # %%
 # Keep it
 # -------
-# A fitted detector is stored by joblib, and loaded where it is needed, on a machine with a GPU or
-# without. As with everything pickled, load only what you trust.
+# A fitted detector is stored in a file, and loaded where it is needed, on a machine with a GPU or
+# without. Unlike a pickle, the file holds no code.
 
-model = Path(temporary.name) / "buttons.joblib"
-joblib.dump(detector, model)
-loaded = joblib.load(model)
+model = Path(temporary.name) / "buttons.safetensors"
+detector.save(model)
+loaded = skanomaly.load(model)
 print(f"{model.stat().st_size / 1e6:.1f} MB")
 print("same scores:", np.array_equal(loaded.score_samples(new), scores))
 temporary.cleanup()

@@ -1,7 +1,8 @@
 """Find and locate what is wrong in an image, after learning from good ones alone."""
 
+from ._tensor_file import ModelFileError
 from .corruption import PatchCorruption
-from .detectors import ContractiveAE, DenoisingAE, SelfSupervisedAutoencoderDetector
+from .detectors import ContractiveAE, DenoisingAE, SelfSupervisedAutoencoderDetector, load
 from .training import NonFiniteLossError
 
 __version__ = "0.1.0"
@@ -9,8 +10,10 @@ __version__ = "0.1.0"
 __all__ = [
     "ContractiveAE",
     "DenoisingAE",
+    "ModelFileError",
     "NonFiniteLossError",
     "PatchCorruption",
     "SelfSupervisedAutoencoderDetector",
     "__version__",
+    "load",
 ]

@@ -10,9 +10,19 @@ from pathlib import Path
 
 
 @contextmanager
-def written_aside(path: Path) -> Iterator[Path]:
-    """Give the path of a new file beside ``path`` that takes its place when all went well."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+def written_aside(path: Path, *, durable: bool = False) -> Iterator[Path]:
+    """Give the path of a new file beside ``path`` that takes its place when all went well.
+
+    Parameters
+    ----------
+    path : Path
+    durable : bool, default=False
+        Whether the new file is on the disk, and not in its cache alone, before it replaces the
+        old one, so that a power cut leaves one of them too.
+    """
+    # A name of the greatest length leaves no room for more.
+    start = f".{path.name[:40]}."
+    handle, name = tempfile.mkstemp(prefix=start, suffix=".part", dir=path.parent)
     os.close(handle)
     aside = Path(name)
     try:
@@ -21,6 +31,19 @@ def written_aside(path: Path) -> Iterator[Path]:
         mask = os.umask(0)
         os.umask(mask)
         aside.chmod(0o666 & ~mask)
+        if durable:
+            _flush(aside)
         aside.replace(path)
+        if durable and os.name == "posix":
+            _flush(path.parent)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    """Bring a file, or the names in a folder, to the disk."""
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

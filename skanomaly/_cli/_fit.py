@@ -17,7 +17,6 @@ from ..datasets import ImageSequence, load_image_folder
 from ..detectors import SelfSupervisedAutoencoderDetector
 from ..training import AUGMENTATIONS
 from ._arguments import image_size, integer, share
-from ._model_file import TRUST_WARNING, Model, save_model
 from ._progress import progress, training_callbacks
 
 _LARGEST_DEFAULT_SIDE = 128
@@ -34,12 +33,10 @@ differ, shrunk to {_LARGEST_DEFAULT_SIDE} pixels on the longer side where that i
 --size trains faster; a larger one shows smaller defects.
 """
 
-_EPILOG = f"""\
+_EPILOG = """\
 example:
-  skanomaly fit photos/good --output model.joblib
-  skanomaly fit photos/good --output model.joblib --size 96x128 --max-iter 1000 --force
-
-{TRUST_WARNING}
+  skanomaly fit photos/good --output model.safetensors
+  skanomaly fit photos/good --output model.safetensors --size 96x128 --max-iter 1000 --force
 """
 
 
@@ -125,7 +122,7 @@ def run(options: argparse.Namespace) -> None:
     detector.fit(ImageSequence(paths, size=size, mode=mode))
     detector.set_callbacks()
     seconds = time.monotonic() - start
-    save_model(Model(detector, size, mode), options.output)
+    detector.save(options.output)
     if options.json:
         result = {
             "model": str(options.output),

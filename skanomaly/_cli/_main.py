@@ -11,7 +11,6 @@ import torch
 from .. import __version__
 from .._command_line import FAILURE, INTERRUPTED, WRONG_USE, OneLineParser, report_error
 from . import _demo, _fit, _score
-from ._model_file import ModelFileError
 
 _PROGRAM = "skanomaly"
 _BENCHMARK = "benchmark"
@@ -19,8 +18,8 @@ _BENCHMARK = "benchmark"
 _EPILOG = """\
 example:
   skanomaly demo
-  skanomaly fit photos/good --output model.joblib
-  skanomaly score model.joblib photos/new --report report.html
+  skanomaly fit photos/good --output model.safetensors
+  skanomaly score model.safetensors photos/new --report report.html
   skanomaly benchmark data/magnetic_tile --output results --report
 
 exit codes: 0 done; 1 training failed or memory ran out; 2 wrong usage or input; 130 interrupted
@@ -51,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"\n{_PROGRAM}: interrupted", file=sys.stderr)
         return INTERRUPTED
-    except (ModelFileError, OSError, ValueError) as error:
+    except (OSError, ValueError) as error:
         report_error(_PROGRAM, error)
         return WRONG_USE
     except (FloatingPointError, MemoryError, torch.cuda.OutOfMemoryError) as error:

@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-import joblib
-
-from .._files import written_aside
+from .._tensor_file import ModelFileError
+from ..detectors import load
 from ..detectors._base import BaseAutoencoderDetector
 
-TRUST_WARNING = (
-    "A model file is loaded with joblib, which runs code that the file holds: load only models "
-    "that you trust."
-)
-
-_FORMAT = "skanomaly model 1"
-
-
-class ModelFileError(Exception):
-    """A file does not hold a model."""
+_MODES = {1: "gray", 3: "rgb"}
 
 
 @dataclass(frozen=True)
@@ -42,20 +31,8 @@ class Model:
     mode: str
 
 
-def save_model(model: Model, path: Path) -> None:
-    """Write a model; what was there is replaced only once all is written."""
-    content = {
-        "format": _FORMAT,
-        "detector": model.detector,
-        "size": model.size,
-        "mode": model.mode,
-    }
-    with written_aside(path) as aside:
-        joblib.dump(content, aside, compress=3)
-
-
 def load_model(path: Path) -> Model:
-    """Read a model.
+    """Read a model, which any detector of images that was saved is.
 
     Raises
     ------
@@ -66,17 +43,16 @@ def load_model(path: Path) -> Model:
         problem = "is a folder" if path.is_dir() else "does not exist"
         raise ModelFileError(f"The model file '{path}' {problem}.")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            content = joblib.load(path)
+        detector = load(path)
     except PermissionError as error:
         raise ModelFileError(
             f"The model file '{path}' cannot be read: {error.strerror}."
         ) from error
-    except Exception as error:  # Bytes that are no pickle raise all kinds of errors.
+    # Images are read as those were that the detector has learned from.
+    shape = detector.image_shape_
+    if len(shape) != 3 or shape[2] not in _MODES or detector.image_shape is not None:
         raise ModelFileError(
-            f"'{path}' is not a model that 'skanomaly fit' wrote, or is damaged."
-        ) from error
-    if not isinstance(content, dict) or content.get("format") != _FORMAT:
-        raise ModelFileError(f"'{path}' is not a model that 'skanomaly fit' of this version wrote.")
-    return Model(content["detector"], content["size"], content["mode"])
+            f"'{path}' holds a detector of arrays of shape {shape}, where 'skanomaly score' reads "
+            "grey images or colour images."
+        )
+    return Model(detector, (shape[0], shape[1]), _MODES[shape[2]])

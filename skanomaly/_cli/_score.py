@@ -20,7 +20,7 @@ from ..datasets import ImageSequence, load_image_folder
 from ..inspection import overlay_anomaly_map
 from ..inspection._html_report import AddImage, html_report
 from ..scoring import aggregate
-from ._model_file import TRUST_WARNING, Model, load_model
+from ._model_file import Model, load_model
 from ._progress import progress
 
 # Pixels of a batch: bounds the memory that is held however many images there are.
@@ -42,13 +42,11 @@ filter, a histogram with the threshold, and the anomaly map of an image on a cli
 batch by batch, so that a folder can hold any number of them.
 """
 
-_EPILOG = f"""\
+_EPILOG = """\
 example:
-  skanomaly score model.joblib photos/new --report report.html
-  skanomaly score model.joblib photos/new --output scores --report report.html
-  skanomaly score model.joblib photos/new --json > scores.json
-
-{TRUST_WARNING}
+  skanomaly score model.safetensors photos/new --report report.html
+  skanomaly score model.safetensors photos/new --output scores --report report.html
+  skanomaly score model.safetensors photos/new --json > scores.json
 """
 
 

@@ -6,6 +6,9 @@ import copy
 from abc import ABCMeta, abstractmethod
 from collections.abc import Callable, Iterator
 from functools import partial
+from numbers import Integral
+from os import PathLike
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -28,6 +31,7 @@ from ..scoring import (
 )
 from ..training import (
     NonFiniteLossError,
+    checkpoint_seed,
     resolve_device,
     resolve_precision,
     to_channels_last,
@@ -44,6 +48,7 @@ from ._inference import (
     reconstruction_in_own_range,
     smoothed_difference_map,
 )
+from ._model_file import save_detector
 from ._network import make_network
 from ._parameters import SharedParameters
 from ._standardization import Standardization
@@ -100,6 +105,12 @@ class BaseAutoencoderDetector(
         NonFiniteLossError
             If the loss becomes NaN or infinite. The detector then holds the last good weights
             and thresholds that go with them.
+        OSError
+            If a checkpoint cannot be written, as on a full disk. The last one stays whole.
+        KeyboardInterrupt
+            On Ctrl-C. With ``checkpoint``, after the state was written to it, so that the next
+            `fit` goes on from that step. After this and any error but the one of a loss that is
+            not finite, the detector is what it was before.
         """
         with unchanged_on_error(self):
             plan = self._plan(X, continued=self.warm_start and hasattr(self, "network_"))
@@ -125,12 +136,11 @@ class BaseAutoencoderDetector(
             The detector, trained further.
         """
         with unchanged_on_error(self):
-            plan = self._plan(X, continued=hasattr(self, "network_"))
+            plan = self._plan(X, continued=hasattr(self, "network_"), resumable=False)
             plan.max_iter = -(-len(plan.data) // int(self.batch_size))
             plan.learning_rate = 0.1 * self.learning_rate
             plan.constant_rate = True
             plan.early_stopping = False
-            plan.checkpoint = None
             self._train(plan, X, y)
         return self
 
@@ -240,6 +250,32 @@ class BaseAutoencoderDetector(
             values = to_image_dtype(np.moveaxis(values, 1, -1), data.source.dtype)
         return values.reshape(X.shape if hasattr(X, "shape") else np.shape(X))
 
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the fitted detector to a file that `skanomaly.load` reads without running code.
+
+        The file holds parameters and weights as numbers and names, in the layout of safetensors,
+        with a checksum; ``checkpoint``, random states other than numbers, and the code of
+        networks are not part of it. What was there is replaced only once all is written.
+
+        Parameters
+        ----------
+        path : str or path
+            File in a folder that exists.
+
+        Raises
+        ------
+        NotFittedError
+            If the detector is not fitted.
+        TypeError
+            If a parameter is an object that numbers and names do not tell, such as a corruption
+            of one's own. Of a ``network`` that is a callable the weights alone are stored.
+        ValueError
+            If there are more than 2 GiB of it, or 4 MiB of parameters.
+        OSError
+            If the file cannot be written.
+        """
+        save_detector(self, path)
+
     def _validate(self, X: Any) -> ValidatedInput:
         check_is_fitted(self, "network_")
         return validate_input(
@@ -249,7 +285,7 @@ class BaseAutoencoderDetector(
             fitted_shape=self.image_shape_,
         )
 
-    def _plan(self, X: Any, *, continued: bool) -> FitPlan:
+    def _plan(self, X: Any, *, continued: bool, resumable: bool = True) -> FitPlan:
         """Check parameters and data, and set up a network; self keeps what it has learned."""
         self._validate_params()
         data = validate_input(
@@ -259,8 +295,13 @@ class BaseAutoencoderDetector(
             fitted_shape=self.image_shape_ if continued else None,
             reset=not continued,
         )
+        checkpoint = Path(self.checkpoint) if resumable and self.checkpoint is not None else None
         random_state = check_random_state(self.random_state)
         seed = int(random_state.randint(2**31 - 1))
+        if checkpoint is not None and not isinstance(self.random_state, Integral):
+            # Another seed than the one that was drawn then would make another training.
+            drawn = checkpoint_seed(checkpoint)
+            seed = seed if drawn is None else drawn
         device = resolve_device(self.device)
         if continued:
             network = copy.deepcopy(self.network_)
@@ -290,6 +331,7 @@ class BaseAutoencoderDetector(
             dtype=resolve_precision(self.precision, device) if data.is_image else torch.float32,
             seed=seed,
             continued=continued,
+            checkpoint=checkpoint,
         )
 
     def _train(self, plan: FitPlan, X: Any, y: Any) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from .._logging import log_progress
+from ..datasets import ImageSequence
 from ..training import (
     AUGMENTATIONS,
     Checkpointing,
@@ -24,6 +28,7 @@ from ..training import (
     TrainingResult,
     augment,
     autocast,
+    held_back_interrupt,
     random_crops,
     train,
 )
@@ -77,9 +82,9 @@ class FitPlan:
         dtype: torch.dtype,
         seed: int,
         continued: bool,
+        checkpoint: Path | None,
     ) -> FitPlan:
         """Take the training parameters of a detector, checked against the data."""
-        checkpoint = None if detector.checkpoint is None else Path(detector.checkpoint)
         if checkpoint is not None and not checkpoint.parent.is_dir():
             raise ValueError(
                 f"checkpoint={str(checkpoint)!r} must lie in a folder that exists, but "
@@ -104,25 +109,36 @@ class FitPlan:
             held_out=_hold_out(detector, len(data), seed),
             n_iter_no_change=int(detector.n_iter_no_change),
             checkpoint=checkpoint,
-            fingerprint="" if checkpoint is None else _fingerprint(detector, data),
+            fingerprint=""
+            if checkpoint is None
+            else _fingerprint(detector, data, network, continued),
             verbose=int(detector.verbose),
         )
 
 
 @contextmanager
 def unchanged_on_error(detector: Any) -> Iterator[None]:
-    """Take back what checking X has set on a detector if no training comes of it."""
-    names = ("n_features_in_", "feature_names_in_")
-    before = {name: vars(detector)[name] for name in names if name in vars(detector)}
+    """Give a detector back what it had learned before, if a fit of it does not end."""
+    before = _learned(detector)
     try:
         yield
     except NonFiniteLossError:
         raise
     except BaseException:
-        for name in names:
-            vars(detector).pop(name, None)
+        for name in _learned(detector):
+            delattr(detector, name)
         vars(detector).update(before)
         raise
+
+
+def _learned(detector: Any) -> dict[str, Any]:
+    """What `fit` has set: names with a trailing underscore, and what goes with them."""
+    private = ("_standardization", "_region_term")
+    return {
+        name: value
+        for name, value in vars(detector).items()
+        if name in private or (name.endswith("_") and not name.startswith("_"))
+    }
 
 
 def run_training(
@@ -156,10 +172,6 @@ def run_training(
             interval=min(_VALIDATION_INTERVAL, plan.n_iter_no_change),
             patience=plan.n_iter_no_change,
         )
-    checkpointing = None
-    if plan.checkpoint is not None:
-        checkpointing = Checkpointing(plan.checkpoint, plan.fingerprint)
-
     loaded: Iterator[NDArray[Any]] | None = None
 
     def draw_batch(step: int) -> Tensor:
@@ -179,21 +191,27 @@ def run_training(
 
     hooks = {"X": X, "y": y, "reconstruction_attributes": lambda: attributes_so_far(plan)}
     progress = _Progress(detector, plan, hooks)
-    train(
-        plan.network,
-        draw_batch,
-        plan.objective,
-        max_iter=plan.max_iter,
-        learning_rate=plan.learning_rate,
-        weight_decay=plan.weight_decay,
-        dtype=plan.dtype,
-        generator=generator,
-        constant_rate=plan.constant_rate,
-        early_stopping=early_stopping,
-        checkpointing=checkpointing,
-        on_step=progress.step,
-        result=plan.outcome,
-    )
+    # Without a checkpoint, nothing is won by waiting for the end of a step.
+    hold_back = nullcontext() if plan.checkpoint is None else held_back_interrupt()
+    with hold_back as interrupted:
+        checkpointing = None
+        if plan.checkpoint is not None:
+            checkpointing = Checkpointing(plan.checkpoint, plan.fingerprint, plan.seed, interrupted)
+        train(
+            plan.network,
+            draw_batch,
+            plan.objective,
+            max_iter=plan.max_iter,
+            learning_rate=plan.learning_rate,
+            weight_decay=plan.weight_decay,
+            dtype=plan.dtype,
+            generator=generator,
+            constant_rate=plan.constant_rate,
+            early_stopping=early_stopping,
+            checkpointing=checkpointing,
+            on_step=progress.step,
+            result=plan.outcome,
+        )
     progress.finish()
 
 
@@ -311,20 +329,47 @@ def _check_augmentation(augmentation: Any, data: ValidatedInput) -> tuple[str, .
     return tuple(names)
 
 
-def _fingerprint(detector: Any, data: ValidatedInput) -> str:
+def _fingerprint(detector: Any, data: ValidatedInput, network: nn.Module, continued: bool) -> str:
     """What must agree for a checkpoint to be taken up: parameters that matter, and the data."""
     ignored = {
         *("checkpoint", "verbose", "smoothing_size", "smoothing_passes"),
         *("normalize_map", "region_size", "score_aggregation"),
     }
     parameters = {
-        # An address in memory is another one in the next process.
-        name: getattr(value, "__qualname__", value)
+        name: _without_address(value)
         for name, value in sorted(detector.get_params().items())
         if name not in ignored
     }
-    images = [
-        data.read(np.array([index]))
-        for index in np.linspace(0, len(data) - 1, min(len(data), 100)).astype(np.intp)
+    if not isinstance(detector.random_state, Integral):
+        # No number to compare: the seed that was drawn is the checkpoint's.
+        parameters["random_state"] = None
+    weights = network.state_dict()
+    starts = [
+        # Weights that were trained before are a parameter too; drawn ones come of the seed.
+        (name, tuple(value.shape), value.cpu().numpy() if continued else None)
+        for name, value in weights.items()
     ]
-    return str(joblib.hash((type(detector).__name__, parameters, len(data), images)))
+    device = next(network.parameters()).device.type
+    return str(
+        joblib.hash((type(detector).__name__, parameters, starts, device, _data_digest(data)))
+    )
+
+
+def _without_address(value: Any) -> Any:
+    """Name a function by its name: its address in memory is another one in the next process."""
+    if isinstance(value, partial):
+        return _without_address(value.func), value.args, value.keywords
+    return getattr(value, "__qualname__", value)
+
+
+def _data_digest(data: ValidatedInput) -> str:
+    """Tell data apart: arrays by all values, files by all their sizes and the values of some."""
+    digest = hashlib.sha256(repr((len(data), data.shape)).encode())
+    some = np.arange(len(data))
+    if isinstance(data.source, ImageSequence):
+        # All files would be a whole pass over what may lie behind a network.
+        digest.update(repr([path.stat().st_size for path in data.source.paths]).encode())
+        some = np.linspace(0, len(data) - 1, min(len(data), 100)).astype(np.intp)
+    for indices in np.array_split(some, -(-len(some) // 16)):
+        digest.update(np.ascontiguousarray(data.read(indices)).data)
+    return digest.hexdigest()

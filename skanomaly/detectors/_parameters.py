@@ -85,9 +85,10 @@ n_iter_no_change : int, default=500
 warm_start : bool, default=False
     Whether `fit` goes on from the weights of the last one.
 checkpoint : str or path, default=None
-    File to which the state of training is written every 200 steps, by renaming, so that it
-    is never torn. A `fit` with the same parameters and data goes on from it; with others it
-    is refused. Its outcome is the same as without the interruption.
+    File to which the state of training is written every 200 steps and on Ctrl-C, by renaming,
+    so that it is never torn. A `fit` with the same parameters and data goes on from it; with
+    others it is refused. Its outcome is the same as without the interruption, of a drawn seed
+    too.
 device : str or torch.device, default="auto"
     "auto" is the first GPU if there is one, else the CPU.
 precision : {"auto", "float32", "bfloat16"}, default="auto"

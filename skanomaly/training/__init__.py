@@ -1,6 +1,7 @@
 """Objectives, the loop that minimises them, device and precision."""
 
 from ._augmentation import AUGMENTATIONS, augment, random_crops
+from ._checkpoint import checkpoint_seed
 from ._contractive import PENALTIES, ContractiveObjective, squared_jacobian_norm
 from ._denoising import DenoisingObjective
 from ._device import (
@@ -11,6 +12,7 @@ from ._device import (
     resolve_precision,
     to_channels_last,
 )
+from ._interrupt import held_back_interrupt
 from ._loop import (
     Checkpointing,
     EarlyStopping,
@@ -34,7 +36,9 @@ __all__ = [
     "TrainingResult",
     "augment",
     "autocast",
+    "checkpoint_seed",
     "has_fast_bfloat16",
+    "held_back_interrupt",
     "learning_rate_share",
     "masked_reconstruction_loss",
     "random_crops",

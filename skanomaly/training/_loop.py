@@ -97,6 +97,10 @@ class Checkpointing:
         File that is written at intervals.
     fingerprint : str
         What parameters and data must agree on for a checkpoint to be taken up.
+    seed : int, default=0
+        What weights, order of images and random numbers were drawn from, for `checkpoint_seed`.
+    interrupted : callable or None, default=None
+        Asked after each step; if it says True, the state is written and training ends.
 
     Examples
     --------
@@ -108,6 +112,8 @@ class Checkpointing:
 
     path: Path
     fingerprint: str
+    seed: int = 0
+    interrupted: Callable[[], bool] | None = None
 
 
 def learning_rate_share(step: int, max_iter: int) -> float:
@@ -190,6 +196,10 @@ def train(
     ------
     NonFiniteLossError
         If loss or gradient become NaN or infinite. The network then holds the last good weights.
+    ValueError
+        If there is a checkpoint that cannot be read, or is of other parameters or data.
+    OSError
+        If a checkpoint cannot be written.
 
     Examples
     --------
@@ -272,11 +282,16 @@ def train(
                 best_weights = copy.deepcopy(network.state_dict())
             elif done - best_step >= early_stopping.patience:
                 break
-        if checkpointing is not None and (done % _CHECKPOINT_INTERVAL == 0 or done == max_iter):
+        interrupted = checkpointing is not None and bool(
+            checkpointing.interrupted and checkpointing.interrupted()
+        )
+        due = interrupted or done % _CHECKPOINT_INTERVAL == 0 or done == max_iter
+        if checkpointing is not None and due:
             save_checkpoint(
                 checkpointing.path,
                 checkpointing.fingerprint,
                 {
+                    "seed": checkpointing.seed,
                     "step": done,
                     "network": network.state_dict(),
                     "optimizer": optimizer.state_dict(),
@@ -288,7 +303,7 @@ def train(
                     "best_weights": best_weights,
                 },
             )
-        if on_step is not None and on_step(step, value):
+        if interrupted or (on_step is not None and on_step(step, value)):
             break
     if best_weights is not None:
         network.load_state_dict(best_weights)

@@ -33,7 +33,7 @@ def photos(tmp_path_factory):
     bad = make_texture(random)
     bad[8:16, 20:28] = 250
     save(root / "new" / "d" / "bad.png", bad)
-    model = root / "model.joblib"
+    model = root / "model.safetensors"
     arguments = ["fit", str(root / "good"), "--output", str(model), "--max-iter", "40"]
     assert main(arguments) == 0
     return SimpleNamespace(good=root / "good", new=root / "new", model=model, defect=(12, 24))

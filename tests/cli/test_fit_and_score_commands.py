@@ -2,11 +2,11 @@
 
 import csv
 
-import joblib
 import numpy as np
 import pytest
 from PIL import Image
 
+import skanomaly
 from skanomaly._cli import _progress, _score, main
 from skanomaly.datasets import ImageSequence, load_image_folder
 
@@ -37,7 +37,7 @@ def test_table(photos, report):
     assert NAMES[int(np.argmin(scores))] == "d/bad.png"
     assert table[2]["decision"] == "anomalous"
 
-    detector = joblib.load(photos.model)["detector"]
+    detector = skanomaly.load(photos.model)
     images = load_image_folder(photos.new)
     np.testing.assert_array_equal(scores, detector.score_samples(images))
     decisions = [float(row["decision_function"]) for row in table]
@@ -74,6 +74,20 @@ def test_a_batch_at_a_time(photos, report, tmp_path, monkeypatch):
     assert set(read) == {1, 2}
     assert all_files(out) == ["scores.csv"]
     assert (out / "scores.csv").read_bytes() == (report / "scores.csv").read_bytes()
+
+
+def test_any_saved_detector_of_images_is_a_model(photos, tmp_path, capsys):
+    images = load_image_folder(photos.good, size=(16, 16), mode="rgb")
+    detector = skanomaly.DenoisingAE(max_iter=2, random_state=0).fit(images)
+    detector.save(tmp_path / "model")
+    out = tmp_path / "out"
+    assert main(["score", str(tmp_path / "model"), str(photos.new), "--output", str(out)]) == 0
+    scores = [float(row["score"]) for row in read_table(out / "scores.csv")]
+    new = load_image_folder(photos.new, size=(16, 16), mode="rgb")
+    np.testing.assert_array_equal(scores, detector.score_samples(new))
+    skanomaly.DenoisingAE(max_iter=2).fit(np.eye(8)).save(tmp_path / "model")
+    assert main(["score", str(tmp_path / "model"), str(photos.new), "--output", str(out)]) == 2
+    assert "detector of arrays of shape (8,)" in capsys.readouterr().err
 
 
 def test_images_of_another_size_are_resized(photos, tmp_path):
@@ -124,9 +138,7 @@ def test_fit_keeps_an_existing_model_unless_forced(photos, tmp_path, capsys):
     assert main([*arguments, "--force", "--size", "16x20", "--mode", "rgb"]) == 0
     assert "resized to 16 × 20" in capsys.readouterr().out
     assert all_files(tmp_path) == ["model"]
-    content = joblib.load(model)
-    assert (content["size"], content["mode"]) == ((16, 20), "rgb")
-    assert content["detector"].image_shape_ == (16, 20, 3)
+    assert skanomaly.load(model).image_shape_ == (16, 20, 3)
 
 
 def test_options_reach_the_detector(photos, tmp_path):
@@ -134,7 +146,7 @@ def test_options_reach_the_detector(photos, tmp_path):
     options = "--max-iter 2 --seed 5 --device cpu --contamination 0.1 --augment rotate"
     arguments = ["fit", str(photos.good), "--output", str(model), *options.split()]
     assert main([*arguments, "--augment", "flip_vertical"]) == 0
-    parameters = joblib.load(model)["detector"].get_params()
+    parameters = skanomaly.load(model).get_params()
     assert parameters["max_iter"] == 2
     assert parameters["random_state"] == 5
     assert parameters["device"] == "cpu"
@@ -152,8 +164,7 @@ def test_images_of_several_sizes_and_kinds(photos, tmp_path, capsys):
     assert main(["fit", str(folder), "--output", str(model), "--max-iter", "1"]) == 0
     out = capsys.readouterr().out
     assert "3 colour images of 3 sizes, resized to 24 × 32." in out
-    content = joblib.load(model)
-    assert (content["size"], content["mode"]) == ((24, 32), "rgb")
+    assert skanomaly.load(model).image_shape_ == (24, 32, 3)
 
 
 def test_large_images_are_shrunk(tmp_path, monkeypatch, capsys):
@@ -163,7 +174,7 @@ def test_large_images_are_shrunk(tmp_path, monkeypatch, capsys):
     model = tmp_path / "model"
     assert main(["fit", str(tmp_path), "--output", str(model), "--max-iter", "1"]) == 0
     assert "2 grey images of 24 × 32 pixels" in capsys.readouterr().out
-    assert joblib.load(model)["size"] == (12, 16)
+    assert skanomaly.load(model).image_shape_ == (12, 16, 1)
 
 
 def test_progress_is_shown_on_stderr(photos, tmp_path, monkeypatch, capsys):

@@ -7,9 +7,9 @@ import re
 import shutil
 import sys
 
-import joblib
 import pytest
 
+from skanomaly import load
 from skanomaly._cli import main
 
 ODD = "<b>&\"'ü.png"
@@ -38,7 +38,7 @@ def test_report_of_scores(photos, tmp_path, capsys):
     kinds = re.findall(r'<td class="kind">(.*?)</td>', text)
     assert kinds == ["", "b c", "d", "d", "d"]
     assert "<bdi>&lt;b&gt;&amp;&quot;&#x27;ü.png</bdi>" in text
-    detector = joblib.load(photos.model)["detector"]
+    detector = load(photos.model)
     assert f'data-threshold="{detector.offset_!r}"' in text
 
     # The page alone, where one exists.
@@ -70,7 +70,7 @@ def test_scores_as_json(photos, tmp_path, capsys):
         table = list(csv.DictReader(file))
     assert [{name: str(value) for name, value in row.items()} for row in result["images"]] == table
     assert (result["n_images"], result["n_anomalous"], result["report"]) == (5, 1, None)
-    assert result["threshold"] == joblib.load(photos.model)["detector"].offset_
+    assert result["threshold"] == load(photos.model).offset_
 
 
 def test_fit_as_json(photos, tmp_path, capsys):
@@ -78,7 +78,7 @@ def test_fit_as_json(photos, tmp_path, capsys):
     arguments = ["fit", str(photos.good), "--output", str(model), "--max-iter", "3", "--json"]
     assert main(arguments) == 0
     result = read_json(capsys)
-    detector = joblib.load(model)["detector"]
+    detector = load(model)
     assert (result["model"], result["images"], result["steps"]) == (str(model), 12, 3)
     assert (result["size"], result["mode"]) == ([24, 32], "gray")
     assert result["threshold"] == detector.offset_

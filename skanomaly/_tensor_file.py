@@ -1,0 +1,214 @@
+"""Named arrays and text in one file, in the layout of safetensors, with a checksum.
+
+A file is the length of a header in eight bytes, the header in JSON, and the bytes of the arrays.
+Reading it runs no code, and takes no more memory than the file is long.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._files import written_aside
+
+# A parsed header takes some twenty times its length in memory.
+_LARGEST_HEADER = 4 * 2**20
+_LARGEST_FILE = 2 * 2**30
+_CHECKSUM = "sha256"
+_NO_CHECKSUM = "0" * 64
+_DTYPES = {
+    **{"F16": "<f2", "F32": "<f4", "F64": "<f8", "BOOL": "|b1"},
+    **{"I8": "|i1", "I16": "<i2", "I32": "<i4", "I64": "<i8"},
+    **{"U8": "|u1", "U16": "<u2", "U32": "<u4", "U64": "<u8"},
+}
+_NAMES = {np.dtype(code): name for name, code in _DTYPES.items()}
+
+
+class ModelFileError(ValueError):
+    """A file is not a model of this library, is damaged, or is of a newer version.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> import skanomaly
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "model.safetensors"
+    ...     _ = path.write_bytes(b"something else")
+    ...     try:
+    ...         skanomaly.load(path)
+    ...     except skanomaly.ModelFileError as error:
+    ...         print(type(error).__name__)
+    ModelFileError
+    """
+
+
+def write_tensor_file(
+    path: Path, metadata: Mapping[str, str], arrays: Mapping[str, NDArray[Any]]
+) -> None:
+    """Write text and arrays; what was there is replaced only once all is on the disk.
+
+    Raises
+    ------
+    TypeError
+        If an array's dtype has no name in the format.
+    ValueError
+        If there is more of it than would be read.
+    OSError
+        If the file cannot be written.
+    """
+    entries: dict[str, Any] = {"__metadata__": {**metadata, _CHECKSUM: _NO_CHECKSUM}}
+    parts, end = [], 0
+    for name, array in arrays.items():
+        dtype = array.dtype.newbyteorder("<")
+        if dtype not in _NAMES:
+            raise TypeError(f"{name} has dtype {array.dtype}, which a model file cannot hold.")
+        start, end = end, end + array.nbytes
+        parts.append(np.ascontiguousarray(array, dtype=dtype).data)
+        entries[name] = {
+            "dtype": _NAMES[dtype],
+            "shape": list(array.shape),
+            "data_offsets": [start, end],
+        }
+    header = json.dumps(entries, separators=(",", ":"), allow_nan=False).encode()
+    header += b" " * (-len(header) % 8)
+    if len(header) > _LARGEST_HEADER or 8 + len(header) + end > _LARGEST_FILE:
+        raise ValueError(
+            f"This is too large for a model file: {len(header)} bytes of parameters, of at most "
+            f"{_LARGEST_HEADER}, and {end} bytes of arrays, of at most {_LARGEST_FILE} with them."
+        )
+    head = len(header).to_bytes(8, "little") + header
+    digest = hashlib.sha256(head)
+    for part in parts:
+        digest.update(part)
+    # The value of the checksum stands for itself as zeros; it is the last of the metadata.
+    place = head.index(f'"{_CHECKSUM}":"{_NO_CHECKSUM}"}}'.encode()) + len(_CHECKSUM) + 4
+    with written_aside(path, durable=True) as aside, aside.open("wb") as file:
+        file.write(head[:place] + digest.hexdigest().encode() + head[place + 64 :])
+        for part in parts:
+            file.write(part)
+
+
+def read_tensor_file(
+    path: Path, *, kind: str, version: int
+) -> tuple[dict[str, str], dict[str, NDArray[Any]]]:
+    """Read what `write_tensor_file` wrote.
+
+    Parameters
+    ----------
+    path : Path
+    kind : str
+        What ``metadata["format"]`` must be.
+    version : int
+        What ``metadata["format_version"]`` may be at most.
+
+    Raises
+    ------
+    ModelFileError
+        If the file is anything else.
+    OSError
+        If there is no such file, or it cannot be read.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise ModelFileError(f"'{path}' is not a file.")
+    try:
+        with path.open("rb") as file:
+            return _read(file, kind, version)
+    except ModelFileError as error:
+        raise ModelFileError(f"'{path}' {error}.") from error
+
+
+def _read(
+    file: BinaryIO, kind: str, version: int
+) -> tuple[dict[str, str], dict[str, NDArray[Any]]]:
+    size = os.fstat(file.fileno()).st_size
+    if size > _LARGEST_FILE:
+        raise ModelFileError(f"has {size} bytes, which is more than any {kind} has")
+    start = file.read(8)
+    length = int.from_bytes(start, "little")
+    if len(start) < 8 or not 2 <= length <= min(_LARGEST_HEADER, size - 8):
+        raise ModelFileError(f"is not a {kind}, or is damaged")
+    header = file.read(length)
+    entries = parse_json(header)
+    found = entries.pop("__metadata__", None) if isinstance(entries, dict) else None
+    metadata: dict[str, str] = found if isinstance(found, dict) else {}
+    is_text = all(isinstance(value, str) for value in metadata.values())
+    if not is_text or metadata.get("format") != kind:
+        raise ModelFileError(f"is not a {kind}, or is damaged")
+    _check_version(metadata.get("format_version", ""), kind, version)
+
+    claimed = metadata.get(_CHECKSUM, "")
+    digest = hashlib.sha256(start)
+    digest.update(header.replace(claimed.encode(), _NO_CHECKSUM.encode(), 1))
+    arrays, end = {}, 0
+    spans = [(name, *_checked_entry(name, entry)) for name, entry in entries.items()]
+    for _, _, _, first, last in spans:
+        if first != end:
+            raise ModelFileError("is damaged: its arrays do not follow one another")
+        end = last
+    if 8 + length + end != size:
+        raise ModelFileError("is damaged: it was cut short, or its arrays have another size")
+    for name, dtype, shape, first, last in spans:
+        buffer = bytearray(last - first)
+        if file.readinto(buffer) != len(buffer):  # type: ignore[attr-defined]
+            raise ModelFileError("was cut short while it was read")
+        digest.update(buffer)
+        if dtype.kind == "b" and max(buffer) > 1:
+            raise ModelFileError(f"is damaged: {name!r} holds something else than truth values")
+        arrays[name] = np.frombuffer(buffer, dtype).reshape(shape)
+    if digest.hexdigest() != claimed:
+        raise ModelFileError("is damaged: its checksum is another one")
+    return metadata, arrays
+
+
+def _check_version(found: str, kind: str, version: int) -> None:
+    if not (found.isascii() and found.isdecimal() and 1 <= len(found) <= 9):
+        raise ModelFileError(f"is not a {kind}, or is damaged")
+    if int(found) > version:
+        raise ModelFileError(
+            f"was written by a newer version of skanomaly: it has format {found}, and this "
+            f"version reads up to {version}"
+        )
+
+
+def _checked_entry(name: str, entry: Any) -> tuple[np.dtype[Any], tuple[int, ...], int, int]:
+    """Dtype, shape, first byte and the one after the last, which agree with one another."""
+    try:
+        dtype, shape = np.dtype(_DTYPES[entry["dtype"]]), entry["shape"]
+        first, last = entry["data_offsets"]
+        whole = all(type(number) is int and number >= 0 for number in (first, last, *shape))
+        if whole and len(shape) <= 8 and last - first == math.prod(shape) * dtype.itemsize > 0:
+            return dtype, tuple(shape), first, last
+    except (KeyError, TypeError, ValueError):
+        pass
+    raise ModelFileError(f"is damaged: what it says of the array {name!r} makes no sense")
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Parse JSON from anywhere, without numbers that are not finite.
+
+    Raises
+    ------
+    ModelFileError
+        If it is no JSON, or nested too deeply.
+    """
+
+    def refuse(constant: str) -> Any:
+        raise ValueError(f"{constant} is not a finite number")
+
+    def finite(digits: str) -> float:
+        return float(digits) if math.isfinite(float(digits)) else refuse(digits)
+
+    try:
+        return json.loads(text, parse_float=finite, parse_constant=refuse)
+    except (ValueError, RecursionError) as error:
+        raise ModelFileError("is damaged: its header cannot be read") from error

@@ -1,0 +1,72 @@
+"""Reading a model file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from ._contractive import ContractiveAE
+from ._denoising import DenoisingAE
+from ._model_file import load_detector
+from ._self_supervised import SelfSupervisedAutoencoderDetector
+
+if TYPE_CHECKING:
+    from ._base import BaseAutoencoderDetector
+
+_CLASSES = {
+    each.__name__: each for each in (SelfSupervisedAutoencoderDetector, DenoisingAE, ContractiveAE)
+}
+
+
+def load(
+    path: str | os.PathLike[str], *, network: Callable[..., nn.Module] | None = None
+) -> BaseAutoencoderDetector:
+    """Read a fitted detector that its ``save`` wrote.
+
+    No code of the file is run: it holds numbers and names alone, which are checked before memory
+    is taken. This makes a model of a stranger safe to read, not right: what it calls normal is
+    the stranger's choice.
+
+    Parameters
+    ----------
+    path : str or path
+    network : callable, default=None
+        What makes the network, if the detector was given a callable rather than a name: its code
+        is not in the file.
+
+    Returns
+    -------
+    detector : SelfSupervisedAutoencoderDetector, DenoisingAE or ContractiveAE
+        With the same scores, on the device that it asks for or else the CPU, and with
+        ``checkpoint=None``.
+
+    Raises
+    ------
+    ModelFileError
+        If the file is something else, is damaged, was altered, is of a newer version, or its
+        weights do not fit the network.
+    OSError
+        If there is no such file, or it cannot be read.
+
+    See Also
+    --------
+    SelfSupervisedAutoencoderDetector.save : Writes it.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import numpy as np
+    >>> import skanomaly
+    >>> X = np.random.default_rng(0).random((20, 5))
+    >>> detector = skanomaly.DenoisingAE(max_iter=10, random_state=0).fit(X)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "detector.safetensors")
+    ...     detector.save(path)
+    ...     loaded = skanomaly.load(path)
+    >>> bool((loaded.score_samples(X) == detector.score_samples(X)).all())
+    True
+    """
+    return load_detector(path, _CLASSES, network)

@@ -1,0 +1,308 @@
+"""Model files that are damaged, forged or something else: one error, no code, little memory."""
+
+import io
+import json
+import os
+import pickle
+import random
+import zipfile
+
+import joblib
+import numpy as np
+import pytest
+import torch
+from hostile_files import (
+    damage,
+    forge,
+    highest_memory,
+    put_together,
+    reset_highest_memory,
+    take_apart,
+    watched,
+)
+from synthetic_images import make_images
+
+import skanomaly
+from skanomaly import (
+    DenoisingAE,
+    ModelFileError,
+    PatchCorruption,
+    SelfSupervisedAutoencoderDetector,
+)
+
+ROWS = make_images(8, size=(2, 3)).reshape(8, 6)
+IMAGES = make_images(4, size=(8, 8))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A model of rows, and one of images with most of what a file can hold."""
+    folder, options = tmp_path_factory.mktemp("models"), dict(max_iter=1, random_state=0)
+    corruption = PatchCorruption(texture={"image": 1.0}, texture_images=IMAGES)
+    detectors = [
+        (DenoisingAE(network="linear", early_stopping=True, **options), ROWS),
+        (
+            SelfSupervisedAutoencoderDetector(corruption=corruption, network="plain", **options),
+            IMAGES,
+        ),
+    ]
+    contents = []
+    for detector, X in detectors:
+        detector.fit(X).save(folder / "model")
+        # What is imported at the first time is not the file's doing.
+        skanomaly.load(folder / "model").predict(X)
+        repr(detector)
+        contents.append((folder / "model").read_bytes())
+    return contents
+
+
+def load_bytes(content, path):
+    path.write_bytes(content)
+    with watched() as events:
+        try:
+            return skanomaly.load(path)
+        finally:
+            assert events == []
+
+
+def assert_refused(content, path, match=None):
+    with pytest.raises(ModelFileError, match=match) as caught:
+        load_bytes(content, path)
+    message = str(caught.value)
+    assert str(path) in message and len(message) < 1000
+    assert os.listdir(path.parent) == [path.name]
+
+
+def forged(content, change):
+    """Change header or detector by a function, under a right checksum."""
+    header, data = take_apart(content)
+    detector = json.loads(header["__metadata__"]["detector"])
+    change(header, detector)
+    header["__metadata__"]["detector"] = json.dumps(detector)
+    return put_together(header, data)
+
+
+def test_a_file_that_is_put_together_again_is_read(whole, tmp_path):
+    for content in whole:
+        load_bytes(forged(content, lambda header, detector: None), tmp_path / "model")
+
+
+def test_each_byte_of_a_small_file_counts(whole, tmp_path):
+    content = whole[0]
+    step = max(1, len(content) // 500)
+    for place in range(0, len(content), step):
+        flipped = bytes([content[place] ^ 1 << place % 8])
+        assert_refused(content[:place] + flipped + content[place + 1 :], tmp_path / "model")
+        assert_refused(content[:place], tmp_path / "model")
+
+
+class Bomb:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (self.path, "w"))
+
+
+def test_a_pickle_is_not_run(whole, tmp_path):
+    marker = tmp_path / "exploded"
+    folder = tmp_path / "models"
+    folder.mkdir()
+    bomb = pickle.dumps(Bomb(str(marker)))
+    joblib_bomb, torch_bomb, zipped = io.BytesIO(), io.BytesIO(), io.BytesIO()
+    joblib.dump(Bomb(str(marker)), joblib_bomb)
+    torch.save(Bomb(str(marker)), torch_bomb)
+    with zipfile.ZipFile(zipped, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("../../climbs", bytes(50_000_000))
+    for content in (bomb, joblib_bomb.getvalue(), torch_bomb.getvalue(), zipped.getvalue()):
+        assert_refused(content, folder / "model")
+    # In place of weights, in an array of its size, under a right checksum: it is numbers.
+    header, data = take_apart(whole[0])
+    load_bytes(put_together(header, (bomb + data)[: len(data)]), folder / "model")
+    assert not marker.exists()
+    # The bomb is one.
+    pickle.loads(bomb).close()
+    assert marker.exists()
+
+
+def set_shape(shape, offsets=None):
+    def change(header, detector):
+        header["mean"]["shape"] = shape
+        if offsets:
+            header["mean"]["data_offsets"] = offsets
+
+    return change
+
+
+def as_truth_values(header, detector):
+    entry = header["mean"]
+    entry.update(dtype="BOOL", shape=[entry["data_offsets"][1] - entry["data_offsets"][0]])
+
+
+def set_detector(**values):
+    return lambda header, detector: detector.update(values)
+
+
+def set_parameter(name, value):
+    return lambda header, detector: detector["parameters"].update({name: value})
+
+
+def set_metadata(name, value):
+    return lambda header, detector: header["__metadata__"].update({name: value})
+
+
+def rename(old, new):
+    def change(header, detector):
+        items = [(new if key == old else key, value) for key, value in header.items()]
+        header.clear()
+        header.update(items)
+
+    return change
+
+
+FORGERIES = {
+    "elements": (set_shape([2**60]), "makes no sense"),
+    "sides": (set_shape([2**31, 2**31]), "makes no sense"),
+    "overflow": (set_shape([2**64 + 6]), "makes no sense"),
+    "negative": (set_shape([-6]), "makes no sense"),
+    "huge offsets": (set_shape([2**57], [0, 2**60]), "follow one another|another size"),
+    "dimensions": (set_shape([1] * 40 + [6]), "makes no sense"),
+    "no number": (set_shape([6.0]), "makes no sense"),
+    "truth": (as_truth_values, "truth values"),
+    "shape": (set_detector(image_shape=[2**60]), "makes no sense"),
+    "image": (set_detector(image_shape=[2**30, 2**30, 2**30]), "makes no sense"),
+    "class": (set_detector(**{"class": "os.system"}), "unknown class"),
+    "base class": (set_detector(**{"class": "BaseAutoencoderDetector"}), "unknown class"),
+    "no class": (set_detector(**{"class": {"a": 1}}), "makes no sense"),
+    "newer": (set_metadata("format_version", "2"), "newer version of skanomaly.*format 2"),
+    "no version": (set_metadata("format_version", "one"), "is not a skanomaly model"),
+    "long version": (set_metadata("format_version", "9" * 5000), "is not a skanomaly model"),
+    "other format": (set_metadata("format", "other"), "is not a skanomaly model"),
+    "parameter": (set_parameter("__class__", "x"), "makes no sense"),
+    "method": (set_parameter("predict", 1), "makes no sense"),
+    "checkpoint": (set_parameter("checkpoint", "../../x"), "checkpoint"),
+    "network": (set_parameter("network", "../../x"), "network"),
+    "wrong network": (set_parameter("network", "dense"), "do not fit"),
+    "network of images": (set_parameter("network", "sdc"), "network"),
+    "value": (set_parameter("contamination", 7), "contamination"),
+    "long text": (set_parameter("standardization", "a" * 10**5), "standardization"),
+    "wide filter": (set_parameter("smoothing_size", 2**60 + 1), "smoothing_size"),
+    "many passes": (set_parameter("smoothing_passes", 2**60), "smoothing_passes"),
+    "tag": (set_parameter("verbose", {"code": "import os"}), "unknown"),
+    "array": (set_parameter("verbose", {"array": "../../x"}), "makes no sense"),
+    "name of an array": (rename("mean", "../../mean"), "makes no sense"),
+    "not a number": (set_detector(offset=float("nan")), "cannot be read"),
+    "infinite": (set_detector(map_threshold=float("inf")), "cannot be read"),
+    "text": (set_detector(offset="0"), "makes no sense"),
+    "features": (set_detector(feature_names_in=["a"] * 10**5), "feature_names_in"),
+    "own network": (set_detector(network="f" * 10**5), "network of its own"),
+}
+
+
+@pytest.mark.parametrize("name", FORGERIES)
+def test_a_forged_file_is_refused(name, whole, tmp_path):
+    change, match = FORGERIES[name]
+    assert_refused(forged(whole[0], change), tmp_path / "model", match)
+
+
+def test_an_image_is_no_larger_than_its_maps(whole, tmp_path):
+    huge = set_detector(image_shape=[2**20, 2**20, 1], n_features_in=2**40)
+    assert_refused(forged(whole[1], huge), tmp_path / "model", "expected_map")
+
+
+def test_a_header_that_is_no_header(whole, tmp_path):
+    header, data = take_apart(whole[0])
+    path = tmp_path / "model"
+    deep = b"[" * 200_000
+    for raw in (deep, deep + b"]" * 200_000, b'{"a":' * 100_000, b"\xff\xfe", b"[]", b"9" * 10**6):
+        assert_refused(put_together(header, data, raw_header=raw), path)
+    metadata = header["__metadata__"]
+    nested = metadata | {"detector": "[" * 200_000 + "]" * 200_000}
+    assert_refused(put_together(header | {"__metadata__": nested}, data), path, "damaged")
+    for numbers in ("1e999", "-Infinity", "NaN", "1" * 5000):
+        text = metadata["detector"].replace('"offset": ', f'"offset": {numbers}, "o": ')
+        assert text != metadata["detector"]
+        forged_metadata = metadata | {"detector": text}
+        assert_refused(put_together(header | {"__metadata__": forged_metadata}, data), path)
+    for length in (0, 1, 2**22 + 1, 2**40, 2**63, 2**64 - 1):
+        assert_refused(
+            length.to_bytes(8, "little") + whole[0][8:], path, "is not a skanomaly model"
+        )
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/clear_refs"), reason="Linux tells the memory")
+def test_no_file_takes_much_memory(whole, tmp_path):
+    path = tmp_path / "model"
+    header, _ = take_apart(whole[0])
+    reset_highest_memory()
+    before = highest_memory()
+    # A file of a terabyte that takes no room on the disk, and says what it is.
+    header["mean"] = {"dtype": "F64", "shape": [2**37], "data_offsets": [0, 2**40]}
+    path.write_bytes(
+        put_together({"__metadata__": header["__metadata__"], "mean": header["mean"]}, b"")
+    )
+    os.truncate(path, path.stat().st_size + 2**40)
+    with pytest.raises(ModelFileError, match="more than any"):
+        skanomaly.load(path)
+    os.truncate(path, 2**30)
+    with pytest.raises(ModelFileError, match="another size"):
+        skanomaly.load(path)
+    for name in ("elements", "huge offsets", "shape", "image", "wide filter", "own network"):
+        assert_refused(forged(whole[0], FORGERIES[name][0]), path)
+    # As many empty lists as the longest header holds.
+    lists = b'{"__metadata__":{"a":"' + b"0" * 64 + b'"},"x":[' + b"[]," * 1_390_000 + b"[]]}"
+    assert 4_000_000 < len(lists) < 2**22
+    assert_refused(put_together({"__metadata__": {}}, b"", raw_header=lists), path)
+    assert highest_memory() - before < 200 * 2**20
+
+
+def test_a_long_header_is_not_parsed(whole, tmp_path):
+    header, data = take_apart(whole[0])
+    header["__metadata__"]["sha256"] = "0" * 64
+    padded = json.dumps(header).encode() + b" " * 2**22
+    assert_refused(put_together(header, data, raw_header=padded), tmp_path / "model", "is not a")
+
+
+def test_filters_as_wide_as_a_file_may_ask_for(whole, tmp_path):
+    widest = forged(whole[1], set_parameter("smoothing_size", 2**14 + 1))
+    detector = load_bytes(widest, tmp_path / "model")
+    reset_highest_memory()
+    before = highest_memory()
+    assert np.isfinite(detector.score_samples(IMAGES)).all()
+    assert highest_memory() - before < 100 * 2**20
+
+
+def fuzz(whole, path, count, seed):
+    """Read damaged files and forged ones; count what came of it."""
+    moves, outcomes = random.Random(seed), {"damaged": 0, "forged": 0, "harmless": 0}
+    for index in range(count):
+        content = whole[0 if moves.random() < 0.8 else 1]
+        if index % 2:
+            assert_refused(damage(content, moves), path)
+            outcomes["damaged"] += 1
+            continue
+        try:
+            load_bytes(forge(content, moves), path)
+            outcomes["harmless"] += 1
+        except ModelFileError:
+            outcomes["forged"] += 1
+    return outcomes
+
+
+def test_damaged_and_forged_files(whole, tmp_path):
+    outcomes = fuzz(whole, tmp_path / "model", 300, seed=0)
+    assert outcomes["damaged"] == 150 and outcomes["forged"] > 75
+
+
+@pytest.mark.long
+@pytest.mark.slow
+def test_many_damaged_and_forged_files(whole, tmp_path, capsys):
+    on_linux = os.path.exists("/proc/self/clear_refs")
+    if on_linux:
+        reset_highest_memory()
+    before = highest_memory() if on_linux else 0
+    outcomes = fuzz(whole, tmp_path / "model", 10_000, seed=1)
+    growth = (highest_memory() - before) / 2**20 if on_linux else 0
+    with capsys.disabled():
+        print(f"\nfiles: {outcomes}, memory up by {growth:.0f} MiB")
+    assert growth < 200 and outcomes["damaged"] == 5000

@@ -1,0 +1,33 @@
+"""Files that each release has written are read by this version, with the same outcome."""
+
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pytest
+from released_detectors import NETWORK, make_detectors
+
+import skanomaly
+
+FOLDERS = sorted(path for path in (Path(__file__).parent / "released").iterdir())
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+@pytest.mark.parametrize("name", make_detectors())
+def test_a_file_of_a_release_is_read(folder, name):
+    detector, X = make_detectors()[name]
+    decisions = np.loadtxt(folder / f"{name}.txt")
+    network = NETWORK if name == "images" else None
+    model = skanomaly.load(folder / f"{name}.safetensors", network=network)
+    for loaded in (model, joblib.load(folder / f"{name}.pickle")):
+        assert type(loaded) is type(detector)
+        # Other processors round otherwise.
+        np.testing.assert_allclose(loaded.decision_function(X), decisions, rtol=1e-3, atol=1e-6)
+        parameters = {k: v for k, v in loaded.get_params(deep=False).items() if k != "corruption"}
+        for key, value in parameters.items():
+            assert repr(value) == repr(getattr(detector, key))
+        loaded.partial_fit(X)
+
+
+def test_this_release_has_left_its_files():
+    assert skanomaly.__version__ in [folder.name for folder in FOLDERS]

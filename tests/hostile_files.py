@@ -1,0 +1,133 @@
+"""Model files made by somebody who means harm, and what they do while they are read."""
+
+import copy
+import hashlib
+import json
+import sys
+from contextlib import contextmanager
+
+HOSTILE_VALUES = [
+    *(
+        None,
+        True,
+        -1,
+        0,
+        1,
+        2**31,
+        2**60,
+        2**70,
+        -(2**63),
+        1e300,
+        -0.5,
+        "",
+        "x",
+        "../../etc/passwd",
+    ),
+    *("/tmp/x", "\0", "meta", "cuda:0", "os.system", "__reduce__", "a" * 5000, [], {}, [[]]),
+    *([2**60], [2**31, 2**31], [0], [1] * 50, {"tuple": []}, {"array": "mean"}, {"device": "x"}),
+    *({"corruption": {"radius": 2**60}}, {"dict": {"a": 1}}, {"code": "import os"}, ["tuple", 1]),
+]
+
+
+def take_apart(content):
+    """Header and data of a file."""
+    length = int.from_bytes(content[:8], "little")
+    return json.loads(content[8 : 8 + length]), content[8 + length :]
+
+
+def put_together(header, data, *, raw_header=None):
+    """Make a file with the right checksum, as anybody can."""
+    header = copy.deepcopy(header)
+    header["__metadata__"]["sha256"] = "0" * 64
+    text = json.dumps(header).encode() if raw_header is None else raw_header
+    head = len(text).to_bytes(8, "little") + text
+    digest = hashlib.sha256(head + data).hexdigest().encode()
+    return head.replace(b"0" * 64, digest, 1) + data
+
+
+def damage(content, random):
+    """Change bytes in one of many ways; the outcome differs from the file."""
+    while True:
+        place, other = random.randrange(len(content)), random.randrange(len(content))
+        kind = random.choice(
+            ["bit", "byte", "short", "longer", "remove", "repeat", "swap", "zeros"]
+        )
+        # Half of the changes fall into the header, where there is more to be wrong.
+        if random.random() < 0.5:
+            place = random.randrange(min(len(content), 4000))
+        count = random.randrange(1, 64)
+        before, after = content[:place], content[place:]
+        changed = {
+            "bit": before + bytes([content[place] ^ 1 << random.randrange(8)]) + after[1:],
+            "byte": before + random.randbytes(1) + after[1:],
+            "short": before,
+            "longer": content + random.randbytes(count),
+            "remove": before + after[count:],
+            "repeat": before + after[:count] + after,
+            "swap": before + content[other : other + count] + after[count:],
+            "zeros": before + bytes(count) + after[count:],
+        }[kind]
+        if changed != content:
+            return changed
+
+
+def forge(content, random):
+    """Change what a file says, at one to three places, under a right checksum."""
+    header, data = take_apart(content)
+    detector = json.loads(header["__metadata__"]["detector"])
+    for _ in range(random.randrange(1, 4)):
+        tree = random.choice([detector, detector, header])
+        parent, key = random.choice(list(_places(tree)))
+        if random.random() < 0.2:
+            del parent[key]
+        else:
+            parent[key] = copy.deepcopy(random.choice(HOSTILE_VALUES))
+        if "__metadata__" not in header or not isinstance(header["__metadata__"], dict):
+            header["__metadata__"] = {}
+    if random.random() < 0.9:
+        header["__metadata__"]["detector"] = json.dumps(detector)
+    return put_together(header, data)
+
+
+def _places(tree):
+    for key in list(tree) if isinstance(tree, dict) else range(len(tree)):
+        yield tree, key
+        if isinstance(tree[key], (dict, list)):
+            yield from _places(tree[key])
+
+
+_WATCHED = ("pickle.find_class", "os.system", "subprocess.Popen", "os.exec", "os.posix_spawn")
+_watching = []
+
+
+def _note(event, arguments):
+    if not _watching:
+        return
+    writes = event == "open" and isinstance(arguments[1], str) and set(arguments[1]) & set("wax+")
+    if writes or event in (*_WATCHED, "exec", "compile", "import", "socket.connect", "os.remove"):
+        _watching[-1].append((event, arguments))
+
+
+@contextmanager
+def watched():
+    """Collect what code of a file could do: run, import, unpickle, write, connect."""
+    if not getattr(sys, "_skanomaly_watched", False):
+        sys.addaudithook(_note)
+        sys._skanomaly_watched = True
+    events = []
+    _watching.append(events)
+    try:
+        yield events
+    finally:
+        _watching.pop()
+
+
+def highest_memory():
+    """Highest memory of this process in bytes since `reset_highest_memory`."""
+    with open("/proc/self/status") as file:
+        return next(1024 * int(line.split()[1]) for line in file if line.startswith("VmHWM"))
+
+
+def reset_highest_memory():
+    with open("/proc/self/clear_refs", "w") as file:
+        file.write("5")
