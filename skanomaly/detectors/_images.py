@@ -60,9 +60,7 @@ class ValidatedInput:
     def load(self, indices: NDArray[np.intp]) -> NDArray[Any]:
         """Read some of them as they are: (b, h, w, c) or (b, n_features)."""
         if isinstance(self.source, ImageSequence):
-            batch = self.source.read(indices).reshape(len(indices), *self.shape)
-            _check_finite(batch)
-            return batch
+            return self.source.read(indices).reshape(len(indices), *self.shape)
         return np.asarray(self.source[indices])
 
     def load_ahead(self, batches: Iterable[NDArray[np.intp]]) -> Iterator[NDArray[Any]]:
@@ -254,8 +252,3 @@ def _check_against_fit(checked: ValidatedInput, fitted_shape: Shape, name: str) 
             f"X holds images with {checked.shape[2]} channel(s), but {name} was fitted on images "
             f"with {fitted_shape[2]} channel(s)."
         )
-
-
-def _check_finite(batch: NDArray[Any]) -> None:
-    if batch.dtype.kind == "f" and not np.isfinite(batch).all():
-        raise ValueError("Input X contains NaN or infinity in one of the image files.")
