@@ -338,7 +338,7 @@ class BaseAutoencoderDetector(
             self._region_term = RegionTerm.fit((maps.cpu() for maps in self._maps(sample)), side)
         scores: list[float] = []
         maxima: list[float] = []
-        frames: list[Tensor] = []
+        frames: list[list[float]] = []
         # A number for contamination is a share of these very images, as `predict` takes them.
         shared = self.contamination == "auto" and len(data) <= _CALIBRATION_LIMIT
         for maps in self._maps(data, averaged=len(data) if shared else None, frames=frames):
@@ -349,7 +349,7 @@ class BaseAutoencoderDetector(
         if data.is_image:
             # In units of the threshold, so that it flags a picture whatever its map says.
             self._frame_term = FrameTerm.fit(
-                torch.cat(frames).cpu(),
+                torch.tensor(frames, dtype=torch.float64),
                 weight=-self.offset_ or 1.0,
                 brightness=not self._standardization.per_image,
             )
@@ -386,7 +386,7 @@ class BaseAutoencoderDetector(
         data: ValidatedInput,
         *,
         averaged: int | None = None,
-        frames: list[Tensor] | None = None,
+        frames: list[list[float]] | None = None,
     ) -> Iterator[Tensor]:
         """Anomaly maps batch by batch: float64 (b, h, w) or (b, n_features).
 
@@ -412,7 +412,7 @@ class BaseAutoencoderDetector(
             if self._region_term is not None:
                 ratio = add_by_tiles(self._region_term, ratio)
             if frames is not None:
-                frames.append(frame)
+                frames.extend(frame.tolist())
             yield ratio if self._frame_term is None else ratio + self._frame_term.of(frame)
 
     def __getstate__(self) -> dict[str, Any]:
