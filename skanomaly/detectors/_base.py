@@ -417,8 +417,10 @@ class BaseAutoencoderDetector(
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(super().__getstate__())
-        if "network_" in state:
-            # Weights travel on the CPU, so that a machine without this device can read them.
+        if "network_" in state and self.device_.type != "cpu":
+            # Weights travel on the CPU, so that a machine without this device can read them. Those
+            # that are there go themselves: a process that is spawned maps their memory, which a
+            # copy would free too early.
             state["network_"] = copy.deepcopy(state["network_"]).cpu()
         return state
 

@@ -18,6 +18,11 @@ from ..datasets import ImageSequence
 
 Shape = tuple[int, ...]
 
+# Beyond these, squares of standardised values could leave the range of the floats that images and
+# rows are computed in.
+_LARGEST_PIXEL = 1e10
+_LARGEST_IN_ROWS = 1e100
+
 
 @dataclass(frozen=True)
 class ValidatedInput:
@@ -60,7 +65,9 @@ class ValidatedInput:
     def load(self, indices: NDArray[np.intp]) -> NDArray[Any]:
         """Read some of them as they are: (b, h, w, c) or (b, n_features)."""
         if isinstance(self.source, ImageSequence):
-            return self.source.read(indices).reshape(len(indices), *self.shape)
+            batch = self.source.read(indices).reshape(len(indices), *self.shape)
+            _check_magnitude(batch, _LARGEST_PIXEL)
+            return batch
         return np.asarray(self.source[indices])
 
     def load_ahead(self, batches: Iterable[NDArray[np.intp]]) -> Iterator[NDArray[Any]]:
@@ -103,7 +110,8 @@ def to_image_dtype(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
     values = values * integer_scale(dtype)
     if dtype.kind in "bui":
         low, high = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
-        values = np.clip(np.rint(values), low, high)
+        # float32 does not hold the largest of 32 bits.
+        values = np.clip(np.rint(values.astype(np.float64)), low, high)
     return values.astype(dtype)
 
 
@@ -159,6 +167,8 @@ def validate_input(
             rows = validate_data(estimator, X, reset=reset, dtype=None, ensure_min_samples=minimum)
             checked = _unflatten(rows, image_shape)
         else:
+            if getattr(getattr(X, "dtype", None), "kind", "") in ("S", "U"):
+                raise ValueError(f"X must hold numbers, got an array of dtype {X.dtype}.")
             rows = validate_data(
                 estimator,
                 X,
@@ -166,6 +176,7 @@ def validate_input(
                 dtype=[np.float64, np.float32],
                 ensure_min_samples=minimum,
             )
+            _check_magnitude(rows, _LARGEST_IN_ROWS)
             checked = ValidatedInput(rows, (rows.shape[1],))
     if reset:
         estimator.n_features_in_ = int(np.prod(checked.shape))  # type: ignore[attr-defined]
@@ -226,12 +237,24 @@ def _check_image_array(
         raise ValueError(
             f"X holds images of shape {shape}, but image_shape={image_shape} was given."
         )
+    _check_magnitude(array, _LARGEST_PIXEL)
     return ValidatedInput(array, shape)
+
+
+def _check_magnitude(values: NDArray[Any], largest: float) -> None:
+    if values.dtype.kind == "b" or values.dtype in (np.uint8, np.uint16):
+        return
+    extreme = max(float(values.max()), -float(values.min()))
+    if extreme > largest:
+        raise ValueError(
+            f"X must hold values up to ±{largest:g}, got {extreme:.3g}: scale it down."
+        )
 
 
 def _unflatten(rows: NDArray[Any], image_shape: Shape) -> ValidatedInput:
     if rows.dtype.kind not in "buif":
         rows = rows.astype(np.float64)
+    _check_magnitude(rows, _LARGEST_PIXEL)
     if rows.shape[1] != np.prod(image_shape):
         raise ValueError(
             f"X has {rows.shape[1]} features, but image_shape={image_shape} makes "

@@ -8,8 +8,8 @@ from functools import partial
 
 import numpy as np
 import pytest
-from failing_networks import ShortOfMemory, dying_network, tiny_network
 from joblib.externals.loky.process_executor import TerminatedWorkerError
+from networks_for_faults import ShortOfMemory, dying_network, tiny_network
 from PIL import Image
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV

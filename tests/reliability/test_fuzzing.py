@@ -4,9 +4,9 @@ import re
 
 import numpy as np
 import pytest
-from failing_networks import tiny_network
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from networks_for_faults import tiny_network
 from sklearn.base import clone
 from synthetic_images import make_images
 
@@ -63,7 +63,7 @@ def arrays(draw, minimum=1):
         values = np.asarray(values > 0.5 if dtype.kind == "b" else values).astype(dtype)
     if draw(st.booleans()):
         # Constant pictures, and constant but for one value.
-        values = np.broadcast_to(values.reshape(-1)[:1], values.shape) if values.size else values
+        values = np.broadcast_to(values.flat[0], values.shape) if values.size else values
     layout = draw(st.sampled_from(["C", "F", "reversed", "strided", "read-only"]))
     if layout == "F":
         values = np.asfortranarray(values)

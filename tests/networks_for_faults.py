@@ -1,4 +1,4 @@
-"""Networks that fail in ways that hardware and operating systems do."""
+"""Small networks and functions that other processes import; some fail as machines do."""
 
 import os
 
@@ -29,3 +29,7 @@ class ShortOfMemory(nn.Module):
 def dying_network(image_shape):
     """Ends its process without a word, as the kernel does where memory runs out."""
     os._exit(1)
+
+
+def send_scores(detector, X, connection):
+    connection.send(detector.score_samples(X))
