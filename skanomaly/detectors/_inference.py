@@ -83,6 +83,11 @@ def reconstruct_in_batches(
     # Apple's devices know no float64, which maps are computed in.
     keep_on = device if device.type == "cuda" else torch.device("cpu")
 
+    on_cpu = device.type == "cpu"
+    most = _CHUNK_VALUES if on_cpu else _ACCELERATOR_CHUNK_VALUES
+    size = max(1, min(_LARGEST_CHUNK, most // int(np.prod(data.shape))))
+    at_once = size
+
     def forward(images: Tensor) -> Tensor:
         nonlocal at_once
         while True:
@@ -124,10 +129,6 @@ def reconstruct_in_batches(
             reconstructions = forward(images).to(images.dtype)
         return Piece(tile, *(t.to(keep_on) for t in (images, reconstructions, shift, scale, frame)))
 
-    on_cpu = device.type == "cpu"
-    most = _CHUNK_VALUES if on_cpu else _ACCELERATOR_CHUNK_VALUES
-    size = max(1, min(_LARGEST_CHUNK, most // int(np.prod(data.shape))))
-    at_once = size
     cuts: list[Tile | None] = [None]
     if data.is_image:
         reach = getattr(network, "reach", None)
