@@ -67,7 +67,7 @@ def arrays(draw, minimum=1):
     layout = draw(st.sampled_from(["C", "F", "reversed", "strided", "read-only"]))
     if layout == "F":
         values = np.asfortranarray(values)
-    elif layout == "reversed":
+    elif layout == "reversed" and values.ndim:
         values = values[(slice(None, None, -1),) * values.ndim]
     elif layout == "strided" and values.ndim:
         values = np.repeat(values, 2, axis=-1)[..., ::2]
