@@ -23,7 +23,8 @@ def frame_sums(images: Tensor, core: tuple[int, int] | None = None) -> Tensor:
     ----------
     images : Tensor of shape (b, c, h, w), float64
     core : (int, int) or None
-        Height and width of the part that is summed; what lies beyond is met in differences alone.
+        Height and width of the part that is summed; one row and column beyond, where there are
+        any, count in differences alone.
 
     Returns
     -------
@@ -33,8 +34,8 @@ def frame_sums(images: Tensor, core: tuple[int, int] | None = None) -> Tensor:
     """
     height, width = images.shape[2:] if core is None else core
     inner = images[:, :, :height, :width].flatten(1)
-    down = (images[:, :, 1:, :width] - images[:, :, :-1, :width])[:, :, :height].flatten(1)
-    right = (images[:, :, :height, 1:] - images[:, :, :height, :-1])[..., :width].flatten(1)
+    down = (images[:, :, 1:, :width] - images[:, :, :-1, :width]).flatten(1)
+    right = (images[:, :, :height, 1:] - images[:, :, :height, :-1]).flatten(1)
     sums = [
         torch.ones_like(inner).sum(1),
         inner.sum(1),
