@@ -18,6 +18,9 @@ from ._rows import ROW_TEXTURES, block_masks, replacement_rows
 from ._shapes import Range, soft_patches
 from ._textures import TEXTURES, replacement_textures
 
+# Beyond it squares leave the range of float32.
+_LARGEST = 1e15
+
 
 class PatchCorruption(BaseEstimator):
     r"""Damage a part of each image: a soft patch of foreign content.
@@ -118,7 +121,8 @@ class PatchCorruption(BaseEstimator):
         Raises
         ------
         ValueError
-            If X has another rank, is empty or not finite, or if a parameter is out of range.
+            If X has another rank, is empty, not finite or larger than 1e15, or if a parameter is
+            out of range.
         """
         values = np.asarray(X)
         if values.ndim not in (2, 3, 4):
@@ -126,8 +130,12 @@ class PatchCorruption(BaseEstimator):
                 f"X must have shape (n, h, w), (n, h, w, c) or (n, n_features), got an array of "
                 f"shape {values.shape}."
             )
+        if values.dtype.kind not in "buif":
+            raise ValueError(f"X must hold real numbers, got dtype {values.dtype}.")
         if values.size == 0 or not np.isfinite(values).all():
             raise ValueError("X must hold at least one value, and no NaN or infinity.")
+        if max(abs(float(values.min())), abs(float(values.max()))) > _LARGEST:
+            raise ValueError(f"X must hold values up to ±{_LARGEST:g}, got larger ones: scale it.")
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         generator = torch.Generator().manual_seed(seed)
         batch = torch.from_numpy(np.array(values, dtype=np.float32))
@@ -147,9 +155,12 @@ class PatchCorruption(BaseEstimator):
         new = corrupted.numpy().astype(np.float64)
         if values.dtype.kind in "bui":
             new = np.rint(new)
-        # What float32 has rounded must not leave the range.
-        new = np.clip(new, float(values.min()), float(values.max()))
-        return np.where(touched, new.astype(values.dtype), values), soft
+        # What float32 has rounded must not leave the range, nor be cast beyond it.
+        low, high = values.min(), values.max()
+        inside = (new > float(low)) & (new < float(high))
+        cast = np.where(inside, new, 0.0).astype(values.dtype)
+        cast = np.where(inside, cast, np.where(new <= float(low), low, high))
+        return np.where(touched, cast, values).astype(values.dtype), soft
 
     def corrupt(self, images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Corrupt a batch on the device that it lies on, as training does.

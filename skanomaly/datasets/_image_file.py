@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numbers
-import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -114,10 +113,13 @@ def read_image(path: Path, size: tuple[int, int] | None = None, mode: str = "aut
     FileNotFoundError
         If there is no such file.
     ValueError
-        If the file cannot be read as an image.
+        If the file cannot be read as an image, claims to hold more pixels than Pillow's limit
+        against decompression bombs, or holds NaN or infinity.
     """
     with _open(path) as opened:
         image = _to_array(opened, path, mode)
+    if image.dtype.kind == "f" and not np.isfinite(image).all():
+        raise ValueError(f"The image file '{path}' contains NaN or infinity.")
     if size is not None:
         image = resize_image(image, size)
     if mode == "rgb" and image.ndim == 2:
@@ -160,7 +162,8 @@ def _to_array(opened: Image.Image, path: Path, mode: str) -> np.ndarray:
             flat = opened if stored in _GRAY_8_BIT else opened.convert("RGB")
             return np.array(flat.convert("L"))
         return np.array(opened.convert("RGB"))
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error) as error:
+    # A damaged file can make a decoder raise anything.
+    except Exception as error:
         raise _unreadable(path, error) from error
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numbers
 import os
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from ._image_file import check_mode, check_size, read_image
+
+_NAMED = 5
 
 
 class _Layout:
@@ -37,7 +41,10 @@ class _Layout:
 
     def read(self, path: Path) -> np.ndarray:
         """Read one image and check it against the reference."""
-        image = read_image(path, self.size, self.mode)
+        return self.check(path, read_image(path, self.size, self.mode))
+
+    def check(self, path: Path, image: np.ndarray) -> np.ndarray:
+        """Check an image against the reference."""
         if self._known is None and path == self.reference:
             self._known = image.shape, image.dtype
         shape, dtype = self.get()
@@ -60,6 +67,60 @@ class _Layout:
         )
 
 
+class _Substitutes:
+    """Reads the next readable file in place of one that is not, and keeps a record."""
+
+    def __init__(self, paths: list[Path], size: tuple[int, int] | None, mode: str) -> None:
+        self.paths = paths
+        self.size = size
+        self.mode = mode
+        self.position = {path: index for index, path in enumerate(paths)}
+        self.errors: dict[Path, str] = {}
+
+    def read(self, path: Path) -> tuple[Path, np.ndarray]:
+        """Return a readable file and its image."""
+        start = self.position[path]
+        for candidate in self.paths[start:] + self.paths[:start]:
+            if candidate in self.errors:
+                continue
+            try:
+                return candidate, read_image(candidate, self.size, self.mode)
+            except (OSError, ValueError) as error:
+                self.errors[candidate] = str(error)
+        raise ValueError(
+            f"None of the {len(self.paths)} image files can be read. The first: "
+            f"{self.errors[self.paths[0]]}"
+        )
+
+    def warn(self) -> None:
+        """Count and name what was left out."""
+        if not self.errors:
+            return
+        named = " ".join(list(self.errors.values())[:_NAMED])
+        more = f" And {len(self.errors) - _NAMED} more." if len(self.errors) > _NAMED else ""
+        warnings.warn(
+            f"{len(self.errors)} of {len(self.paths)} image files could not be read and were left "
+            f"out of training: {named}{more}",
+            UserWarning,
+            stacklevel=2,
+        )
+
+
+@contextmanager
+def training_images(X: Any) -> Iterator[Any]:
+    """X as `fit` reads it: an `ImageSequence` that skips, if it says so; a warning at the end."""
+    if not isinstance(X, ImageSequence) or X.on_error == "raise":
+        yield X
+        return
+    images = X[:]
+    substitutes = _Substitutes(images._paths, X.size, X.mode)
+    reference, _ = substitutes.read(images._paths[0])
+    images._substitutes = substitutes
+    images._layout = _Layout(reference, X.size, X.mode)
+    yield images
+    substitutes.warn()
+
+
 class ImageSequence(Sequence):
     """Lazy sequence of image files, read when they are asked for.
 
@@ -79,6 +140,11 @@ class ImageSequence(Sequence):
     mode : {"auto", "gray", "rgb"}, default="auto"
         "gray" gives images (h, w), "rgb" gives images (h, w, 3). With "auto", grey files stay grey
         and all others become RGB; they must then all be of the kind of the first.
+    on_error : {"raise", "skip"}, default="raise"
+        What the `fit` and `partial_fit` of this library's detectors do about a file that cannot be
+        read. "skip" takes the next file that can be read in its place, and one warning at the end
+        counts and names the files. All other reading raises: a picture that is to be scored is
+        never left out in silence.
 
     Attributes
     ----------
@@ -88,6 +154,8 @@ class ImageSequence(Sequence):
         The size to which images are resized.
     mode : str
         The mode given.
+    on_error : str
+        The policy given.
     shape : tuple of int
         (n, h, w) or (n, h, w, 3). The first use reads the first image.
     ndim : int
@@ -100,8 +168,9 @@ class ImageSequence(Sequence):
     TypeError
         If `paths` is not an iterable of paths, or `size` is not made of integers.
     ValueError
-        If `paths` is empty, `size` is not positive or `mode` is unknown. While reading: if a file
-        is no image, is truncated, or differs from the first in shape or dtype.
+        If `paths` is empty, `size` is not positive, or `mode` or `on_error` is unknown. While
+        reading: if a file is no image, is truncated, claims to be too large, holds NaN or infinity,
+        or differs from the first in shape or dtype.
     FileNotFoundError
         While reading, if a file is missing.
 
@@ -139,7 +208,13 @@ class ImageSequence(Sequence):
         *,
         size: int | tuple[int, int] | None = None,
         mode: str = "auto",
+        on_error: str = "raise",
     ) -> None:
+        if on_error not in ("raise", "skip"):
+            raise ValueError(
+                "The 'on_error' parameter must be a str among {'raise', 'skip'}. Got "
+                f"{on_error!r} instead."
+            )
         if isinstance(paths, (str, bytes, os.PathLike)) or not isinstance(paths, Iterable):
             raise TypeError(
                 f"The 'paths' parameter must be an iterable of paths. Got {paths!r} instead. Use "
@@ -157,6 +232,8 @@ class ImageSequence(Sequence):
             raise ValueError("Found array with 0 sample(s): 'paths' is empty, 1 file is required.")
         self._paths = files
         self._layout = _Layout(files[0], check_size(size), check_mode(mode))
+        self._on_error = on_error
+        self._substitutes: _Substitutes | None = None
 
     @property
     def paths(self) -> list[Path]:
@@ -172,6 +249,11 @@ class ImageSequence(Sequence):
     def mode(self) -> str:
         """The mode given: "auto", "gray" or "rgb"."""
         return self._layout.mode
+
+    @property
+    def on_error(self) -> str:
+        """The policy given: "raise" or "skip"."""
+        return self._on_error
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -224,7 +306,7 @@ class ImageSequence(Sequence):
         if isinstance(key, np.ndarray) and key.ndim == 0:
             key = key[()]
         if isinstance(key, numbers.Integral) and not isinstance(key, bool):
-            return self._layout.read(self._paths[int(key)])
+            return self._read(self._paths[int(key)])
         return self._select(key)
 
     def read(self, indices: slice | ArrayLike) -> np.ndarray:
@@ -251,8 +333,13 @@ class ImageSequence(Sequence):
         shape, dtype = self._layout.get()
         images = np.empty((len(selected), *shape), dtype=dtype)
         for position, path in enumerate(selected._paths):
-            images[position] = self._layout.read(path)
+            images[position] = self._read(path)
         return images
+
+    def _read(self, path: Path) -> np.ndarray:
+        if self._substitutes is None:
+            return self._layout.read(path)
+        return self._layout.check(*self._substitutes.read(path))
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
         """Load all images."""
@@ -268,6 +355,8 @@ class ImageSequence(Sequence):
         selection = object.__new__(ImageSequence)
         selection._paths = paths
         selection._layout = self._layout
+        selection._on_error = self._on_error
+        selection._substitutes = self._substitutes
         return selection
 
     def _to_indices(self, key: Any) -> list[int]:

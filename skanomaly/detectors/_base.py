@@ -20,7 +20,9 @@ from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
+from ..datasets._image_sequence import training_images
 from ..scoring import (
+    FrameTerm,
     RegionTerm,
     aggregate,
     expected_map,
@@ -112,7 +114,7 @@ class BaseAutoencoderDetector(
             `fit` goes on from that step. After this and any error but the one of a loss that is
             not finite, the detector is what it was before.
         """
-        with unchanged_on_error(self):
+        with unchanged_on_error(self), training_images(X) as X:
             plan = self._plan(X, continued=self.warm_start and hasattr(self, "network_"))
             self._train(plan, X, y)
         return self
@@ -135,7 +137,7 @@ class BaseAutoencoderDetector(
         self : object
             The detector, trained further.
         """
-        with unchanged_on_error(self):
+        with unchanged_on_error(self), training_images(X) as X:
             plan = self._plan(X, continued=hasattr(self, "network_"), resumable=False)
             plan.max_iter = -(-len(plan.data) // int(self.batch_size))
             plan.learning_rate = 0.1 * self.learning_rate
@@ -371,19 +373,28 @@ class BaseAutoencoderDetector(
             sample = data.subset(_CALIBRATION_LIMIT)
             self.expected_map_ = expected_map(maps.cpu() for maps in self._residual_maps(sample))
         self._region_term: RegionTerm | None = None
+        self._frame_term: FrameTerm | None = None
         if self.normalize_map and self.region_size is not None and data.is_image:
             sample = data.subset(_REGION_LIMIT)
             side = int(self.region_size * min(data.shape[:2])) // 2 * 2 + 1
             self._region_term = RegionTerm.fit((maps.cpu() for maps in self._maps(sample)), side)
         scores: list[float] = []
         maxima: list[float] = []
+        frames: list[list[float]] = []
         # A number for contamination is a share of these very images, as `predict` takes them.
         shared = self.contamination == "auto" and len(data) <= _CALIBRATION_LIMIT
-        for maps in self._maps(data, averaged=len(data) if shared else None):
+        for maps in self._maps(data, averaged=len(data) if shared else None, frames=frames):
             scores.extend((-aggregate(maps, self.score_aggregation)).tolist())
             maxima.extend(maps.flatten(1).amax(1).tolist())
         self.offset_ = score_offset(np.array(scores), self.contamination, held_out)
         self.map_threshold_ = map_threshold(np.array(maxima), self.contamination, held_out)
+        if data.is_image:
+            # In units of the threshold, so that it flags a picture whatever its map says.
+            self._frame_term = FrameTerm.fit(
+                torch.tensor(frames, dtype=torch.float64),
+                weight=-self.offset_ or 1.0,
+                brightness=not self._standardization.per_image,
+            )
 
     def _forward(self, data: ValidatedInput) -> Iterator[Piece]:
         """Images and reconstructions, standardised, and what undoes that, piece by piece."""
@@ -412,14 +423,24 @@ class BaseAutoencoderDetector(
         """Smoothed difference maps, batch by batch."""
         return assemble(self._forward(data), self._residual_map)
 
-    def _maps(self, data: ValidatedInput, *, averaged: int | None = None) -> Iterator[Tensor]:
+    def _maps(
+        self,
+        data: ValidatedInput,
+        *,
+        averaged: int | None = None,
+        frames: list[list[float]] | None = None,
+    ) -> Iterator[Tensor]:
         """Anomaly maps batch by batch: float64 (b, h, w) or (b, n_features).
 
-        With ``averaged``, as if each image were not among the so many of the expected maps.
+        With ``averaged``, as if each image were not among the so many of the expected maps. In
+        ``frames`` the sums of `frame_sums` are collected.
         """
         expected = torch.from_numpy(self.expected_map_)
+        frame = torch.empty(0)
 
         def relative_map(piece: Piece) -> Tensor:
+            nonlocal frame
+            frame = piece.frame
             maps = self._residual_map(piece)
             size, part = maps.shape[2:], None
             if piece.tile is not None and not piece.tile.is_whole:
@@ -430,12 +451,18 @@ class BaseAutoencoderDetector(
             return ratio.mean(1)
 
         for ratio in assemble(self._forward(data), relative_map):
-            yield ratio if self._region_term is None else add_by_tiles(self._region_term, ratio)
+            if self._region_term is not None:
+                ratio = add_by_tiles(self._region_term, ratio)
+            if frames is not None:
+                frames.extend(frame.tolist())
+            yield ratio if self._frame_term is None else ratio + self._frame_term.of(frame)
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(super().__getstate__())
-        if "network_" in state:
-            # Weights travel on the CPU, so that a machine without this device can read them.
+        if "network_" in state and self.device_.type != "cpu":
+            # Weights travel on the CPU, so that a machine without this device can read them. Those
+            # that are there go themselves: a process that is spawned maps their memory, which a
+            # copy would free too early.
             state["network_"] = copy.deepcopy(state["network_"]).cpu()
         return state
 

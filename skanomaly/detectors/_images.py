@@ -18,6 +18,11 @@ from ..datasets import ImageSequence
 
 Shape = tuple[int, ...]
 
+# Beyond these, squares of standardised values could leave the range of the floats that images and
+# rows are computed in.
+_LARGEST_PIXEL = 1e10
+_LARGEST_IN_ROWS = 1e100
+
 
 @dataclass(frozen=True)
 class ValidatedInput:
@@ -61,7 +66,7 @@ class ValidatedInput:
         """Read some of them as they are: (b, h, w, c) or (b, n_features)."""
         if isinstance(self.source, ImageSequence):
             batch = self.source.read(indices).reshape(len(indices), *self.shape)
-            _check_finite(batch)
+            _check_magnitude(batch, _LARGEST_PIXEL)
             return batch
         return np.asarray(self.source[indices])
 
@@ -105,7 +110,8 @@ def to_image_dtype(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
     values = values * integer_scale(dtype)
     if dtype.kind in "bui":
         low, high = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
-        values = np.clip(np.rint(values), low, high)
+        # float32 does not hold the largest of 32 bits.
+        values = np.clip(np.rint(values.astype(np.float64)), low, high)
     return values.astype(dtype)
 
 
@@ -162,6 +168,8 @@ def validate_input(
             rows = validate_data(estimator, X, reset=reset, dtype=None, ensure_min_samples=minimum)
             checked = _unflatten(rows, image_shape)
         else:
+            if getattr(getattr(X, "dtype", None), "kind", "") in ("S", "U"):
+                raise ValueError(f"X must hold numbers, got an array of dtype {X.dtype}.")
             rows = validate_data(
                 estimator,
                 X,
@@ -169,6 +177,7 @@ def validate_input(
                 dtype=[np.float64, np.float32],
                 ensure_min_samples=minimum,
             )
+            _check_magnitude(rows, _LARGEST_IN_ROWS)
             checked = ValidatedInput(rows, (rows.shape[1],))
     if reset:
         estimator.n_features_in_ = int(np.prod(checked.shape))  # type: ignore[attr-defined]
@@ -229,12 +238,24 @@ def _check_image_array(
         raise ValueError(
             f"X holds images of shape {shape}, but image_shape={image_shape} was given."
         )
+    _check_magnitude(array, _LARGEST_PIXEL)
     return ValidatedInput(array, shape)
+
+
+def _check_magnitude(values: NDArray[Any], largest: float) -> None:
+    if values.dtype.kind == "b" or values.dtype in (np.uint8, np.uint16):
+        return
+    extreme = max(float(values.max()), -float(values.min()))
+    if extreme > largest:
+        raise ValueError(
+            f"X must hold values up to ±{largest:g}, got {extreme:.3g}: scale it down."
+        )
 
 
 def _unflatten(rows: NDArray[Any], image_shape: Shape) -> ValidatedInput:
     if rows.dtype.kind not in "buif":
         rows = rows.astype(np.float64)
+    _check_magnitude(rows, _LARGEST_PIXEL)
     if rows.shape[1] != np.prod(image_shape):
         raise ValueError(
             f"X has {rows.shape[1]} features, but image_shape={image_shape} makes "
@@ -255,8 +276,3 @@ def _check_against_fit(checked: ValidatedInput, fitted_shape: Shape, name: str) 
             f"X holds images with {checked.shape[2]} channel(s), but {name} was fitted on images "
             f"with {fitted_shape[2]} channel(s)."
         )
-
-
-def _check_finite(batch: NDArray[Any]) -> None:
-    if batch.dtype.kind == "f" and not np.isfinite(batch).all():
-        raise ValueError("Input X contains NaN or infinity in one of the image files.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 from typing import NamedTuple
@@ -12,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..scoring import RegionTerm, difference_map, smooth
+from ..scoring import RegionTerm, difference_map, frame_sums, smooth
 from ..training import autocast
 from ._images import ValidatedInput
 from ._standardization import Standardization, undo
@@ -36,6 +37,8 @@ class Piece(NamedTuple):
         Standardised, and with the local contrast as the last channel where there is one.
     shift, scale : Tensor broadcastable to them
         What brings them back to their own range.
+    frame : Tensor of shape (b, 5), float64
+        `frame_sums` of the whole pictures, in units of the training data; of rows, zeros.
     """
 
     tile: Tile | None
@@ -43,6 +46,7 @@ class Piece(NamedTuple):
     reconstructions: Tensor
     shift: Tensor
     scale: Tensor
+    frame: Tensor
 
 
 def reconstruct_in_batches(
@@ -80,26 +84,57 @@ def reconstruct_in_batches(
     # Apple's devices know no float64, which maps are computed in.
     keep_on = device if device.type == "cuda" else torch.device("cpu")
 
-    def piece(values: NDArray, tile: Tile | None, scaling: tuple[Tensor, Tensor] | None) -> Piece:
+    on_cpu = device.type == "cpu"
+    most = _CHUNK_VALUES if on_cpu else _ACCELERATOR_CHUNK_VALUES
+    size = max(1, min(_LARGEST_CHUNK, most // int(np.prod(data.shape))))
+    at_once = size
+
+    def forward(images: Tensor) -> Tensor:
+        nonlocal at_once
+        while True:
+            try:
+                parts = [network(part) for part in images.split(at_once)]
+                return parts[0] if len(parts) == 1 else torch.cat(parts)
+            except torch.cuda.OutOfMemoryError:
+                at_once = min(at_once, len(images))
+                if at_once == 1:
+                    raise
+            # Tried again outside the handler, which holds on to what the failed pass allocated.
+            at_once //= 2
+            warnings.warn(
+                f"Out of memory on {device}: going on with {at_once} images of {data.shape} at "
+                "once.",
+                UserWarning,
+                stacklevel=2,
+            )
+
+    def relative(values: NDArray) -> Tensor:
+        batch = _to_tensor(values, keep_on).double()
+        shift, scale = standardization.of_dataset(batch)
+        return (batch - shift) / scale
+
+    def piece(
+        values: NDArray, tile: Tile | None, whole: tuple[Tensor, Tensor, Tensor] | None
+    ) -> Piece:
         batch = _to_tensor(values, device)
-        if scaling is None:
+        if whole is None:
             images, shift, scale = standardization.apply(batch)
+            frame = (
+                frame_sums(relative(values)) if data.is_image else batch.new_zeros(len(batch), 5)
+            )
         else:
-            shift, scale = scaling
+            shift, scale, frame = whole
             images = (batch - shift) / scale
         images = standardization.represent(images)
         with torch.inference_mode(), autocast(device, dtype):
-            reconstructions = network(images).to(images.dtype)
+            reconstructions = forward(images).to(images.dtype)
         if tile is not None and not tile.is_whole:
             # Maps reach less far than the network does.
             near = tile.near(margin)
             images, reconstructions = near.cut(images, tile), near.cut(reconstructions, tile)
             tile = near
-        return Piece(tile, *(t.to(keep_on) for t in (images, reconstructions, shift, scale)))
+        return Piece(tile, *(t.to(keep_on) for t in (images, reconstructions, shift, scale, frame)))
 
-    on_cpu = device.type == "cpu"
-    most = _CHUNK_VALUES if on_cpu else _ACCELERATOR_CHUNK_VALUES
-    size = max(1, min(_LARGEST_CHUNK, most // int(np.prod(data.shape))))
     cuts: list[Tile | None] = [None]
     if data.is_image:
         reach = getattr(network, "reach", None)
@@ -120,9 +155,16 @@ def reconstruct_in_batches(
         parts = (cut.kept for cut in cuts if cut is not None)
         strips = (_to_tensor(data.scale(batch[:, *part]), device) for part in parts)
         scaling = standardization.of_large_images(strips)
+        frame = torch.zeros(())
         for cut in cuts:
             assert cut is not None
-            yield piece(data.scale(batch[:, *cut.seen]), cut, scaling)
+            # One row and column more, for the differences across the border.
+            grown = (slice(part.start, part.stop + 1) for part in cut.kept)
+            core = cut.kept[0].stop - cut.kept[0].start, cut.kept[1].stop - cut.kept[1].start
+            frame = frame + frame_sums(relative(data.scale(batch[:, *grown])), core)
+        for cut in cuts:
+            assert cut is not None
+            yield piece(data.scale(batch[:, *cut.seen]), cut, (*scaling, frame))
 
 
 def _to_tensor(values: NDArray, device: torch.device) -> Tensor:

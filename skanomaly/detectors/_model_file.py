@@ -19,7 +19,7 @@ from torch import nn
 from .._tensor_file import ModelFileError, parse_json, read_tensor_file, write_tensor_file
 from ..corruption import PatchCorruption
 from ..networks import NETWORKS, ROW_NETWORKS
-from ..scoring import RegionTerm
+from ..scoring import FrameTerm, RegionTerm
 from ..training import to_channels_last
 from ._images import Shape
 from ._network import make_network
@@ -153,6 +153,9 @@ def _learned_data(detector: Any, arrays: Arrays) -> dict[str, Any]:
     arrays["expected_map"] = state["expected_map_"]
     arrays["mean"], arrays["deviation"] = scaling.mean.numpy(), scaling.deviation.numpy()
     arrays["loss_curve"] = np.array(state["loss_curve_"])
+    frame = state["_frame_term"]
+    if frame is not None:
+        arrays["frame_range"] = torch.stack([frame.lowest, frame.highest, frame.margin]).numpy()
     if state["validation_curve_"]:
         arrays["validation_curve"] = np.array(state["validation_curve_"], dtype=np.float64)
     names = state.get("feature_names_in_")
@@ -167,6 +170,7 @@ def _learned_data(detector: Any, arrays: Arrays) -> dict[str, Any]:
         "contrast_size": scaling.contrast_size,
         "contrast": [float(scaling.contrast_mean), float(scaling.contrast_deviation)],
         "region_term": None if region is None else [region.size, region.floor, region.weight],
+        "frame_term": None if frame is None else [frame.variance, frame.count, frame.weight],
     }
 
 
@@ -225,6 +229,17 @@ def _restore(
         _require(is_image and type(size) is int and size % 2 == 1, "region_term")
         _require(0 < size <= min(places) + 1, "region_term")
         region_term = RegionTerm(size, _number(floor), _number(weight))
+    frame_term = None
+    _require((data["frame_term"] is not None) == is_image, "frame_term")
+    if is_image:
+        variance, count, weight = (_number(value) for value in data["frame_term"])
+        limits = arrays.pop("frame_range")
+        _require(limits.dtype == np.float64 and limits.shape == (3, 3), "frame_range")
+        # A statistic that does not count has an infinite margin.
+        _require(bool(np.isfinite(limits[:2]).all() and (limits[2] > 0).all()), "frame_range")
+        _require(variance > 0 and count > 0, "frame_term")
+        lowest, highest, margin = torch.from_numpy(limits)
+        frame_term = FrameTerm(variance, count, lowest, highest, margin, weight)
 
     losses = arrays.pop("loss_curve").tolist()
     curve = arrays.pop("validation_curve", np.empty((0, 2))).tolist()
@@ -241,6 +256,7 @@ def _restore(
         "map_threshold_": _number(data["map_threshold"]),
         "_standardization": scaling,
         "_region_term": region_term,
+        "_frame_term": frame_term,
     }
     _require(data["n_features_in"] == learned["n_features_in_"], "n_features_in")
     names = data["feature_names_in"]

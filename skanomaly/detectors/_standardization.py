@@ -102,7 +102,7 @@ class Standardization:
         shift, scale : Tensor broadcastable to it
             What `undo` needs.
         """
-        shift, scale = self._of_dataset(batch)
+        shift, scale = self.of_dataset(batch)
         if self.per_image and batch.ndim == 4:
             relative = (batch - shift) / scale
             centre = relative.mean((1, 2, 3), keepdim=True)
@@ -124,7 +124,7 @@ class Standardization:
         """
         count, total, squares = 0, torch.zeros(()), torch.zeros(())
         for strip in strips:
-            shift, scale = self._of_dataset(strip)
+            shift, scale = self.of_dataset(strip)
             relative = ((strip - shift) / scale).double()
             count += relative[0].numel()
             total = total + relative.sum((1, 2, 3), keepdim=True)
@@ -135,7 +135,8 @@ class Standardization:
             shift, scale = _combine(shift, scale, centre.to(shift), spread.to(shift))
         return shift, scale
 
-    def _of_dataset(self, batch: Tensor) -> tuple[Tensor, Tensor]:
+    def of_dataset(self, batch: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and deviation of the training data, broadcastable to a batch."""
         shape = (1, -1, 1, 1) if batch.ndim == 4 else (1, -1)
         return self.mean.to(batch).view(shape), self.deviation.to(batch).view(shape)
 

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from ..detectors._images import integer_scale
 from ..networks import ConvolutionalAutoencoder
-from ..scoring import aggregate, difference_map, smooth
+from ..scoring import aggregate, difference_map, frame_sums, smooth
 
 OUTPUTS = ("anomaly_map", "predict_mask", "score_samples", "decision_function", "predict")
 
@@ -43,6 +43,7 @@ class DetectorGraph(nn.Module):
         self.standardization = detector._standardization
         self.smoothing = (detector.smoothing_size, detector.smoothing_passes)
         self.region_term = detector._region_term
+        self.frame_term = detector._frame_term
         self.score_aggregation = detector.score_aggregation
         self.map_threshold = float(detector.map_threshold_)
         self.offset = float(detector.offset_)
@@ -68,7 +69,10 @@ class DetectorGraph(nn.Module):
         images = images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2)
         channels = images.shape[1]
         # onnxruntime adds value by value, which costs digits of float32 in means of whole images.
-        images = self.standardization.apply((images.float() / self.white).double())[0]
+        values = (images.float() / self.white).double()
+        shift, scale = self.standardization.of_dataset(values)
+        frame = frame_sums((values - shift) / scale)
+        images = self.standardization.apply(values)[0]
         images = self.standardization.represent(images).float()
         pair = images.double(), self._reconstruct(images).double()
         parts = zip(*(tensor.split(channels, 1) for tensor in pair), strict=True)
@@ -79,7 +83,8 @@ class DetectorGraph(nn.Module):
             self.expected.unsqueeze(0), size=images.shape[2:], mode="bilinear", align_corners=False
         )
         ratio = (torch.stack(maps, dim=1) / expected.double()).mean(1)
-        return ratio if self.region_term is None else self.region_term.add_to(ratio)
+        ratio = ratio if self.region_term is None else self.region_term.add_to(ratio)
+        return ratio + self.frame_term.of(frame)
 
     def _reconstruct(self, images: Tensor) -> Tensor:
         if not isinstance(self.network, ConvolutionalAutoencoder):

@@ -1,5 +1,6 @@
 """Difference maps, smoothing, image scores and thresholds."""
 
+from ._frame_term import FrameTerm, frame_sums
 from ._maps import (
     aggregate,
     difference_map,
@@ -12,10 +13,12 @@ from ._region_term import RegionTerm
 from ._thresholds import map_threshold, score_offset
 
 __all__ = [
+    "FrameTerm",
     "RegionTerm",
     "aggregate",
     "difference_map",
     "expected_map",
+    "frame_sums",
     "leave_one_out",
     "map_threshold",
     "resize_map",

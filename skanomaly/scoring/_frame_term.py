@@ -1,0 +1,145 @@
+"""What a picture adds to its map that is unlike the training images as a whole."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+# Added to variances, in multiples of the usual one, so that flat pictures have a finite logarithm.
+_FLAT = 1e-3
+# Least distances from the training images at which a picture is anomalous by itself: of mean, in
+# usual deviations; of the logarithms of contrast and roughness. A quarter or four times the
+# contrast is flagged, half of it or twice as much is only light.
+_LEAST_MARGINS = (1.0, math.log(4.0), 0.4)
+
+
+def frame_sums(images: Tensor, core: tuple[int, int] | None = None) -> Tensor:
+    """Sums that say what pictures are like as a whole; those of parts add up.
+
+    Parameters
+    ----------
+    images : Tensor of shape (b, c, h, w), float64
+    core : (int, int) or None
+        Height and width of the part that is summed; one row and column beyond, where there are
+        any, count in differences alone.
+
+    Returns
+    -------
+    Tensor of shape (b, 5)
+        Count; sums of values and squares; pairs of neighbours, and the sum of half the
+        squared differences in them.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skanomaly.scoring import frame_sums
+    >>> frame_sums(torch.tensor([[[[0.0, 2.0], [0.0, 2.0]]]]))
+    tensor([[4., 4., 8., 4., 4.]])
+    """
+    height, width = images.shape[2:] if core is None else core
+    inner = images[:, :, :height, :width].flatten(1)
+    down = (images[:, :, 1:, :width] - images[:, :, :-1, :width]).flatten(1)
+    right = (images[:, :, :height, 1:] - images[:, :, :height, :-1]).flatten(1)
+    sums = [
+        torch.ones_like(inner).sum(1),
+        inner.sum(1),
+        inner.square().sum(1),
+        torch.ones_like(down).sum(1) + torch.ones_like(right).sum(1),
+        0.5 * (down.square().sum(1) + right.square().sum(1)),
+    ]
+    return torch.stack(sums, dim=1)
+
+
+@dataclass(frozen=True)
+class FrameTerm:
+    """A constant for pictures that are unlike all training images as a whole.
+
+    A black frame, noise or another surface may be easy to reconstruct, and brought to full contrast
+    it may look like any other picture. Mean, contrast and roughness (differences of neighbours over
+    contrast) tell it. What lies in the range of the training images, or a little
+    beyond, adds nothing: defects do not change these much. This library's own.
+
+    Attributes
+    ----------
+    variance : float
+        Usual variance within a training image.
+    count : float
+        Values in a training image.
+    lowest, highest : Tensor of shape (3,)
+        Range of the statistics of the training images.
+    margin : Tensor of shape (3,)
+        Distance from that range at which ``weight`` is added; from half of it on, something is.
+    weight : float
+        What makes any picture anomalous.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skanomaly.scoring import FrameTerm, frame_sums
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> images = torch.randn(10, 1, 16, 16, generator=generator, dtype=torch.float64)
+    >>> term = FrameTerm.fit(frame_sums(images), weight=1.0, brightness=True)
+    >>> black = torch.zeros(1, 1, 16, 16, dtype=torch.float64)
+    >>> added = term.of(frame_sums(torch.cat([images[:1], black]))).flatten()
+    >>> float(added[0]), float(added[1]) > 1
+    (0.0, True)
+    """
+
+    variance: float
+    count: float
+    lowest: Tensor
+    highest: Tensor
+    margin: Tensor
+    weight: float
+
+    @classmethod
+    def fit(cls, sums: Tensor, *, weight: float, brightness: bool) -> FrameTerm:
+        """Learn the range of training images.
+
+        Parameters
+        ----------
+        sums : Tensor of shape (n, 5)
+            `frame_sums` of the training images.
+        weight : float
+        brightness : bool
+            Whether the mean counts.
+        """
+        variance = float(_variance(sums).mean()) or 1.0
+        statistics = _statistics(sums, variance)
+        lowest, highest = statistics.amin(0), statistics.amax(0)
+        least = torch.tensor(_LEAST_MARGINS).to(statistics)
+        margin = torch.maximum(0.5 * (highest - lowest), least)
+        if not brightness:
+            margin[0] = math.inf
+        return cls(variance, float(sums[:, 0].mean()), lowest, highest, margin, weight)
+
+    def of(self, sums: Tensor) -> Tensor:
+        """Compute what is added to the maps of pictures, (b, 5) → (b, 1, 1)."""
+        statistics = _statistics(sums, self.variance)
+        lowest, highest, margin = (t.to(sums) for t in (self.lowest, self.highest, self.margin))
+        distance = torch.maximum(lowest - statistics, statistics - highest)
+        # A smaller picture shows less, and varies more.
+        margin = margin * (self.count / sums[:, :1]).sqrt().clamp(min=1.0)
+        excess = (2.0 * distance / margin - 1.0).clamp(min=0.0).amax(1)
+        return self.weight * excess.view(-1, 1, 1)
+
+
+def _variance(sums: Tensor) -> Tensor:
+    mean = sums[:, 1] / sums[:, 0]
+    return (sums[:, 2] / sums[:, 0] - mean.square()).clamp(min=0.0)
+
+
+def _statistics(sums: Tensor, usual: float) -> Tensor:
+    """Mean, log contrast and log roughness, (b, 5) → (b, 3)."""
+    count, total, _, pairs, differences = sums.unbind(1)
+    variance = _variance(sums) / usual + _FLAT
+    roughness = differences / pairs.clamp(min=1.0) / usual + _FLAT
+    statistics = [
+        total / count / usual**0.5,
+        0.5 * variance.log(),
+        0.5 * (roughness / variance).log(),
+    ]
+    return torch.stack(statistics, dim=1)

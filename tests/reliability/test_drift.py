@@ -1,0 +1,114 @@
+"""Pictures that are not like the training images at all."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+
+from skanomaly import SelfSupervisedAutoencoderDetector
+from skanomaly.datasets import make_textured_surfaces
+from skanomaly.scoring import FrameTerm, frame_sums
+
+SIZE = (64, 64)
+DETECTOR = SelfSupervisedAutoencoderDetector(max_iter=60, random_state=0, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def bricks():
+    return make_textured_surfaces("brick", image_size=64, random_state=0)
+
+
+@pytest.fixture(scope="module")
+def grass():
+    return make_textured_surfaces("grass", image_size=64, random_state=0)
+
+
+@pytest.fixture(scope="module")
+def detectors(bricks, grass):
+    """Of a texture that is coarser than noise, and of one that is much like it."""
+    return {
+        "brick": clone(DETECTOR).fit(bricks.X_train),
+        "grass": clone(DETECTOR).fit(grass.X_train),
+    }
+
+
+def noisy(mean, deviation):
+    values = np.random.default_rng(0).normal(mean, deviation, (8, *SIZE))
+    return values.clip(0, 255).astype(np.uint8)
+
+
+DRIFTED = {
+    "black frame": np.zeros((1, *SIZE), np.uint8),
+    "white frame": np.full((1, *SIZE), 255, np.uint8),
+    "grey frame": np.full((1, *SIZE), 120, np.uint8),
+    "lens cap": noisy(4, 1),
+    "lens cap, noisy": noisy(10, 3),
+    "noise": np.random.default_rng(0).integers(0, 256, (8, *SIZE), dtype=np.uint8),
+    "gaussian noise": noisy(120, 40),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("texture", ["brick", "grass"])
+@pytest.mark.parametrize("kind", DRIFTED)
+def test_frames_without_a_picture_are_flagged(detectors, texture, kind):
+    assert (detectors[texture].predict(DRIFTED[kind]) == -1).all()
+
+
+@pytest.mark.slow
+def test_another_surface_and_an_inverted_one_are_flagged(detectors, bricks, grass):
+    assert (detectors["brick"].predict(grass.X_train) == -1).all()
+    assert (detectors["grass"].predict(bricks.X_train) == -1).all()
+    assert (detectors["brick"].predict(255 - bricks.X_train) == -1).mean() > 0.95
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("texture", ["brick", "grass"])
+def test_ordinary_defects_and_light_are_left_to_the_map(detectors, bricks, grass, texture):
+    data = {"brick": bricks, "grass": grass}[texture]
+    with_term = detectors[texture]
+    without = clone(with_term).fit(data.X_train[:2])
+    vars(without).update({**vars(with_term), "_frame_term": None})
+    for images in (data.X_train, data.X_test[data.y_test == 1], data.X_train // 2):
+        added = without.score_samples(images) - with_term.score_samples(images)
+        assert (added == 0).mean() > 0.8 and (added < -with_term.offset_).all()
+    defects = data.X_test[data.y_test == -1]
+    assert (with_term.score_samples(defects) == without.score_samples(defects)).mean() > 0.9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("standardization", ["dataset", "none"])
+def test_brightness_counts_where_images_are_not_scaled_each(bricks, standardization):
+    detector = clone(DETECTOR).set_params(standardization=standardization, max_iter=10)
+    detector.fit(bricks.X_train)
+    assert (detector.predict(DRIFTED["black frame"]) == -1).all()
+    assert (detector.predict(bricks.X_train // 4 + 190) == -1).all()
+
+
+def test_sums_of_parts_are_those_of_the_whole():
+    images = torch.rand(2, 3, 11, 7, dtype=torch.float64)
+    whole = frame_sums(images)
+    parts = sum(
+        frame_sums(
+            images[:, :, top : top + 5, left : left + 4], (min(4, 11 - top), min(3, 7 - left))
+        )
+        for top in range(0, 11, 4)
+        for left in range(0, 7, 3)
+    )
+    torch.testing.assert_close(parts, whole, rtol=1e-12, atol=0)
+
+
+def test_the_term_adds_nothing_within_the_range_and_its_weight_at_the_margin():
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(20, 1, 32, 32, generator=generator, dtype=torch.float64)
+    term = FrameTerm.fit(frame_sums(images), weight=7.0, brightness=False)
+    assert (term.of(frame_sums(images)) == 0).all()
+    assert (term.of(frame_sums(images * 0.6 + 3)) == 0).all()
+    assert float(term.of(frame_sums(images * 0.2)).min()) > 7.0
+    assert (
+        FrameTerm.fit(frame_sums(images), weight=7.0, brightness=True).of(frame_sums(images + 3))
+        > 7.0
+    ).all()
+    # Crops vary more than whole pictures, and are judged by less strict a measure.
+    crops = images.unfold(2, 2, 2).unfold(3, 2, 2).reshape(-1, 1, 2, 2)
+    assert (term.of(frame_sums(crops)) < 7.0).float().mean() > 0.99
