@@ -106,6 +106,10 @@ class FrameTerm:
         weight : float
         brightness : bool
             Whether the mean counts.
+
+        Returns
+        -------
+        FrameTerm
         """
         variance = float(_variance(sums).mean()) or 1.0
         statistics = _statistics(sums, variance)
@@ -117,7 +121,17 @@ class FrameTerm:
         return cls(variance, float(sums[:, 0].mean()), lowest, highest, margin, weight)
 
     def of(self, sums: Tensor) -> Tensor:
-        """Compute what is added to the maps of pictures, (b, 5) → (b, 1, 1)."""
+        """Compute what is added to the maps of pictures.
+
+        Parameters
+        ----------
+        sums : Tensor of shape (b, 5)
+            Their `frame_sums`.
+
+        Returns
+        -------
+        Tensor of shape (b, 1, 1)
+        """
         statistics = _statistics(sums, self.variance)
         lowest, highest, margin = (t.to(sums) for t in (self.lowest, self.highest, self.margin))
         distance = torch.maximum(lowest - statistics, statistics - highest)
