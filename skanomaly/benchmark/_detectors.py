@@ -50,9 +50,10 @@ def _find(name: str) -> Any:
     """Import a class or an object."""
     module_name, _, attribute = name.rpartition(".")
     if not module_name:
-        if name not in own_detectors.__all__:
+        names = [each for each in own_detectors.__all__ if each != "load"]
+        if name not in names:
             raise ValueError(
-                f"A detector must be one of {', '.join(own_detectors.__all__)}, or an import path "
+                f"A detector must be one of {', '.join(names)}, or an import path "
                 f"such as sklearn.ensemble.IsolationForest. Got {name!r} instead."
             )
         return getattr(own_detectors, name)
