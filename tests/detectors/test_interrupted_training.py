@@ -36,6 +36,14 @@ def make(checkpoint=None, **parameters):
     return SelfSupervisedAutoencoderDetector(**options | parameters)
 
 
+@pytest.fixture(autouse=True)
+def answered_interrupts():
+    """Ctrl-C is answered, also where the tests run in the background of a shell."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def interrupt(detector, X, step=17):
     detector.set_callbacks(AtStep(step, press_ctrl_c))
     with pytest.raises(KeyboardInterrupt):
