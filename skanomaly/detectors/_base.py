@@ -389,7 +389,7 @@ class BaseAutoencoderDetector(
         self.offset_ = score_offset(np.array(scores), self.contamination, held_out)
         self.map_threshold_ = map_threshold(np.array(maxima), self.contamination, held_out)
         if data.is_image:
-            # In units of the threshold, so that it flags a picture whatever its map says.
+            # In units of the threshold, so that it flags a picture of whatever map.
             self._frame_term = FrameTerm.fit(
                 torch.tensor(frames, dtype=torch.float64),
                 weight=-self.offset_ or 1.0,
@@ -455,7 +455,10 @@ class BaseAutoencoderDetector(
                 ratio = add_by_tiles(self._region_term, ratio)
             if frames is not None:
                 frames.extend(frame.tolist())
-            yield ratio if self._frame_term is None else ratio + self._frame_term.of(frame)
+            if self._frame_term is not None:
+                scores = aggregate(ratio, self.score_aggregation)
+                ratio = ratio.mul_(self._frame_term.factor(frame, scores))
+            yield ratio
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(super().__getstate__())

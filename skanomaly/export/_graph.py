@@ -84,7 +84,8 @@ class DetectorGraph(nn.Module):
         )
         ratio = (torch.stack(maps, dim=1) / expected.double()).mean(1)
         ratio = ratio if self.region_term is None else self.region_term.add_to(ratio)
-        return ratio + self.frame_term.of(frame)
+        scores = _aggregate(ratio, self.score_aggregation)
+        return ratio * self.frame_term.factor(frame, scores)
 
     def _reconstruct(self, images: Tensor) -> Tensor:
         if not isinstance(self.network, ConvolutionalAutoencoder):

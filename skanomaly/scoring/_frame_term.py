@@ -1,4 +1,4 @@
-"""What a picture adds to its map that is unlike the training images as a whole."""
+"""What raises the map of a picture that is unlike the training images as a whole."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ _FLAT = 1e-3
 # usual deviations; of the logarithms of contrast and roughness. A quarter or four times the
 # contrast is flagged, half of it or twice as much is only light.
 _LEAST_MARGINS = (1.0, math.log(4.0), 0.4)
+# Below it, a score is taken for this in quotients.
+_LEAST_SCORE = 1e-12
 
 
 def frame_sums(images: Tensor, core: tuple[int, int] | None = None) -> Tensor:
@@ -55,12 +57,12 @@ def frame_sums(images: Tensor, core: tuple[int, int] | None = None) -> Tensor:
 
 @dataclass(frozen=True)
 class FrameTerm:
-    """A constant for pictures that are unlike all training images as a whole.
+    """A factor for the maps of pictures that are unlike all training images as a whole.
 
     A black frame, noise or another surface may be easy to reconstruct, and brought to full contrast
     it may look like any other picture. Mean, contrast and roughness (differences of neighbours over
     contrast) tell it. What lies in the range of the training images, or a little
-    beyond, adds nothing: defects do not change these much. This library's own.
+    beyond, changes nothing: defects do not change these much. This library's own.
 
     Attributes
     ----------
@@ -71,9 +73,9 @@ class FrameTerm:
     lowest, highest : Tensor of shape (3,)
         Range of the statistics of the training images.
     margin : Tensor of shape (3,)
-        Distance from that range at which ``weight`` is added; from half of it on, something is.
+        Distance from that range at which a picture scores ``weight`` at least.
     weight : float
-        What makes any picture anomalous.
+        Score from which on a picture is anomalous.
 
     Examples
     --------
@@ -83,8 +85,8 @@ class FrameTerm:
     >>> images = torch.randn(10, 1, 16, 16, generator=generator, dtype=torch.float64)
     >>> term = FrameTerm.fit(frame_sums(images), weight=1.0, brightness=True)
     >>> black = torch.zeros(1, 1, 16, 16, dtype=torch.float64)
-    >>> added = term.of(frame_sums(torch.cat([images[:1], black]))).flatten()
-    >>> float(added[0]), float(added[1]) > 1
+    >>> excess = term.excess(frame_sums(torch.cat([images[:1], black])))
+    >>> float(excess[0]), float(excess[1]) > 1
     (0.0, True)
     """
 
@@ -120,8 +122,8 @@ class FrameTerm:
             margin[0] = math.inf
         return cls(variance, float(sums[:, 0].mean()), lowest, highest, margin, weight)
 
-    def of(self, sums: Tensor) -> Tensor:
-        """Compute what is added to the maps of pictures.
+    def excess(self, sums: Tensor) -> Tensor:
+        """Compute how unlike the training images pictures are.
 
         Parameters
         ----------
@@ -130,15 +132,35 @@ class FrameTerm:
 
         Returns
         -------
-        Tensor of shape (b, 1, 1)
+        Tensor of shape (b,)
+            0 up to half of the margin, 1 at the margin, linear from there.
         """
         statistics = _statistics(sums, self.variance)
         lowest, highest, margin = (t.to(sums) for t in (self.lowest, self.highest, self.margin))
         distance = torch.maximum(lowest - statistics, statistics - highest)
         # A smaller picture shows less, and varies more.
         margin = margin * (self.count / sums[:, :1]).sqrt().clamp(min=1.0)
-        excess = (2.0 * distance / margin - 1.0).clamp(min=0.0).amax(1)
-        return self.weight * excess.view(-1, 1, 1)
+        return (2.0 * distance / margin - 1.0).clamp(min=0.0).amax(1)
+
+    def factor(self, sums: Tensor, scores: Tensor) -> Tensor:
+        """Compute what maps are multiplied by, so that pictures score as high as they are unlike.
+
+        Those whose map says so already are left alone.
+
+        Parameters
+        ----------
+        sums : Tensor of shape (b, 5)
+            `frame_sums` of the pictures.
+        scores : Tensor of shape (b,)
+            Aggregates of their maps, at least 0.
+
+        Returns
+        -------
+        Tensor of shape (b, 1, 1)
+            At least 1.
+        """
+        least = self.weight * self.excess(sums)
+        return (least / scores.clamp(min=_LEAST_SCORE)).clamp(min=1.0).view(-1, 1, 1)
 
 
 def _variance(sums: Tensor) -> Tensor:

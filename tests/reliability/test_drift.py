@@ -98,17 +98,22 @@ def test_sums_of_parts_are_those_of_the_whole():
     torch.testing.assert_close(parts, whole, rtol=1e-12, atol=0)
 
 
-def test_the_term_adds_nothing_within_the_range_and_its_weight_at_the_margin():
+def test_the_term_leaves_what_lies_in_the_range_and_raises_what_lies_beyond():
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(20, 1, 32, 32, generator=generator, dtype=torch.float64)
     term = FrameTerm.fit(frame_sums(images), weight=7.0, brightness=False)
-    assert (term.of(frame_sums(images)) == 0).all()
-    assert (term.of(frame_sums(images * 0.6 + 3)) == 0).all()
-    assert float(term.of(frame_sums(images * 0.2)).min()) > 7.0
-    assert (
-        FrameTerm.fit(frame_sums(images), weight=7.0, brightness=True).of(frame_sums(images + 3))
-        > 7.0
-    ).all()
+    assert (term.excess(frame_sums(images)) == 0).all()
+    assert (term.excess(frame_sums(images * 0.6 + 3)) == 0).all()
+    faint = frame_sums(images * 0.2)
+    assert float(term.excess(faint).min()) > 1.0
+    maps = torch.rand(20, 4, 4, generator=generator, dtype=torch.float64)
+    scores = maps.flatten(1).amax(1)
+    raised = maps * term.factor(faint, scores)
+    torch.testing.assert_close(raised.flatten(1).amax(1), 7.0 * term.excess(faint))
+    # A map that marks a defect is as good as it was.
+    assert (term.factor(faint, 100.0 * scores + 100.0) == 1).all()
+    bright = FrameTerm.fit(frame_sums(images), weight=7.0, brightness=True)
+    assert (bright.excess(frame_sums(images + 3)) > 1.0).all()
     # Crops vary more than whole pictures, and are judged by less strict a measure.
     crops = images.unfold(2, 2, 2).unfold(3, 2, 2).reshape(-1, 1, 2, 2)
-    assert (term.of(frame_sums(crops)) < 7.0).float().mean() > 0.99
+    assert (term.excess(frame_sums(crops)) < 1.0).float().mean() > 0.99
