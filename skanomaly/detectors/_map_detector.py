@@ -1,0 +1,222 @@
+"""What a fitted detector computes: maps, and scores and decisions from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import OutlierMixin
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
+
+from ..scoring import FrameTerm, RegionTerm, aggregate, leave_one_out, resize_map
+from ._images import Shape, ValidatedInput, normalize_image_shape, to_image_dtype, validate_input
+from ._inference import (
+    Piece,
+    add_by_tiles,
+    assemble,
+    fill,
+    reconstruct_in_batches,
+    reconstruction_function,
+    reconstruction_in_own_range,
+    smoothed_difference_map,
+)
+from ._parameters import SharedParameters
+from ._standardization import Standardization
+
+
+class MapDetector(OutlierMixin, SharedParameters):
+    """What is computed of new images once all below is learned."""
+
+    network_: torch.nn.Module
+    device_: torch.device
+    image_shape_: Shape
+    expected_map_: NDArray[np.float64]
+    offset_: float
+    map_threshold_: float
+    _standardization: Standardization
+    _region_term: RegionTerm | None
+    _frame_term: FrameTerm | None
+
+    def score_samples(self, X: Any) -> NDArray[np.float64]:
+        """Score images; higher is more normal.
+
+        Parameters
+        ----------
+        X : array-like or ImageSequence
+            Images or rows as in `fit`; images may be of another size.
+
+        Returns
+        -------
+        ndarray of shape (n,), float64
+            Minus the aggregate of the anomaly map, at most 0.
+        """
+        data = self._validate(X)
+        # Numbers, not tensors: small tensors kept between large ones scatter the heap, which then
+        # grows with every batch.
+        scores: list[float] = []
+        for maps in self._maps(data):
+            scores.extend(aggregate(maps, self.score_aggregation).tolist())
+        return -np.array(scores)
+
+    def decision_function(self, X: Any) -> NDArray[np.float64]:
+        """Score images against the threshold; 0 and above is normal.
+
+        Parameters
+        ----------
+        X : array-like or ImageSequence
+            Images or rows as in `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n,), float64
+            ``score_samples(X) - offset_``.
+        """
+        return self.score_samples(X) - self.offset_
+
+    def predict(self, X: Any) -> NDArray[np.int64]:
+        """Tell normal images from anomalous ones.
+
+        Parameters
+        ----------
+        X : array-like or ImageSequence
+            Images or rows as in `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n,), int64
+            1 for normal, -1 for anomalous.
+        """
+        return np.where(self.decision_function(X) < 0, -1, 1)
+
+    def anomaly_map(self, X: Any) -> NDArray[np.float64]:
+        """Show where each image is anomalous.
+
+        Parameters
+        ----------
+        X : array-like or ImageSequence
+            Images or rows as in `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n, h, w) or (n, n_features), float64
+            At least 0, higher is more anomalous; in multiples of the squared difference that
+            the training images show at that place, to which ``region_size`` adds what large
+            regions show. With ``normalize_map=False``, in squared standard deviations.
+        """
+        data = self._validate(X)
+        return fill(np.empty(data.map_shape), self._maps(data))
+
+    def predict_mask(self, X: Any) -> NDArray[np.bool_]:
+        """Mark the anomalous places of each image.
+
+        Parameters
+        ----------
+        X : array-like or ImageSequence
+            Images or rows as in `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n, h, w) or (n, n_features), bool
+            Where the anomaly map exceeds ``map_threshold_``.
+        """
+        data = self._validate(X)
+        masks = (maps > self.map_threshold_ for maps in self._maps(data))
+        return fill(np.empty(data.map_shape, dtype=bool), masks)
+
+    def reconstruct(self, X: Any) -> NDArray[Any]:
+        """Compute what the network takes for normal.
+
+        Parameters
+        ----------
+        X : array-like or ImageSequence
+            Images or rows as in `fit`.
+
+        Returns
+        -------
+        ndarray of X's shape, dtype and value range
+        """
+        data = self._validate(X)
+        own_range = partial(reconstruction_in_own_range, channels=data.shape[-1])
+        parts = [values.cpu() for values in assemble(self._forward(data), own_range)]
+        values = torch.cat(parts).numpy()
+        if data.is_image:
+            values = to_image_dtype(np.moveaxis(values, 1, -1), data.source.dtype)
+        return values.reshape(X.shape if hasattr(X, "shape") else np.shape(X))
+
+    def _validate(self, X: Any) -> ValidatedInput:
+        check_is_fitted(self, "network_")
+        return validate_input(
+            self,
+            X,
+            image_shape=normalize_image_shape(self.image_shape),
+            fitted_shape=self.image_shape_,
+        )
+
+    def _forward(self, data: ValidatedInput) -> Iterator[Piece]:
+        """Images and reconstructions, standardised, and what undoes that, piece by piece."""
+        contrast = self._standardization.contrast_size or 0
+        return reconstruct_in_batches(
+            self.network_,
+            data,
+            self._standardization,
+            device=self.device_,
+            dtype=torch.bfloat16 if self.precision == "bfloat16" else torch.float32,
+            margin=contrast // 2 + self.smoothing_passes * (self.smoothing_size // 2),
+        )
+
+    def _reconstruction(self, X: Any) -> tuple[Callable[[Tensor], Tensor], Tensor]:
+        """The function f, which can be differentiated, and X as a tensor to put into it."""
+        return reconstruction_function(
+            self.network_, self._validate(X), self._standardization, device=self.device_
+        )
+
+    def _residual_map(self, piece: Piece) -> Tensor:
+        """Smoothed difference maps of a piece: (b, k, h, w) or (b, 1, n_features)."""
+        channels = piece.images.shape[1] - (self._standardization.contrast_size is not None)
+        return smoothed_difference_map(piece, channels, self.smoothing_size, self.smoothing_passes)
+
+    def _residual_maps(self, data: ValidatedInput) -> Iterator[Tensor]:
+        """Smoothed difference maps, batch by batch."""
+        return assemble(self._forward(data), self._residual_map)
+
+    def _maps(
+        self,
+        data: ValidatedInput,
+        *,
+        averaged: int | None = None,
+        frames: list[list[float]] | None = None,
+    ) -> Iterator[Tensor]:
+        """Anomaly maps batch by batch: float64 (b, h, w) or (b, n_features).
+
+        With ``averaged``, as if each image were not among the so many of the expected maps. In
+        ``frames`` the sums of `frame_sums` are collected.
+        """
+        expected = torch.from_numpy(self.expected_map_)
+        frame = torch.empty(0)
+
+        def relative_map(piece: Piece) -> Tensor:
+            nonlocal frame
+            frame = piece.frame
+            maps = self._residual_map(piece)
+            size, part = maps.shape[2:], None
+            if piece.tile is not None and not piece.tile.is_whole:
+                size, part = torch.Size(piece.tile.size), piece.tile.kept
+            ratio = maps / resize_map(expected.to(maps.device), size, part)
+            if averaged is not None and self.normalize_map:
+                ratio = leave_one_out(ratio, averaged)
+            return ratio.mean(1)
+
+        for ratio in assemble(self._forward(data), relative_map):
+            if self._region_term is not None:
+                ratio = add_by_tiles(self._region_term, ratio)
+            if frames is not None:
+                frames.extend(frame.tolist())
+            if self._frame_term is not None:
+                scores = aggregate(ratio, self.score_aggregation)
+                ratio = ratio.mul_(self._frame_term.factor(frame, scores))
+            yield ratio
