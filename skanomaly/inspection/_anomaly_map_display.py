@@ -20,7 +20,7 @@ from ._pictures import (
     check_names,
     find_last_step,
     format_number,
-    load_pyplot,
+    load_matplotlib,
     make_picture_axes,
     read_pictures,
     shorten,
@@ -159,7 +159,7 @@ class AnomalyMapDisplay:
         >>> display.map_threshold == detector.map_threshold_
         True
         """
-        load_pyplot()
+        load_matplotlib("pyplot")
         estimator = getattr(estimator, "best_estimator_", estimator)
         anomaly_map = find_anomaly_map(estimator)
         if anomaly_map is None:
@@ -226,7 +226,7 @@ class AnomalyMapDisplay:
         ValueError
             If X or another argument is not as described.
         """
-        load_pyplot()
+        load_matplotlib("pyplot")
         return cls._draw(
             read_pictures(X),
             anomaly_maps,

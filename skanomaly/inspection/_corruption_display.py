@@ -15,7 +15,7 @@ from ._pictures import (
     SMALL,
     check_names,
     find_last_step,
-    load_pyplot,
+    load_matplotlib,
     make_picture_axes,
     read_pictures,
     shorten,
@@ -178,7 +178,7 @@ class CorruptionDisplay:
         names: Sequence[Any] | None,
         **options: Any,
     ) -> Self:
-        load_pyplot()
+        load_matplotlib("pyplot")
         if not callable(corruption):
             raise ValueError(
                 "A corruption must be callable on images and return corrupted ones and masks, got "

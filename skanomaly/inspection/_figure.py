@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ._pictures import load_matplotlib
+
 _ROWS = ("input", "reconstruction", "anomaly map", "true mask")
 
 
@@ -108,13 +110,7 @@ def make_figure(*, width: float, height: float) -> Any:
     ImportError
         If matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError(
-            'Drawing a figure needs matplotlib: pip install "skanomaly[plot]"'
-        ) from error
-    return Figure(figsize=(width, height), layout="constrained")
+    return load_matplotlib("figure").Figure(figsize=(width, height), layout="constrained")
 
 
 def _ticks() -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,8 @@ _PICTURE_WIDTH = 1.5
 _LONGEST_NAME = 20
 
 
-def load_pyplot() -> Any:
-    """Import matplotlib.pyplot.
+def load_matplotlib(module: str) -> Any:
+    """Import a module of matplotlib, such as "pyplot".
 
     Raises
     ------
@@ -29,12 +30,11 @@ def load_pyplot() -> Any:
         If matplotlib is not installed.
     """
     try:
-        import matplotlib.pyplot as plt
+        return import_module(f"matplotlib.{module}")
     except ImportError as error:
         raise ImportError(
             'Drawing a figure needs matplotlib: pip install "skanomaly[plot]"'
         ) from error
-    return plt
 
 
 def find_last_step(estimator: Any) -> Any:
@@ -177,7 +177,7 @@ def make_axes(
     ValueError
         If `ax` is something else, or has no place in a grid.
     """
-    plt = load_pyplot()
+    plt = load_matplotlib("pyplot")
     if ax is None:
         figure = plt.figure(figsize=size, layout="compressed")
         return figure, figure.subplots(*shape, squeeze=False)
@@ -227,7 +227,7 @@ def make_picture_axes(
         raise ValueError(f"'n_columns' must be an integer of at least 1, got {n_columns!r}.")
     count = len(pictures)
     if isinstance(ax, (np.ndarray, list, tuple)):
-        load_pyplot()
+        load_matplotlib("pyplot")
         axes = np.asarray(ax, dtype=object)
         if axes.shape != (count, len(panels)):
             raise ValueError(

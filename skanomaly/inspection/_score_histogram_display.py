@@ -8,7 +8,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_consistent_length, column_or_1d
 
-from ._pictures import BLUE, ORANGE, SMALL, find_last_step, format_number, load_pyplot, make_axes
+from ._pictures import (
+    BLUE,
+    ORANGE,
+    SMALL,
+    find_last_step,
+    format_number,
+    load_matplotlib,
+    make_axes,
+)
 
 _SIZE = (6.0, 2.8)
 # From this ratio of the largest to the smallest score on, a linear axis hides most of them.
@@ -112,7 +120,7 @@ class ScoreHistogramDisplay:
         ValueError
             If the estimator has no scores, or an argument is not as described.
         """
-        load_pyplot()
+        load_matplotlib("pyplot")
         if not hasattr(estimator, "score_samples"):
             raise ValueError(
                 f"'estimator' must have score_samples, got {type(estimator).__name__}."
@@ -168,7 +176,7 @@ class ScoreHistogramDisplay:
         ValueError
             If an argument is not as described.
         """
-        load_pyplot()
+        load_matplotlib("pyplot")
         values = np.asarray(column_or_1d(scores), dtype=np.float64)
         if len(values) == 0:
             raise ValueError("Found array with 0 sample(s) in 'scores': 1 image is required.")
