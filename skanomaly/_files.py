@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,16 +21,11 @@ def written_aside(path: Path, *, durable: bool = False) -> Iterator[Path]:
         old one, so that a power cut leaves one of them too.
     """
     # A name of the greatest length leaves no room for more.
-    start = f".{path.name[:40]}."
-    handle, name = tempfile.mkstemp(prefix=start, suffix=".part", dir=path.parent)
-    os.close(handle)
-    aside = Path(name)
+    aside = path.parent / f".{path.name[:40]}.{secrets.token_hex(8)}.part"
+    # Made as any new file is, with the permissions that the user's mask leaves.
+    os.close(os.open(aside, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666))
     try:
         yield aside
-        # Temporary files are private; this one is to be as any other new file.
-        mask = os.umask(0)
-        os.umask(mask)
-        aside.chmod(0o666 & ~mask)
         if durable:
             _flush(aside)
         aside.replace(path)
