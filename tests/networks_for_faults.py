@@ -26,6 +26,19 @@ class ShortOfMemory(nn.Module):
         return self.layer(images)
 
 
+class NoRoomToTrain(nn.Module):
+    """Fails in training as on a GPU without memory."""
+
+    def __init__(self, image_shape):
+        super().__init__()
+        self.layer = tiny_network(image_shape)
+
+    def forward(self, images):
+        if self.training:
+            raise torch.cuda.OutOfMemoryError("no room")
+        return self.layer(images)
+
+
 def dying_network(image_shape):
     """Ends its process without a word, as the kernel does where memory runs out."""
     os._exit(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import numbers
 import os
 import warnings
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
+from .._memory import require_memory
 from ._image_file import check_mode, check_size, read_image
 
 _NAMED = 5
@@ -328,10 +330,18 @@ class ImageSequence(Sequence):
             If an index is out of range or `indices` is not one-dimensional.
         ValueError
             If a file cannot be read or differs from the first image.
+        MemoryError
+            If the images surely take more memory than is free.
         """
         selected = self._select(indices)
         shape, dtype = self._layout.get()
-        images = np.empty((len(selected), *shape), dtype=dtype)
+        total = (len(selected), *shape)
+        require_memory(
+            math.prod(total) * dtype.itemsize,
+            f"images of shape {total}",
+            "Pass the ImageSequence itself, which is read batch by batch, or a smaller size=.",
+        )
+        images = np.empty(total, dtype=dtype)
         for position, path in enumerate(selected._paths):
             images[position] = self._read(path)
         return images

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from numbers import Integral
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import joblib
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from .._logging import log_progress
+from .._memory import available_memory, require_memory, training_memory
 from ..datasets import ImageSequence
 from ..training import (
     AUGMENTATIONS,
@@ -40,6 +42,9 @@ Objective = Callable[[nn.Module, Tensor, torch.Generator], Tensor]
 _VALIDATION_LIMIT = 256
 _VALIDATION_INTERVAL = 50
 _PROGRESS_TASKS = 100
+# Bytes for each value of a batch that training surely gets by with, where they are free.
+_AMPLE_MEMORY = 4000
+_SMALLER_BATCH = "Pass a smaller batch_size or crop_size, or smaller images."
 
 
 @dataclass
@@ -85,11 +90,8 @@ class FitPlan:
         checkpoint: Path | None,
     ) -> FitPlan:
         """Take the training parameters of a detector, checked against the data."""
-        if checkpoint is not None and not checkpoint.parent.is_dir():
-            raise ValueError(
-                f"checkpoint={str(checkpoint)!r} must lie in a folder that exists, but "
-                f"{str(checkpoint.parent)!r} does not."
-            )
+        if checkpoint is not None:
+            _check_folder(checkpoint)
         return cls(
             data=data,
             network=network,
@@ -163,6 +165,7 @@ def run_training(
     attributes_so_far : callable
         Makes the fitted attributes of a detector whose training ends now, for callbacks that ask.
     """
+    _require_memory(plan)
     training = np.flatnonzero(~plan.held_out)
     generator = torch.Generator(plan.device).manual_seed(plan.seed)
     early_stopping = None
@@ -197,22 +200,43 @@ def run_training(
         checkpointing = None
         if plan.checkpoint is not None:
             checkpointing = Checkpointing(plan.checkpoint, plan.fingerprint, plan.seed, interrupted)
-        train(
-            plan.network,
-            draw_batch,
-            plan.objective,
-            max_iter=plan.max_iter,
-            learning_rate=plan.learning_rate,
-            weight_decay=plan.weight_decay,
-            dtype=plan.dtype,
-            generator=generator,
-            constant_rate=plan.constant_rate,
-            early_stopping=early_stopping,
-            checkpointing=checkpointing,
-            on_step=progress.step,
-            result=plan.outcome,
-        )
+        try:
+            train(
+                plan.network,
+                draw_batch,
+                plan.objective,
+                max_iter=plan.max_iter,
+                learning_rate=plan.learning_rate,
+                weight_decay=plan.weight_decay,
+                dtype=plan.dtype,
+                generator=generator,
+                constant_rate=plan.constant_rate,
+                early_stopping=early_stopping,
+                checkpointing=checkpointing,
+                on_step=progress.step,
+                result=plan.outcome,
+            )
+        except torch.cuda.OutOfMemoryError as error:
+            # A smaller batch would be another training, which is not for the library to choose.
+            error.add_note(_SMALLER_BATCH)
+            raise
     progress.finish()
+
+
+def _require_memory(plan: FitPlan) -> None:
+    """Refuse batches whose training cannot fit into memory."""
+    if plan.device.type != "cpu":
+        return
+    shape = plan.standardization.network_shape(plan.data)
+    sides = shape[:-1] if plan.crop is None else plan.crop
+    batch = (plan.batch_size, shape[-1], *sides)
+    if _AMPLE_MEMORY * math.prod(batch) < available_memory():
+        return
+    require_memory(
+        training_memory(plan.network, batch, itemsize=plan.dtype.itemsize),
+        f"training steps on batches of {plan.batch_size} of shape {(*sides, plan.data.shape[-1])}",
+        _SMALLER_BATCH,
+    )
 
 
 class _Progress:
@@ -296,6 +320,24 @@ def _validation_loss(plan: FitPlan) -> Callable[[nn.Module], float]:
         return float(np.mean(losses))
 
     return validation_loss
+
+
+def _check_folder(checkpoint: Path) -> None:
+    """Find out before training whether its state can be written."""
+    if not checkpoint.parent.is_dir():
+        raise ValueError(
+            f"checkpoint={str(checkpoint)!r} must lie in a folder that exists, but "
+            f"{str(checkpoint.parent)!r} does not."
+        )
+    try:
+        with TemporaryFile(dir=checkpoint.parent):
+            pass
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"A checkpoint could not be written to checkpoint={str(checkpoint)!r}: "
+            f"{error.strerror}. Training has not begun",
+        ) from error
 
 
 def _check_crop(crop_size: Any, data: ValidatedInput) -> tuple[int, int] | None:

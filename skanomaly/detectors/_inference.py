@@ -207,11 +207,11 @@ def assemble(pieces: Iterable[Piece], function: Callable[[Piece], Tensor]) -> It
             whole = None
 
 
-def fill(out: NDArray, batches: Iterable[Tensor]) -> NDArray:
+def fill(out: NDArray, batches: Iterable[NDArray]) -> NDArray:
     """Fill an array with what comes batch by batch, so that nothing is held twice."""
     start = 0
     for batch in batches:
-        out[start : start + len(batch)] = batch.cpu().numpy()
+        out[start : start + len(batch)] = batch
         start += len(batch)
     return out
 

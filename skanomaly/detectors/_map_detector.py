@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 from sklearn.base import OutlierMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
+from .._memory import require_memory
 from ..scoring import FrameTerm, RegionTerm, aggregate, leave_one_out, resize_map
 from ._images import Shape, ValidatedInput, normalize_image_shape, to_image_dtype, validate_input
 from ._inference import (
@@ -107,9 +109,17 @@ class MapDetector(OutlierMixin, SharedParameters):
             At least 0, higher is more anomalous; in multiples of the squared difference that
             the training images show at that place, to which ``region_size`` adds what large
             regions show. With ``normalize_map=False``, in squared standard deviations.
+
+        Raises
+        ------
+        MemoryError
+            If the maps surely take more memory than is free.
         """
         data = self._validate(X)
-        return fill(np.empty(data.map_shape), self._maps(data))
+        return fill(
+            _empty(data.map_shape, np.float64, "anomaly maps"),
+            (maps.cpu().numpy() for maps in self._maps(data)),
+        )
 
     def predict_mask(self, X: Any) -> NDArray[np.bool_]:
         """Mark the anomalous places of each image.
@@ -123,10 +133,15 @@ class MapDetector(OutlierMixin, SharedParameters):
         -------
         ndarray of shape (n, h, w) or (n, n_features), bool
             Where the anomaly map exceeds ``map_threshold_``.
+
+        Raises
+        ------
+        MemoryError
+            If the masks surely take more memory than is free.
         """
         data = self._validate(X)
-        masks = (maps > self.map_threshold_ for maps in self._maps(data))
-        return fill(np.empty(data.map_shape, dtype=bool), masks)
+        masks = ((maps > self.map_threshold_).cpu().numpy() for maps in self._maps(data))
+        return fill(_empty(data.map_shape, np.bool_, "masks"), masks)
 
     def reconstruct(self, X: Any) -> NDArray[Any]:
         """Compute what the network takes for normal.
@@ -139,13 +154,20 @@ class MapDetector(OutlierMixin, SharedParameters):
         Returns
         -------
         ndarray of X's shape, dtype and value range
+
+        Raises
+        ------
+        MemoryError
+            If the images surely take more memory than is free.
         """
         data = self._validate(X)
         own_range = partial(reconstruction_in_own_range, channels=data.shape[-1])
-        parts = [values.cpu() for values in assemble(self._forward(data), own_range)]
-        values = torch.cat(parts).numpy()
+        batches = (values.cpu().numpy() for values in assemble(self._forward(data), own_range))
+        dtype = np.dtype(np.float64)
         if data.is_image:
-            values = to_image_dtype(np.moveaxis(values, 1, -1), data.source.dtype)
+            dtype = data.source.dtype
+            batches = (to_image_dtype(np.moveaxis(b, 1, -1), dtype) for b in batches)
+        values = fill(_empty((len(data), *data.shape), dtype, "reconstructions"), batches)
         return values.reshape(X.shape if hasattr(X, "shape") else np.shape(X))
 
     def _validate(self, X: Any) -> ValidatedInput:
@@ -220,3 +242,13 @@ class MapDetector(OutlierMixin, SharedParameters):
                 scores = aggregate(ratio, self.score_aggregation)
                 ratio = ratio.mul_(self._frame_term.factor(frame, scores))
             yield ratio
+
+
+def _empty(shape: Shape, dtype: DTypeLike, what: str) -> NDArray[Any]:
+    """An array for results, if there is memory for it."""
+    require_memory(
+        math.prod(shape) * np.dtype(dtype).itemsize,
+        f"{what} of shape {shape}",
+        "Pass fewer images at a time.",
+    )
+    return np.empty(shape, dtype)

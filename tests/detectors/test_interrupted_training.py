@@ -7,6 +7,7 @@ import random
 import signal
 import time
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -247,6 +248,20 @@ def fails_on_the_third_flush(monkeypatch):
         real(handle)
 
     monkeypatch.setattr(os, "fsync", fsync)
+
+
+def test_a_folder_that_cannot_be_written_to_is_found_before_training(tmp_path):
+    folder = tmp_path / "read-only"
+    folder.mkdir()
+    folder.chmod(0o555)
+    if os.access(folder, os.W_OK):  # the superuser may write anywhere but here
+        folder = Path("/proc")
+        if not folder.is_dir():
+            pytest.skip("no folder here that cannot be written to")
+    detector = make(checkpoint=folder / "a.pt", max_iter=10**9)
+    with pytest.raises(OSError, match="a.pt.* Training has not begun"):
+        detector.fit(IMAGES)
+    assert not list(tmp_path.rglob("*.part"))
 
 
 def test_a_full_disk_leaves_the_checkpoint_before_whole(tmp_path, monkeypatch):

@@ -8,15 +8,18 @@ from functools import partial
 
 import numpy as np
 import pytest
+import torch
 from joblib.externals.loky.process_executor import TerminatedWorkerError
-from networks_for_faults import ShortOfMemory, dying_network, tiny_network
+from networks_for_faults import NoRoomToTrain, ShortOfMemory, dying_network, tiny_network
 from PIL import Image
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from synthetic_images import make_images
 
-from skanomaly import SelfSupervisedAutoencoderDetector
+from skanomaly import SelfSupervisedAutoencoderDetector, _memory
+from skanomaly._memory import available_memory, training_memory
 from skanomaly.datasets import ImageSequence, load_image_folder
+from skanomaly.detectors._network import make_network
 
 DETECTOR = SelfSupervisedAutoencoderDetector(
     network=tiny_network, max_iter=4, batch_size=4, random_state=0, device="cpu"
@@ -143,6 +146,81 @@ def test_too_large_a_batch_is_halved_and_the_scores_are_right(room):
     with pytest.raises(RuntimeError, match="no room"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         detector.score_samples(X)
+
+
+def test_no_room_to_train_on_a_gpu_is_an_error_that_says_what_to_do():
+    with pytest.raises(torch.cuda.OutOfMemoryError, match="no room") as caught:
+        clone(DETECTOR).set_params(network=NoRoomToTrain).fit(PICTURES)
+    assert "batch_size" in caught.value.__notes__[0]
+
+
+@pytest.fixture
+def little_memory(tmp_path, monkeypatch):
+    """A machine with 100 MiB left."""
+    meminfo = tmp_path / "meminfo"
+    meminfo.write_text("MemTotal: 8000000 kB\nMemAvailable: 102400 kB\nSwapFree: 0 kB\n")
+    monkeypatch.setattr(_memory, "_MEMINFO", meminfo)
+
+
+@pytest.mark.parametrize("method", ["anomaly_map", "reconstruct", "predict_mask"])
+def test_results_that_do_not_fit_into_memory_are_refused(little_memory, method):
+    detector = clone(DETECTOR).fit(PICTURES)
+    many = np.broadcast_to(np.float64(0.5), (12_000, 100, 100))
+    if method == "predict_mask":
+        many = np.broadcast_to(np.uint8(7), (12_000, 100, 100))
+    with pytest.raises(MemoryError, match=r"shape \(12000, 100, 100.* are free\. Pass fewer"):
+        getattr(detector, method)(many)
+
+
+def test_files_that_do_not_fit_into_memory_are_refused(little_memory, paths):
+    images = ImageSequence(paths * 10, size=1000)
+    with pytest.raises(MemoryError, match="itself, which is read batch by batch"):
+        np.asarray(images)
+    assert len(images[:2].read(slice(None))) == 2
+
+
+@pytest.mark.parametrize("network", ["auto", tiny_network])
+def test_training_that_does_not_fit_into_memory_is_refused(little_memory, network):
+    large = np.zeros((2, 1000, 1000), np.uint8)
+    detector = clone(DETECTOR).set_params(network=network, batch_size=32, precision="float32")
+    with pytest.raises(
+        MemoryError, match=r"of 32 of shape \(1000, 1000, 1\) .* a smaller batch_size"
+    ):
+        detector.fit(large)
+    assert not hasattr(detector, "network_")
+    assert detector.set_params(crop_size=16, max_iter=1).fit(large[:, :64, :64]).n_iter_ == 1
+
+
+@pytest.mark.parametrize("network", ["sdcc", "sdc", "plain"])
+def test_the_memory_of_training_is_foreseen(network):
+    made = make_network(network, (64, 64, 1), 0).train()
+    kept = {}
+
+    def keep(tensor):
+        kept[tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        made(torch.zeros(4, 1, 64, 64))
+    taken = sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
+    foreseen = training_memory(made, (4, 1, 64, 64), itemsize=4)
+    assert 0.9 * taken < foreseen < 1.05 * taken
+
+
+def test_a_network_that_needs_values_is_not_foreseen():
+    assert training_memory(NoRoomToTrain((8, 8, 1)), (4, 1, 8, 8), itemsize=4) == 0
+
+
+def test_memory_is_limited_by_a_container_and_unknown_elsewhere(
+    little_memory, tmp_path, monkeypatch
+):
+    limit = tmp_path / "memory.max"
+    monkeypatch.setattr(_memory, "_LIMITS", (limit,))
+    for text, free in (("max\n", 100 * 2**20), ("1000\n", 1000), ("", 100 * 2**20)):
+        limit.write_text(text)
+        assert available_memory() == free
+    monkeypatch.setattr(_memory, "_MEMINFO", tmp_path / "no file")
+    assert available_memory() == np.inf
 
 
 @pytest.mark.slow
