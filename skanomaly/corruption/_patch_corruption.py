@@ -55,8 +55,8 @@ class PatchCorruption(BaseEstimator):
         Images to take texture from, as a further source as likely as each of ``texture``. They
         are resized to the images that they are put into.
     random_state : int, RandomState instance or None, default=None
-        Seed of the draws of `__call__`. Inside a detector, the detector's own ``random_state``
-        decides.
+        Seed of the draws of `__call__`, which are for a batch as a whole: parts of it get other
+        patches. Inside a detector, the detector's own ``random_state`` decides.
 
     See Also
     --------

@@ -92,6 +92,18 @@ def test_the_map_of_tiles_is_the_map_of_the_picture(detectors, name, monkeypatch
     assert (detector.predict_mask(pictures) == marked).mean() > 0.9999
 
 
+@pytest.mark.parametrize("name", ["grey", "color"])
+def test_a_lens_cap_is_as_far_off_in_tiles_as_whole(detectors, name, monkeypatch):
+    detector = detectors[name]
+    shape = (2, 603, 251) if name != "color" else (2, 603, 251, 3)
+    caps = np.random.default_rng(0).normal(0.02, 0.004, shape).clip(0, 1)
+    whole = detector.score_samples(caps)
+    monkeypatch.setattr(_tiles, "_SIDE", 256)
+    np.testing.assert_allclose(detector.score_samples(caps), whole, rtol=1e-5)
+    monkeypatch.setattr(detector, "_frame_term", None)
+    assert (detector.score_samples(caps) > 0.99 * whole).all()
+
+
 def test_a_margin_too_small_would_show(detectors, monkeypatch):
     detector = detectors["grey"]
     pictures = make_images(1, size=(603, 251), seed=3)

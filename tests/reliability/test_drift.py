@@ -6,7 +6,8 @@ import torch
 from sklearn.base import clone
 
 from skanomaly import SelfSupervisedAutoencoderDetector
-from skanomaly.datasets import make_textured_surfaces
+from skanomaly.datasets import load_mvtec_ad, make_textured_surfaces
+from skanomaly.model_selection import ConformalDetector
 from skanomaly.scoring import FrameTerm, frame_sums
 
 SIZE = (64, 64)
@@ -60,6 +61,46 @@ def test_another_surface_and_an_inverted_one_are_flagged(detectors, bricks, gras
     assert (detectors["brick"].predict(grass.X_train) == -1).all()
     assert (detectors["grass"].predict(bricks.X_train) == -1).all()
     assert (detectors["brick"].predict(255 - bricks.X_train) == -1).mean() > 0.95
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("texture", ["grass", "gravel"])
+def test_a_stream_of_what_hardly_shows_in_single_pictures_is_noticed(texture):
+    """Grass and gravel look much the same with light and dark exchanged."""
+    pictures = make_textured_surfaces(texture, image_size=64, n_train=140, random_state=0).X_train
+    pictures = np.random.default_rng(0).permutation(pictures)
+    calibrated = ConformalDetector(DETECTOR, alpha=0.05, calibration_size=40, random_state=0)
+    calibrated.fit(pictures[:100])
+
+    def z(stream):
+        p_values = calibrated.p_values(stream)
+        return (p_values.mean() - 0.5) * np.sqrt(12 * len(p_values))
+
+    assert z(255 - pictures[100:]) < -4
+    assert z(pictures[100:]) > -4
+
+
+@pytest.mark.slow
+@pytest.mark.long
+def test_other_surfaces_and_other_cameras_are_flagged_on_real_parts(magnetic_tile):
+    data = load_mvtec_ad(magnetic_tile, size=128)
+    good = np.asarray(data.X_test[data.y_test == 1])
+    detector = clone(DETECTOR).set_params(max_iter=1500).fit(data.X_train)
+    noise = np.random.default_rng(0).normal(0, 1, good.shape)
+    unlike = {
+        "black": np.zeros_like(good[:1]),
+        "lens cap": (5 + 2 * noise).clip(0, 255).astype(np.uint8),
+        "noise": (120 + 40 * noise).clip(0, 255).astype(np.uint8),
+        "inverted": 255 - good,
+        "turned": np.ascontiguousarray(np.rot90(good, axes=(1, 2))),
+        **{
+            texture: make_textured_surfaces(texture, image_size=128, random_state=0).X_train
+            for texture in ("brick", "grass", "gravel")
+        },
+    }
+    flagged = {name: (detector.predict(X) == -1).mean() for name, X in unlike.items()}
+    print({"good": (detector.predict(good) == -1).mean(), **flagged})
+    assert min(flagged.values()) > 0.97
 
 
 @pytest.mark.slow
