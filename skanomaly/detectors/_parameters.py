@@ -58,7 +58,7 @@ augmentation : str or sequence of str, default=None
 contamination : "auto" or float, default="auto"
     Share of the training images, up to 0.5, to fall beyond the threshold. "auto" aims at
     0.01 of new normal images instead: ``validation_fraction`` of the images are not trained
-    on, and the threshold is moved by as much as those score lower.
+    on, and the threshold is moved by as much as their scores are lower and vary more.
 smoothing_size : int, default=5
     Side of the mean filter on the map, in pixels, odd.
 smoothing_passes : int, default=2

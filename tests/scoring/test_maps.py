@@ -113,7 +113,41 @@ def test_the_automatic_threshold_makes_up_for_what_training_took_off():
     assert map_threshold(-scores, "auto", held_out) == -score_offset(scores, "auto", held_out)
 
 
+@pytest.mark.parametrize("stretch", [1, 2])
+@pytest.mark.parametrize("tail", [1, 1.5])
+def test_the_automatic_threshold_flags_its_share_of_new_images(stretch, tail):
+    """Also where their scores vary more than of those trained on, and whatever their tail."""
+
+    def draw(size):
+        normal = rng.normal(size=size)
+        return np.sign(normal) * np.abs(normal) ** tail
+
+    rng = np.random.default_rng(0)
+    held_out = np.arange(1100) < 100
+    flagged = []
+    for _ in range(200):
+        logs = draw(1100) * np.where(held_out, stretch, 1) + held_out
+        offset = score_offset(-np.exp(logs), "auto", held_out)
+        flagged.append((-np.exp(1 + stretch * draw(1000)) < offset).mean())
+    assert 0.005 < np.mean(flagged) < 0.02
+
+
+def test_one_held_out_image_moves_the_threshold_and_does_not_stretch_it():
+    scores = -np.exp(np.linspace(-1, 1, 201))
+    held_out = np.arange(201) == 150
+    limit = np.log(-score_offset(scores, "auto", held_out))
+    assert limit == pytest.approx(0.98 + 0.5, abs=0.01)
+
+
+def test_scores_of_zero_have_a_threshold():
+    held_out = np.arange(50) < 5
+    assert score_offset(np.zeros(50), "auto", held_out) == 0
+    scores = -np.linspace(0, 1, 50)
+    assert -2 < score_offset(scores, "auto", held_out) < -0.9
+
+
 def test_a_threshold_is_never_loosened_below_the_images_trained_on():
     scores = -np.linspace(1, 2, 100)
     held_out = np.arange(100) < 10
-    assert score_offset(scores, "auto", held_out) == np.percentile(scores[10:], 1)
+    limit = np.percentile(scores[10:], 1)
+    assert score_offset(scores, "auto", held_out) == pytest.approx(limit, rel=1e-5)
