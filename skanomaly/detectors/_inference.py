@@ -19,9 +19,8 @@ from ._images import ValidatedInput
 from ._standardization import Standardization, undo
 from ._tiles import Tile, tiles
 
-# Values in one forward pass. The batch depends on the image size alone, so that scores do not
-# depend on how many images are scored together.
-_CHUNK_VALUES = 2**16
+# Values in one forward pass: of more, the maps no longer fit into a processor's cache.
+_CHUNK_VALUES = 2**18
 _ACCELERATOR_CHUNK_VALUES = 2**23
 _LARGEST_CHUNK = 256
 
@@ -91,6 +90,10 @@ def reconstruct_in_batches(
 
     def forward(images: Tensor) -> Tensor:
         nonlocal at_once
+        if images.ndim == 2:
+            # Kernels differ from one number of rows to another, in the last digit: always the same.
+            filled = nn.functional.pad(images, (0, 0, 0, size - len(images)))
+            return network(filled)[: len(images)]
         while True:
             try:
                 parts = [network(part) for part in images.split(at_once)]
@@ -109,7 +112,7 @@ def reconstruct_in_batches(
             )
 
     def relative(values: NDArray) -> Tensor:
-        batch = _to_tensor(values, keep_on).double()
+        batch = _to_tensor(values, keep_on)
         shift, scale = standardization.of_dataset(batch)
         return (batch - shift) / scale
 
@@ -141,16 +144,12 @@ def reconstruct_in_batches(
         stride = getattr(network, "stride", 1)
         reach = None if reach is None else reach + margin
         cuts = list(tiles(*data.shape[:2], reach=reach, stride=stride))
-    # Kernels may differ from one batch size to another: on the CPU always the same one.
-    stop = -(-len(data) // size) * size if on_cpu else len(data)
     batches = (
-        np.arange(start, min(start + size, stop)).clip(max=len(data) - 1)
-        for start in range(0, stop, size)
+        np.arange(start, min(start + size, len(data))) for start in range(0, len(data), size)
     )
-    for position, batch in enumerate(data.load_ahead(batches)):
-        count = min(size, len(data) - position * size)
+    for batch in data.load_ahead(batches):
         if len(cuts) == 1:
-            yield _first(piece(data.scale(batch), cuts[0], None), count)
+            yield piece(data.scale(batch), cuts[0], None)
             continue
         parts = (cut.kept for cut in cuts if cut is not None)
         strips = (_to_tensor(data.scale(batch[:, *part]), device) for part in parts)
@@ -171,11 +170,6 @@ def _to_tensor(values: NDArray, device: torch.device) -> Tensor:
     """Bring images (b, h, w, c) channels first, and rows as they are, onto the device."""
     tensor = torch.from_numpy(values).to(device)
     return tensor.permute(0, 3, 1, 2) if values.ndim == 4 else tensor
-
-
-def _first(piece: Piece, count: int) -> Piece:
-    """Drop what a batch was filled up with."""
-    return Piece(piece.tile, *(t[:count] if len(t) > count else t for t in piece[1:]))
 
 
 def assemble(pieces: Iterable[Piece], function: Callable[[Piece], Tensor]) -> Iterator[Tensor]:

@@ -23,14 +23,14 @@ def frame_sums(images: Tensor, core: tuple[int, int] | None = None) -> Tensor:
 
     Parameters
     ----------
-    images : Tensor of shape (b, c, h, w), float64
+    images : Tensor of shape (b, c, h, w), float32 or float64
     core : (int, int) or None
         Height and width of the part that is summed; one row and column beyond, where there are
         any, count in differences alone.
 
     Returns
     -------
-    Tensor of shape (b, 5)
+    Tensor of shape (b, 5), float64
         Count; sums of values and squares; pairs of neighbours, and the sum of half the
         squared differences in them.
 
@@ -39,18 +39,22 @@ def frame_sums(images: Tensor, core: tuple[int, int] | None = None) -> Tensor:
     >>> import torch
     >>> from skanomaly.scoring import frame_sums
     >>> frame_sums(torch.tensor([[[[0.0, 2.0], [0.0, 2.0]]]]))
-    tensor([[4., 4., 8., 4., 4.]])
+    tensor([[4., 4., 8., 4., 4.]], dtype=torch.float64)
     """
     height, width = images.shape[2:] if core is None else core
-    inner = images[:, :, :height, :width].flatten(1)
-    down = (images[:, :, 1:, :width] - images[:, :, :-1, :width]).flatten(1)
-    right = (images[:, :, :height, 1:] - images[:, :, :height, :-1]).flatten(1)
+    inner = images[:, :, :height, :width]
+    down = images[:, :, 1:, :width] - images[:, :, :-1, :width]
+    right = images[:, :, :height, 1:] - images[:, :, :height, :-1]
+    # Squares of values that lie far from 0 need all digits; differences are small.
+    values = inner.double().flatten(1)
+    total = values.sum(1)
+    steps = [t.square().sum((1, 2, 3), dtype=torch.float64) for t in (down, right)]
     sums = [
-        torch.ones_like(inner).sum(1),
-        inner.sum(1),
-        inner.square().sum(1),
-        torch.ones_like(down).sum(1) + torch.ones_like(right).sum(1),
-        0.5 * (down.square().sum(1) + right.square().sum(1)),
+        torch.full_like(total, values.shape[1]),
+        total,
+        values.square().sum(1),
+        torch.full_like(total, down.flatten(1).shape[1] + right.flatten(1).shape[1]),
+        0.5 * (steps[0] + steps[1]),
     ]
     return torch.stack(sums, dim=1)
 

@@ -108,11 +108,20 @@ def test_scores_do_not_depend_on_the_company(prototype, pictures):
     images = np.concatenate([pictures["grey"]] * 30)
     fitted = clone(prototype).fit(pictures["grey"])
     together = fitted.score_samples(images)
-    np.testing.assert_allclose(together[:12], together[-12:], rtol=1e-7)
+    # But for the rounding of float32: kernels may differ from one batch size to another.
+    np.testing.assert_allclose(together[:12], together[-12:], rtol=1e-5)
     alone = np.concatenate([fitted.score_samples(images[i : i + 1]) for i in range(12)])
-    np.testing.assert_allclose(alone, together[:12], rtol=1e-7)
+    np.testing.assert_allclose(alone, together[:12], rtol=1e-5)
     some = fitted.score_samples(images[:5])
-    np.testing.assert_allclose(some, together[:5], rtol=1e-7)
+    np.testing.assert_allclose(some, together[:5], rtol=1e-5)
+
+
+def test_one_image_costs_one_pass(prototype, pictures):
+    fitted = clone(prototype).fit(pictures["grey"])
+    passed = []
+    fitted.network_.register_forward_pre_hook(lambda module, inputs: passed.append(len(inputs[0])))
+    fitted.score_samples(pictures["grey"][:1])
+    assert passed == [1]
 
 
 def test_predicting_leaves_no_trace(prototype, pictures):

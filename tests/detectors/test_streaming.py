@@ -14,6 +14,7 @@ from torch import nn
 
 from skanomaly import SelfSupervisedAutoencoderDetector
 from skanomaly.datasets import ImageSequence
+from skanomaly.detectors import _inference
 from skanomaly.detectors._images import ValidatedInput
 
 
@@ -57,6 +58,7 @@ def batches(monkeypatch):
 
     monkeypatch.setattr(ValidatedInput, "load", record_load)
     monkeypatch.setattr(ValidatedInput, "scale", record_scale)
+    monkeypatch.setattr(_inference, "_CHUNK_VALUES", 2**16)
     # What there was before is not looked through each time.
     gc.freeze()
     yield seen
