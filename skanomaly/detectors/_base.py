@@ -34,7 +34,8 @@ from ..training import (
     resolve_precision,
     to_channels_last,
 )
-from ._fitting import FitPlan, Objective, run_training, unchanged_on_error
+from ._fit_plan import FitPlan, Objective
+from ._fitting import run_training, unchanged_on_error
 from ._images import ValidatedInput, normalize_image_shape, validate_input
 from ._map_detector import MapDetector
 from ._model_file import save_detector

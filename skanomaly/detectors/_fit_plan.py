@@ -1,0 +1,227 @@
+"""All that one training needs, taken from a detector's parameters and checked."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from numbers import Integral
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Any
+
+import joblib
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from .._memory import available_memory, require_memory, training_memory
+from ..datasets import ImageSequence
+from ..training import AUGMENTATIONS, TrainingResult
+from ._images import Shape, ValidatedInput
+from ._standardization import Standardization
+
+Objective = Callable[[nn.Module, Tensor, torch.Generator], Tensor]
+
+# Bytes for each value of a batch that training surely gets by with, where they are free.
+_AMPLE_MEMORY = 4000
+SMALLER_BATCH = "Pass a smaller batch_size or crop_size, or smaller images."
+
+
+@dataclass
+class FitPlan:
+    """All that one training needs; the detector itself is not touched until it is done."""
+
+    data: ValidatedInput
+    network: nn.Module
+    standardization: Standardization
+    objective: Objective
+    device: torch.device
+    dtype: torch.dtype
+    seed: int
+    fitted_shape: Shape
+    max_iter: int
+    batch_size: int
+    crop: tuple[int, int] | None
+    augmentation: tuple[str, ...]
+    learning_rate: float
+    weight_decay: float
+    early_stopping: bool
+    held_out: NDArray[np.bool_]
+    n_iter_no_change: int
+    checkpoint: Path | None
+    fingerprint: str
+    verbose: int
+    constant_rate: bool = False
+    outcome: TrainingResult = field(default_factory=TrainingResult)
+
+    @classmethod
+    def from_parameters(
+        cls,
+        detector: Any,
+        *,
+        data: ValidatedInput,
+        network: nn.Module,
+        standardization: Standardization,
+        objective: Objective,
+        device: torch.device,
+        dtype: torch.dtype,
+        seed: int,
+        continued: bool,
+        checkpoint: Path | None,
+    ) -> FitPlan:
+        """Take the training parameters of a detector, checked against the data."""
+        if checkpoint is not None:
+            _check_folder(checkpoint)
+        return cls(
+            data=data,
+            network=network,
+            standardization=standardization,
+            objective=objective,
+            device=device,
+            dtype=dtype,
+            seed=seed,
+            fitted_shape=detector.image_shape_ if continued else data.shape,
+            max_iter=int(detector.max_iter),
+            batch_size=int(detector.batch_size),
+            crop=_check_crop(detector.crop_size, data),
+            augmentation=_check_augmentation(detector.augmentation, data),
+            learning_rate=float(detector.learning_rate),
+            weight_decay=float(detector.weight_decay),
+            early_stopping=bool(detector.early_stopping),
+            held_out=_hold_out(detector, len(data), seed),
+            n_iter_no_change=int(detector.n_iter_no_change),
+            checkpoint=checkpoint,
+            fingerprint=""
+            if checkpoint is None
+            else _fingerprint(detector, data, network, continued),
+            verbose=int(detector.verbose),
+        )
+
+    def require_memory(self) -> None:
+        """Refuse batches whose training cannot fit into memory.
+
+        Raises
+        ------
+        MemoryError
+        """
+        if self.device.type != "cpu":
+            return
+        shape = self.standardization.network_shape(self.data)
+        sides = shape[:-1] if self.crop is None else self.crop
+        batch = (self.batch_size, shape[-1], *sides)
+        if _AMPLE_MEMORY * math.prod(batch) < available_memory():
+            return
+        one = (*sides, self.data.shape[-1])
+        require_memory(
+            training_memory(self.network, batch, itemsize=self.dtype.itemsize),
+            f"training steps on batches of {self.batch_size} of shape {one}",
+            SMALLER_BATCH,
+        )
+
+
+def _hold_out(detector: Any, count: int, seed: int) -> NDArray[np.bool_]:
+    """Which images are kept from training, for early stopping or to set the thresholds."""
+    held_out = np.zeros(count, dtype=bool)
+    if detector.early_stopping or detector.contamination == "auto":
+        share = min(count - 1, max(1, round(detector.validation_fraction * count)))
+        held_out[np.random.default_rng(seed).permutation(count)[:share]] = True
+    return held_out
+
+
+def _check_folder(checkpoint: Path) -> None:
+    """Find out before training whether its state can be written."""
+    if not checkpoint.parent.is_dir():
+        raise ValueError(
+            f"checkpoint={str(checkpoint)!r} must lie in a folder that exists, but "
+            f"{str(checkpoint.parent)!r} does not."
+        )
+    try:
+        with TemporaryFile(dir=checkpoint.parent):
+            pass
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"A checkpoint could not be written to checkpoint={str(checkpoint)!r}: "
+            f"{error.strerror}. Training has not begun",
+        ) from error
+
+
+def _check_crop(crop_size: Any, data: ValidatedInput) -> tuple[int, int] | None:
+    if crop_size is None:
+        return None
+    if not data.is_image:
+        raise ValueError(f"crop_size must be None for plain vectors, got {crop_size!r}.")
+    size = (crop_size, crop_size) if isinstance(crop_size, (int, np.integer)) else crop_size
+    valid = len(size) == 2 and all(isinstance(side, (int, np.integer)) for side in size)
+    if not valid or not all(
+        1 <= side <= full for side, full in zip(size, data.shape, strict=False)
+    ):
+        raise ValueError(
+            f"crop_size must be an integer or (height, width) no larger than the images of "
+            f"{data.shape[0]} × {data.shape[1]} pixels, got {crop_size!r}."
+        )
+    return int(size[0]), int(size[1])
+
+
+def _check_augmentation(augmentation: Any, data: ValidatedInput) -> tuple[str, ...]:
+    if augmentation is None:
+        return ()
+    names: Sequence[str] = [augmentation] if isinstance(augmentation, str) else augmentation
+    unknown = [name for name in names if name not in AUGMENTATIONS]
+    if unknown:
+        raise ValueError(
+            f"augmentation must be None or taken from {list(AUGMENTATIONS)}, got {augmentation!r}."
+        )
+    if names and not data.is_image:
+        raise ValueError(f"augmentation must be None for plain vectors, got {augmentation!r}.")
+    return tuple(names)
+
+
+def _fingerprint(detector: Any, data: ValidatedInput, network: nn.Module, continued: bool) -> str:
+    """What must agree for a checkpoint to be taken up: parameters that matter, and the data."""
+    ignored = {
+        *("checkpoint", "verbose", "smoothing_size", "smoothing_passes"),
+        *("normalize_map", "region_size", "score_aggregation"),
+    }
+    parameters = {
+        name: _without_address(value)
+        for name, value in sorted(detector.get_params().items())
+        if name not in ignored
+    }
+    if not isinstance(detector.random_state, Integral):
+        # No number to compare: the seed that was drawn is the checkpoint's.
+        parameters["random_state"] = None
+    weights = network.state_dict()
+    starts = [
+        # Weights that were trained before are a parameter too; drawn ones come of the seed.
+        (name, tuple(value.shape), value.cpu().numpy() if continued else None)
+        for name, value in weights.items()
+    ]
+    device = next(network.parameters()).device.type
+    return str(
+        joblib.hash((type(detector).__name__, parameters, starts, device, _data_digest(data)))
+    )
+
+
+def _without_address(value: Any) -> Any:
+    """Name a function by its name: its address in memory is another one in the next process."""
+    if isinstance(value, partial):
+        return _without_address(value.func), value.args, value.keywords
+    return getattr(value, "__qualname__", value)
+
+
+def _data_digest(data: ValidatedInput) -> str:
+    """Tell data apart: arrays by all values, files by all their sizes and the values of some."""
+    digest = hashlib.sha256(repr((len(data), data.shape)).encode())
+    some = np.arange(len(data))
+    if isinstance(data.source, ImageSequence):
+        # All files would be a whole pass over what may lie behind a network.
+        digest.update(repr([path.stat().st_size for path in data.source.paths]).encode())
+        some = np.linspace(0, len(data) - 1, min(len(data), 100)).astype(np.intp)
+    for indices in np.array_split(some, -(-len(some) // 16)):
+        digest.update(np.ascontiguousarray(data.read(indices)).data)
+    return digest.hexdigest()
