@@ -253,12 +253,13 @@ def smoothed_difference_map(piece: Piece, channels: int, size: int, passes: int)
         Of what is kept of the tile. k is 2 with local contrast, which has a map of its own,
         else 1.
     """
-    images, reconstructions = piece.images.double(), piece.reconstructions.double()
+    images, reconstructions = piece.images, piece.reconstructions
     if piece.tile is None:
-        return difference_map(images, reconstructions).unsqueeze(1)
+        return difference_map(images.double(), reconstructions.double()).unsqueeze(1)
+    # In float32, which the reconstructions are in: there are no differences to lose digits in.
     parts = zip(images.split(channels, 1), reconstructions.split(channels, 1), strict=True)
     maps = [smooth(difference_map(*part), size, passes) for part in parts]
-    return piece.tile.crop(torch.stack(maps, dim=1))
+    return piece.tile.crop(torch.stack(maps, dim=1)).double()
 
 
 def reconstruction_function(
