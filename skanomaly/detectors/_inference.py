@@ -19,9 +19,9 @@ from ._images import ValidatedInput
 from ._standardization import Standardization, undo
 from ._tiles import Tile, tiles
 
-# Values in one forward pass: of more, the maps no longer fit into a processor's cache.
-_CHUNK_VALUES = 2**18
-_ACCELERATOR_CHUNK_VALUES = 2**23
+# Pixels in one forward pass: with more, a CPU is no faster. Of rows, values.
+_CHUNK_PIXELS = 2**18
+_ACCELERATOR_CHUNK_PIXELS = 2**23
 _LARGEST_CHUNK = 256
 
 
@@ -83,9 +83,8 @@ def reconstruct_in_batches(
     # Apple's devices know no float64, which maps are computed in.
     keep_on = device if device.type == "cuda" else torch.device("cpu")
 
-    on_cpu = device.type == "cpu"
-    most = _CHUNK_VALUES if on_cpu else _ACCELERATOR_CHUNK_VALUES
-    size = max(1, min(_LARGEST_CHUNK, most // int(np.prod(data.shape))))
+    most = _CHUNK_PIXELS if device.type == "cpu" else _ACCELERATOR_CHUNK_PIXELS
+    size = max(1, min(_LARGEST_CHUNK, most // int(np.prod(data.shape[:2]))))
     at_once = size
 
     def forward(images: Tensor) -> Tensor:

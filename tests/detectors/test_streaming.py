@@ -58,7 +58,7 @@ def batches(monkeypatch):
 
     monkeypatch.setattr(ValidatedInput, "load", record_load)
     monkeypatch.setattr(ValidatedInput, "scale", record_scale)
-    monkeypatch.setattr(_inference, "_CHUNK_VALUES", 2**16)
+    monkeypatch.setattr(_inference, "_CHUNK_PIXELS", 2**16)
     # What there was before is not looked through each time.
     gc.freeze()
     yield seen
