@@ -108,11 +108,13 @@ def integer_scale(dtype: np.dtype[Any]) -> float:
 def to_image_dtype(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
     """Bring what `ValidatedInput.read` has scaled back to its own dtype and range."""
     values = values * integer_scale(dtype)
-    if dtype.kind in "bui":
-        low, high = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
-        # float32 does not hold the largest of 32 bits.
-        values = np.clip(np.rint(values.astype(np.float64)), low, high)
-    return values.astype(dtype)
+    if dtype.kind == "f":
+        # float16 ends at 65504, beyond which a reconstruction may lie a little.
+        limits = np.finfo(dtype)
+        return np.clip(values, limits.min, limits.max).astype(dtype)
+    low, high = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    # float32 does not hold the largest of 32 bits.
+    return np.clip(np.rint(values.astype(np.float64)), low, high).astype(dtype)
 
 
 def validate_input(

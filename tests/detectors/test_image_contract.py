@@ -11,6 +11,7 @@ from synthetic_images import make_images, plant_defects
 
 from skanomaly import ContractiveAE, DenoisingAE, SelfSupervisedAutoencoderDetector
 from skanomaly.datasets import ImageSequence
+from skanomaly.detectors._images import to_image_dtype
 
 DETECTORS = (SelfSupervisedAutoencoderDetector, DenoisingAE, ContractiveAE)
 
@@ -102,6 +103,13 @@ def test_a_float_picture_scores_like_the_uint8_one_it_was_trained_on(color, prot
     np.testing.assert_allclose(
         fitted.score_samples(images / 255.0), fitted.score_samples(images), rtol=1e-5
     )
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "float16"])
+def test_reconstructions_stay_within_the_range_of_the_dtype(dtype):
+    values = to_image_dtype(np.array([-9e4, 0.0, 9e4], np.float32), np.dtype(dtype))
+    limits = np.iinfo(dtype) if dtype != "float16" else np.finfo(dtype)
+    assert values.dtype == dtype and values.tolist() == [limits.min, 0, limits.max]
 
 
 def test_scores_do_not_depend_on_the_company(prototype, pictures):
