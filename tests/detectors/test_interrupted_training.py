@@ -329,11 +329,12 @@ def train_and_kill(folder, kills, seed):
         while True:
             process, _ = start(checkpoint, out)
             process.join(moments.uniform(0, longest) if tally.get("killed", 0) < kills else None)
-            if process.exitcode is not None:
-                assert process.exitcode == 0
-                break
-            os.kill(process.pid, signal.SIGKILL)
+            # One that has just ended by itself is left alone.
+            process.kill()
             process.join()
+            if process.exitcode == 0:
+                break
+            assert process.exitcode == -signal.SIGKILL
             tally.add("killed")
             torn = [file for file in folder.iterdir() if file.suffix == ".part"]
             for file in torn:
