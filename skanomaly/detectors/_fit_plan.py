@@ -18,9 +18,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from .._memory import available_memory, require_memory, training_memory
+from .._memory import available_memory, require_memory
 from ..datasets import ImageSequence
 from ..training import AUGMENTATIONS, TrainingResult
+from ..training._memory import training_memory
 from ._images import Shape, ValidatedInput
 from ._standardization import Standardization
 

@@ -49,16 +49,17 @@ def score_offset(
     if held_out is None or not held_out.any() or held_out.all():
         return float(np.percentile(scores, 100.0 * AUTO_CONTAMINATION))
     trained, new = -scores[~held_out], -scores[held_out]
+    limit = float(np.percentile(trained, 100.0 * (1.0 - AUTO_CONTAMINATION)))
     floor = _LEAST_SHARE * float(np.median(trained))
     if floor == 0:
-        return -float(np.percentile(trained, 100.0 * (1.0 - AUTO_CONTAMINATION)))
+        return -limit
     # Scores are of one sign and skewed: what training takes off them are factors and powers.
     trained, new = (np.log(values.clip(min=floor)) for values in (trained, new))
-    usual, limit = np.median(trained), np.percentile(trained, 100.0 * (1.0 - AUTO_CONTAMINATION))
-    variance = (_LENT * trained.var() + len(new) * new.var()) / (_LENT + len(new))
-    stretch = max(1.0, np.sqrt(variance / trained.var())) if trained.var() > 0 else 1.0
+    usual, spread = np.median(trained), trained.var()
+    variance = (_LENT * spread + len(new) * new.var()) / (_LENT + len(new))
+    stretch = np.sqrt(max(spread, variance) / spread) - 1.0 if spread > 0 else 0.0
     move = max(0.0, np.median(new) - usual)
-    return -float(np.exp(usual + move + stretch * (limit - usual)))
+    return -limit * float(np.exp(move + stretch * (np.log(limit) - usual)))
 
 
 def map_threshold(
