@@ -76,7 +76,7 @@ def test_a_batch_at_a_time(photos, report, tmp_path, monkeypatch):
     tables = read_table(out / "scores.csv"), read_table(report / "scores.csv")
     for row, whole in zip(*tables, strict=True):
         for name in ("score", "decision_function"):
-            assert float(row.pop(name)) == pytest.approx(float(whole.pop(name)), rel=1e-5)
+            assert float(row.pop(name)) == pytest.approx(float(whole.pop(name)), rel=1e-6)
         assert row == whole
 
 

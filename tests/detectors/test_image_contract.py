@@ -117,11 +117,11 @@ def test_scores_do_not_depend_on_the_company(prototype, pictures):
     fitted = clone(prototype).fit(pictures["grey"])
     together = fitted.score_samples(images)
     # But for the rounding of float32: kernels may differ from one batch size to another.
-    np.testing.assert_allclose(together[:12], together[-12:], rtol=1e-5)
+    np.testing.assert_allclose(together[:12], together[-12:], rtol=1e-6)
     alone = np.concatenate([fitted.score_samples(images[i : i + 1]) for i in range(12)])
-    np.testing.assert_allclose(alone, together[:12], rtol=1e-5)
+    np.testing.assert_allclose(alone, together[:12], rtol=1e-6)
     some = fitted.score_samples(images[:5])
-    np.testing.assert_allclose(some, together[:5], rtol=1e-5)
+    np.testing.assert_allclose(some, together[:5], rtol=1e-6)
 
 
 def test_one_image_costs_one_pass(prototype, pictures):

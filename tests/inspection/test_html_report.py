@@ -108,11 +108,12 @@ def test_batches_are_scored_as_one(fitted, tmp_path, monkeypatch):
     write_html_report(fitted, images, tmp_path / "whole.html")
     monkeypatch.setattr("skanomaly.inspection._html_report._BATCH_PIXELS", 2 * 16 * 16)
     write_html_report(fitted, images, tmp_path / "parts.html")
-    whole, parts = (
-        re.sub(r"\d\.\d{4,}", lambda number: number[0][:7], (tmp_path / name).read_text())
-        for name in ("whole.html", "parts.html")
-    )
+    pages = [(tmp_path / name).read_text() for name in ("whole.html", "parts.html")]
+    number = r"-?\d+\.\d{4,}"
+    whole, parts = (re.split(number, page) for page in pages)
     assert whole == parts
+    scores, again = (np.array(re.findall(number, page), dtype=float) for page in pages)
+    np.testing.assert_allclose(again, scores, rtol=1e-6)
 
 
 def test_files_are_named_within_their_folder(fitted, tmp_path):
