@@ -165,4 +165,5 @@ class ConvexCombination(nn.Module):
             Between the two at every place.
         """
         share = torch.sigmoid(self.gate(torch.cat([encoder, decoder], dim=1)))
-        return torch.lerp(decoder, encoder, share)
+        # Under mixed precision on a GPU the three come in different dtypes, which lerp refuses.
+        return torch.lerp(decoder, encoder.to(decoder.dtype), share.to(decoder.dtype))
