@@ -10,21 +10,24 @@ from torch.nn import functional
 
 from ._layers import ConvBlock, ConvexCombination, StackedDilatedConv
 
-# The coarsest feature map keeps at least this many places on the shorter side.
+# With fewer places than these on the shorter side of the coarsest feature map, the stem is made
+# finer, and then levels are left out.
+_SMALL_MAP = 8
 _SMALLEST_MAP = 4
 
 
 class ConvolutionalAutoencoder(nn.Module):
     """Fully convolutional encoder–decoder; reads images of any size.
 
-    Work is put at coarse resolution: half the size at ``width`` channels, then half again and
-    twice the channels, ``depth`` times in all. Residual blocks follow at the coarsest level.
+    Work is put at coarse resolution. The first layer takes squares of ``stem`` × ``stem`` pixels to
+    ``width`` channels each; after that the size is halved and the channels are doubled, until there
+    are ``depth`` levels. Residual blocks follow at the coarsest one.
 
     Parameters
     ----------
     image_shape : (int, int, int)
-        Height, width and channels of the training images. Depth and dilations are cut down to
-        what fits them; the network reads other sizes too.
+        Height, width and channels of the training images. Stem, depth and dilations are cut down
+        to what fits them; the network reads other sizes too.
     dilations : sequence of int, default=(1, 2, 4, 8)
         Dilations of the stacked dilated convolutions at the coarsest level, in places of that
         level. ``(1,)`` makes ordinary residual blocks.
@@ -32,10 +35,13 @@ class ConvolutionalAutoencoder(nn.Module):
         Whether the decoder is blended with the encoder's features at each level, and with the
         image itself at the end, by convex combination; without, all passes through the
         coarsest level.
-    width : int, default=32
-        Channels at half resolution.
-    depth : int, default=3
-        Number of halvings.
+    width : int, default=64
+        Channels of the finest level.
+    depth : int, default=2
+        Number of levels.
+    stem : int, default=4
+        Side, in pixels, of the squares that the first layer reads and the last one writes. A
+        smaller one is finer and slower.
     n_blocks : int, default=4
         Number of blocks at the coarsest level.
     normalization : {"batch", "group", "none"}, default="batch"
@@ -64,17 +70,21 @@ class ConvolutionalAutoencoder(nn.Module):
         *,
         dilations: Sequence[int] = (1, 2, 4, 8),
         convex: bool = True,
-        width: int = 32,
-        depth: int = 3,
+        width: int = 64,
+        depth: int = 2,
+        stem: int = 4,
         n_blocks: int = 4,
         normalization: str = "batch",
     ) -> None:
         super().__init__()
         height, image_width, channels = image_shape
         shorter = min(height, image_width)
-        while depth > 1 and shorter // 2**depth < _SMALLEST_MAP:
+        while stem > 2 and shorter // (stem * 2 ** (depth - 1)) < _SMALL_MAP:
+            stem //= 2
+        while depth > 1 and shorter // (stem * 2 ** (depth - 1)) < _SMALLEST_MAP:
             depth -= 1
-        self.stride = 2**depth
+        self.stem = stem
+        self.stride = stem * 2 ** (depth - 1)
         coarse_side = max(1, shorter // self.stride)
         dilations = [d for d in dilations if d < coarse_side] or [1]
         widths = [width * 2**level for level in range(depth)]
@@ -82,12 +92,14 @@ class ConvolutionalAutoencoder(nn.Module):
         self.encoder = nn.ModuleList()
         before = channels
         for level, out in enumerate(widths):
-            self.encoder.append(
-                nn.Sequential(
+            if level == 0:
+                layers = [nn.PixelUnshuffle(stem), ConvBlock(stem**2 * before, out, normalization)]
+            else:
+                layers = [
                     ConvBlock(before, out, normalization, stride=2),
-                    ConvBlock(out, out, normalization) if level else nn.Identity(),
-                )
-            )
+                    ConvBlock(out, out, normalization),
+                ]
+            self.encoder.append(nn.Sequential(*layers))
             before = out
         self.blocks = nn.Sequential(
             *(StackedDilatedConv(before, dilations, normalization) for _ in range(n_blocks))
@@ -103,16 +115,16 @@ class ConvolutionalAutoencoder(nn.Module):
         # Channels of the decoder's image and, if combined, of its weight against the input.
         self.channels = channels
         self.convex = convex
-        # A convolution reaches one place, or its dilation, of its level, which is 2**level pixels
-        # wide: once to each level, and thrice within all but the finest, down and up.
-        to_levels = sum(2**level for level in range(depth))
-        within = sum(2 * 2 ** (level + 1) + 2**level for level in range(1, depth))
+        # A convolution reaches one place, or its dilation, of its level, which is stem · 2**level
+        # pixels wide: there are four at each level but the coarsest, where there are two and the
+        # blocks.
+        finer = sum(4 * stem * 2**level for level in range(depth - 1))
         blocks = n_blocks * max(dilations) * self.stride
-        # The head reaches one place of two pixels, and a place of the coarsest is seen as a whole.
-        reach = to_levels + within + blocks + 2 + self.stride - 1
+        # A place of the coarsest is seen as a whole.
+        reach = finer + 2 * self.stride + blocks + self.stride - 1
         self.reach = None if normalization == "group" else reach
-        self.head = nn.Conv2d(before, 4 * channels * (2 if convex else 1), 3, padding=1)
-        _start_smooth(self.head)
+        self.head = nn.Conv2d(before, stem**2 * channels * (2 if convex else 1), 3, padding=1)
+        _start_smooth(self.head, stem**2)
 
     def forward(self, images: Tensor) -> Tensor:
         """Repair images.
@@ -176,7 +188,7 @@ class ConvolutionalAutoencoder(nn.Module):
             if self.convex:
                 features = combine(skipped[-1 - level], features)
             features = decode(features)
-        out = functional.pixel_shuffle(self.head(features).float(), 2)[..., :height, :width]
+        out = functional.pixel_shuffle(self.head(features).float(), self.stem)[..., :height, :width]
         if not self.convex:
             return out, None
         decoded, gate = out.split(self.channels, dim=1)
@@ -205,11 +217,11 @@ def _pad_to_multiple(images: Tensor, stride: int) -> Tensor:
 
 
 @torch.no_grad()
-def _start_smooth(head: nn.Conv2d) -> None:
-    """Give the four pixels that share a place the same start, against checkerboards.
+def _start_smooth(head: nn.Conv2d, count: int) -> None:
+    """Give the pixels that share a place, so many of them, the same start, against checkerboards.
 
     Aitken et al., *Checkerboard artifact free sub-pixel convolution*, arXiv 1707.02937.
     """
-    head.weight.copy_(head.weight[::4].repeat_interleave(4, dim=0))
+    head.weight.copy_(head.weight[::count].repeat_interleave(count, dim=0))
     assert head.bias is not None
-    head.bias.copy_(head.bias[::4].repeat_interleave(4))
+    head.bias.copy_(head.bias[::count].repeat_interleave(count))

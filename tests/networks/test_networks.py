@@ -116,8 +116,9 @@ def test_a_network_reads_any_size_alike():
     torch.manual_seed(0)
     network = partial(ConvolutionalAutoencoder, width=4, n_blocks=1, dilations=(1,))((64, 64, 1))
     network.eval()
-    image = torch.randn(1, 1, 128, 128)
+    assert network.reach <= 64
+    image = torch.randn(1, 1, 192, 192)
     with torch.no_grad():
-        whole = network(image)[..., 48:80, 48:80]
-        crop = network(image[..., 16:112, 16:112])[..., 32:64, 32:64]
+        whole = network(image)[..., 80:112, 80:112]
+        crop = network(image[..., 16:176, 16:176])[..., 64:96, 64:96]
     np.testing.assert_allclose(whole, crop, atol=1e-5)
