@@ -1,6 +1,12 @@
 """Objectives, the loop that minimises them, device and precision."""
 
-from ._augmentation import AUGMENTATIONS, augment, random_crops
+from ._augmentation import (
+    AUGMENTATIONS,
+    SYMMETRY_LIMIT,
+    augment,
+    find_symmetries,
+    random_crops,
+)
 from ._checkpoint import checkpoint_seed
 from ._contractive import PENALTIES, ContractiveObjective, squared_jacobian_norm
 from ._denoising import DenoisingObjective
@@ -22,25 +28,31 @@ from ._loop import (
     train,
 )
 from ._objective import RepairObjective, masked_reconstruction_loss
+from ._optimizer import Muon, NetworkOptimizer, orthogonalize
 
 __all__ = [
     "AUGMENTATIONS",
     "PENALTIES",
     "PRECISIONS",
+    "SYMMETRY_LIMIT",
     "Checkpointing",
     "ContractiveObjective",
     "DenoisingObjective",
     "EarlyStopping",
+    "Muon",
+    "NetworkOptimizer",
     "NonFiniteLossError",
     "RepairObjective",
     "TrainingResult",
     "augment",
     "autocast",
     "checkpoint_seed",
+    "find_symmetries",
     "has_fast_bfloat16",
     "held_back_interrupt",
     "learning_rate_share",
     "masked_reconstruction_loss",
+    "orthogonalize",
     "random_crops",
     "resolve_device",
     "resolve_precision",

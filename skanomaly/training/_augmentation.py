@@ -1,11 +1,108 @@
-"""Crops, mirror images and right-angle turns."""
+"""Crops, mirror images and right-angle turns, and which of them are safe."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 AUGMENTATIONS = ("flip_horizontal", "flip_vertical", "rotate")
+
+# Images that symmetries are looked for in, and the side in pixels that they are brought to.
+SYMMETRY_LIMIT = 300
+_SYMMETRY_SIDE = 64
+_COARSE_SIDE = 16
+_SPECTRUM_SIDE = 21
+# Changed images may be so many times as far from the nearest image as images are from one another.
+_MOST_DISTANCE = 1.1
+# Squared distance of the mean spectra of images and changed images, over the spread of spectra.
+_MOST_TURN = 0.35
+
+
+def find_symmetries(batches: Iterable[Tensor]) -> tuple[str, ...]:
+    """Find the augmentations under which normal images stay what they are.
+
+    A change is one if it passes two tests. *Arrangement*: a changed image is, in the median, no
+    further than 1.1 times as far from the nearest of the other images as an unchanged one is, at
+    16 × 16 pixels. *Direction*: the mean logarithmic power spectrum stays, up to 0.35 of the
+    variance of the images' spectra. So parts that lie at any angle and textures without direction
+    are found to be symmetric, and aligned parts, or light from one side, are not. This library's
+    own.
+
+    Parameters
+    ----------
+    batches : iterable of Tensor of shape (b, c, h, w)
+        Normal images, standardised.
+
+    Returns
+    -------
+    tuple of str
+        Of ``AUGMENTATIONS``.
+
+    Examples
+    --------
+    Noise has no direction; noise that grows brighter from left to right has one:
+
+    >>> import torch
+    >>> from skanomaly.training import find_symmetries
+    >>> noise = torch.randn(40, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    >>> find_symmetries([noise])
+    ('flip_horizontal', 'flip_vertical', 'rotate')
+    >>> find_symmetries([noise + torch.linspace(-2, 2, 32)])
+    ('flip_vertical',)
+    """
+    images = torch.cat([_shrink(batch).cpu() for batch in batches])
+    if len(images) < 2:
+        return ()
+    coarse, spectra = _coarse(images), _spectra(images)
+    usual = _nearest(coarse, coarse)
+    spread = (spectra - spectra.mean(0)).square().sum(1).mean()
+
+    def is_symmetry(changed: Tensor) -> bool:
+        ratio = _nearest(_coarse(changed), coarse) / usual.clamp(min=1e-12)
+        turn = (spectra.mean(0) - _spectra(changed).mean(0)).square().sum()
+        return bool(ratio.log().median() <= math.log(_MOST_DISTANCE)) and bool(
+            turn <= _MOST_TURN * spread
+        )
+
+    height, width = images.shape[2:]
+    turned = [images.flip((-2, -1))] + ([images.rot90(1, (-2, -1))] if height == width else [])
+    changes = {
+        "flip_horizontal": [images.flip(-1)],
+        "flip_vertical": [images.flip(-2)],
+        "rotate": turned,
+    }
+    return tuple(name for name, changed in changes.items() if all(map(is_symmetry, changed)))
+
+
+def _shrink(images: Tensor) -> Tensor:
+    height, width = (min(_SYMMETRY_SIDE, side) for side in images.shape[2:])
+    return functional.adaptive_avg_pool2d(images, (height, width))
+
+
+def _coarse(images: Tensor) -> Tensor:
+    """Bring images to few pixels: (n, c, h, w) → (n, c · 256)."""
+    return functional.adaptive_avg_pool2d(images, _COARSE_SIDE).flatten(1)
+
+
+def _spectra(images: Tensor) -> Tensor:
+    """Compute logarithmic power spectra of grey images: (n, c, h, w) → (n, 441)."""
+    grey = images.mean(1)
+    height, width = grey.shape[1:]
+    window = torch.hann_window(height).view(-1, 1) * torch.hann_window(width)
+    power = torch.fft.fftshift(torch.fft.fft2(grey * window).abs().square(), dim=(-2, -1))
+    # Of an even side, the first frequency has no counterpart on the other side of zero.
+    power = power[:, 1 - height % 2 :, 1 - width % 2 :].unsqueeze(1)
+    power = functional.adaptive_avg_pool2d(power, _SPECTRUM_SIDE).flatten(1)
+    return (power + 1e-3 * power.mean(1, keepdim=True) + 1e-12).log()
+
+
+def _nearest(images: Tensor, others: Tensor) -> Tensor:
+    """Distance to the nearest of others, but for the one of the same number: (n,)."""
+    return torch.cdist(images, others).fill_diagonal_(math.inf).amin(1)
 
 
 def augment(images: Tensor, augmentation: tuple[str, ...], generator: torch.Generator) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 
 from .._files import written_aside
 
-_MAGIC = b"skanomaly checkpoint 1\n"
+_MAGIC = b"skanomaly checkpoint 2\n"
 _DIGEST_SIZE = hashlib.sha256().digest_size
 
 

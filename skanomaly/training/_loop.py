@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ._checkpoint import load_checkpoint, save_checkpoint
 from ._device import autocast
+from ._optimizer import NetworkOptimizer
 
 Objective = Callable[[nn.Module, Tensor, torch.Generator], Tensor]
 
@@ -159,7 +160,10 @@ def train(
     on_step: Callable[[int, float], bool] | None = None,
     result: TrainingResult | None = None,
 ) -> TrainingResult:
-    """Minimise an objective by AdamW with warm-up, cosine decay and gradient clipping.
+    """Minimise an objective with warm-up, cosine decay and gradient clipping.
+
+    Convolutions are trained by orthogonalised momentum, all other weights by AdamW: see
+    `NetworkOptimizer`.
 
     Parameters
     ----------
@@ -172,7 +176,7 @@ def train(
     max_iter : int
         Number of gradient steps.
     learning_rate, weight_decay : float
-        Largest rate of the schedule, and AdamW's decay.
+        Largest rate of the schedule, and decay for each unit of it.
     dtype : torch.dtype
         Of the network's products: float32 or bfloat16.
     generator : torch.Generator
@@ -221,12 +225,7 @@ def train(
     (50, True)
     """
     device = next(network.parameters()).device
-    optimizer = torch.optim.AdamW(
-        network.parameters(),
-        lr=learning_rate,
-        weight_decay=weight_decay,
-        fused=device.type in ("cpu", "cuda"),
-    )
+    optimizer = NetworkOptimizer(network, learning_rate, weight_decay)
     result = TrainingResult() if result is None else result
     best = math.inf
     best_step = 0
@@ -247,14 +246,10 @@ def train(
     snapshot = copy.deepcopy(network.state_dict())
     snapshot_step = start
     for step in range(start, max_iter):
-        share = 1.0 if constant_rate else learning_rate_share(step, max_iter)
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate * share
         network.train()
         batch = draw_batch(step)
         with autocast(device, dtype):
             loss = objective(network, batch, generator)
-        optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(network.parameters(), _GRADIENT_NORM)
         value = float(loss.detach())
@@ -269,7 +264,7 @@ def train(
         # Taken while loss and gradient of these very weights are known to be finite.
         if (step - start) % _SNAPSHOT_INTERVAL == 0:
             snapshot, snapshot_step = copy.deepcopy(network.state_dict()), step
-        optimizer.step()
+        optimizer.step(1.0 if constant_rate else learning_rate_share(step, max_iter))
         result.loss_curve.append(value)
 
         done = step + 1
