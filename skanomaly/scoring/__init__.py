@@ -9,12 +9,12 @@ from ._maps import (
     resize_map,
     smooth,
 )
-from ._region_term import RegionTerm
+from ._surroundings import Surroundings
 from ._thresholds import map_threshold, score_offset
 
 __all__ = [
     "FrameTerm",
-    "RegionTerm",
+    "Surroundings",
     "aggregate",
     "difference_map",
     "expected_map",

@@ -1,97 +1,84 @@
-"""What large but faint defects add to a map."""
+"""How the surroundings of a pixel count for it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from ._maps import smooth
 
-# More than so many times the usual counts no further: a small defect does not make its wide
-# surroundings suspicious, however strong it is.
-_CEILING = 2.0
 _PASSES = 2
+# Side of the near surroundings, as a fraction of the wide ones.
+_NEAR = 0.4
+# Pixels of the wide surroundings count up to so many times the usual, and together so much as one.
+_CEILING = 2.0
+_WIDE_WEIGHT = 0.1
 
 
 @dataclass(frozen=True)
-class RegionTerm:
-    """A wide mean of how unusual the places around are, each up to a ceiling.
+class Surroundings:
+    r"""Weighs each pixel of a map by what its surroundings show.
 
-    A network repairs a large defect near its rim first, so that its inside stands out a little at
-    many places rather than much at a few. This library's own.
+    With a map a in multiples of the usual, the result is
+
+    .. math:: (a + 0.1\, G_w * \min(a, 2)) \cdot G_n * \sqrt{a}
+
+    where :math:`G_w` and :math:`G_n` are mean filters of the wide and the near surroundings,
+    applied twice. The factor raises what is part of something larger, and lowers single peaks,
+    of which normal images have many; it multiplies, so that the border of a defect stays sharp.
+    The sum lifts the inside of large and faint defects, which differ a little at many pixels,
+    above that of normal images. Nothing in it is fitted. This library's own.
 
     Attributes
     ----------
     size : int
         Side of the wide mean filter in pixels, odd.
-    floor : float
-        Smallest wide mean in normal images; what is below adds nothing.
-    weight : float
-        Makes the peaks of the wide means of normal images as high as those of their maps.
 
     Examples
     --------
+    Of two equal peaks, the one among raised values comes out higher:
+
     >>> import torch
-    >>> from skanomaly.scoring import RegionTerm
-    >>> normal = torch.rand(20, 32, 32, generator=torch.Generator().manual_seed(0))
-    >>> term = RegionTerm.fit([normal], size=9)
-    >>> faint = normal[:1].clone()
-    >>> faint[:, 8:24, 8:24] += 0.5
-    >>> bool((term.add_to(faint) - faint).max() > (term.add_to(normal) - normal).max())
+    >>> from skanomaly.scoring import Surroundings
+    >>> maps = torch.full((1, 64, 64), 0.5)
+    >>> maps[0, 8:24, 8:24] = 1.5
+    >>> maps[0, 16, 16] = maps[0, 48, 48] = 4.0
+    >>> weighed = Surroundings(31).apply(maps)
+    >>> bool(weighed[0, 16, 16] > 1.2 * weighed[0, 48, 48])
     True
     """
 
     size: int
-    floor: float
-    weight: float
 
     @classmethod
-    def fit(cls, batches: Iterable[Tensor], size: int) -> RegionTerm:
-        """Learn floor and weight from the maps of normal images.
-
-        Parameters
-        ----------
-        batches : iterable of Tensor of shape (b, h, w)
-            Maps in multiples of the usual.
-        size : int
-            Side of the wide mean filter in pixels, odd.
-
-        Returns
-        -------
-        RegionTerm
-        """
-        floors, wide_peaks, peaks = [], [], []
-        for maps in batches:
-            wide = _wide_means(maps, size).flatten(1)
-            floors.append(wide.amin())
-            wide_peaks.append(wide.amax(1))
-            peaks.append(maps.flatten(1).amax(1))
-        peak = torch.cat(wide_peaks).mean()
-        weight = torch.cat(peaks).mean() / peak if peak > 0 else torch.zeros(())
-        return cls(size, float(torch.stack(floors).amin()), float(weight))
+    def of_images(cls, shape: Sequence[int], fraction: float) -> Surroundings:
+        """Make one whose size is a fraction of the shorter side of images of this shape."""
+        return cls(_odd(fraction * min(shape)))
 
     @property
     def reach(self) -> int:
-        """How far away, in pixels, what it adds to a place may come from."""
+        """How far away, in pixels, what counts for a pixel may lie."""
         return _PASSES * (self.size // 2)
 
-    def add_to(self, maps: Tensor) -> Tensor:
-        """Add it to maps.
+    def apply(self, maps: Tensor) -> Tensor:
+        """Weigh maps.
 
         Parameters
         ----------
         maps : Tensor of shape (b, h, w)
-            In multiples of the usual.
+            In multiples of the usual, at least 0.
 
         Returns
         -------
         Tensor of shape (b, h, w)
         """
-        return maps + self.weight * (_wide_means(maps, self.size) - self.floor).clamp(min=0)
+        wide = smooth(maps.clamp(max=_CEILING), self.size, _PASSES)
+        near = smooth(maps.sqrt(), _odd(_NEAR * self.size), _PASSES)
+        # Running sums may end a rounding below 0.
+        return (maps + _WIDE_WEIGHT * wide.clamp(min=0)) * near.clamp(min=0)
 
 
-def _wide_means(maps: Tensor, size: int) -> Tensor:
-    return smooth(maps.clamp(max=_CEILING), size, _PASSES)
+def _odd(size: float) -> int:
+    return int(size) // 2 * 2 + 1

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 AUTO_CONTAMINATION = 0.01
-# Images trained on that count like held-out ones where the spread of scores is estimated.
-_LENT = 10
+# Held-out images from which on their spread is heeded.
+_FEWEST = 3
 # Scores below this share of the usual one are as good as that.
 _LEAST_SHARE = 1e-3
 
@@ -17,7 +18,7 @@ def score_offset(
     contamination: str | float,
     held_out: NDArray[np.bool_] | None = None,
 ) -> float:
-    """Score below which an image counts as anomalous.
+    r"""Score below which an image counts as anomalous.
 
     Parameters
     ----------
@@ -26,10 +27,11 @@ def score_offset(
     contamination : "auto" or float
         Share of the images to fall below: a percentile of the scores, interpolated, as in
         scikit-learn's outlier detectors. "auto" is a share of 0.01 of *new* normal images: the
-        percentile of the images trained on, in logarithms, moved by the difference of medians
-        and stretched by the ratio of deviations, from the images trained on to those held out.
-        The deviation of the latter is estimated together with the former's, which counts like
-        ten of them. Neither ever loosens the threshold. This library's own.
+        percentile of the images trained on, in logarithms, moved by the difference of means and
+        stretched by the ratio of standard deviations, from the images trained on to those held
+        out. As in a prediction limit, the stretch is larger where few are held out: by the ratio
+        of Student's quantile to the normal one, and by :math:`\sqrt{1 + 1/k}` for k of them.
+        Neither ever loosens the threshold. This library's own.
     held_out : ndarray of shape (n,), bool, or None
         Which images were not trained on.
 
@@ -55,11 +57,17 @@ def score_offset(
         return -limit
     # Scores are of one sign and skewed: what training takes off them are factors and powers.
     trained, new = (np.log(values.clip(min=floor)) for values in (trained, new))
-    usual, spread = np.median(trained), trained.var()
-    variance = (_LENT * spread + len(new) * new.var()) / (_LENT + len(new))
-    stretch = np.sqrt(max(spread, variance) / spread) - 1.0 if spread > 0 else 0.0
-    move = max(0.0, np.median(new) - usual)
-    return -limit * float(np.exp(move + stretch * (np.log(limit) - usual)))
+    usual, spread = trained.mean(), trained.std()
+    stretch = 1.0
+    if len(new) >= _FEWEST and spread > 0:
+        normal, student = (
+            stats.norm.isf(AUTO_CONTAMINATION),
+            stats.t.isf(AUTO_CONTAMINATION, len(new) - 1),
+        )
+        certainty = student / normal * np.sqrt(1 + 1 / len(new))
+        stretch = max(1.0, certainty * new.std(ddof=1) / spread)
+    move = max(0.0, new.mean() - usual)
+    return -limit * float(np.exp(move + (stretch - 1.0) * (np.log(limit) - usual)))
 
 
 def map_threshold(
