@@ -5,7 +5,7 @@ from .corruption import PatchCorruption
 from .detectors import ContractiveAE, DenoisingAE, SelfSupervisedAutoencoderDetector, load
 from .training import NonFiniteLossError
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "ContractiveAE",

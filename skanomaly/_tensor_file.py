@@ -173,6 +173,11 @@ def _read(
 def _check_version(found: str, kind: str, version: int) -> None:
     if not (found.isascii() and found.isdecimal() and 1 <= len(found) <= 9):
         raise ModelFileError(f"is not a {kind}, or is damaged")
+    if int(found) < version:
+        raise ModelFileError(
+            f"was written by an older version of skanomaly: it has format {found}, and this "
+            f"version reads format {version}. Fit the detector again"
+        )
     if int(found) > version:
         raise ModelFileError(
             f"was written by a newer version of skanomaly: it has format {found}, and this "

@@ -22,7 +22,6 @@ from ._progress import progress, training_callbacks
 _LARGEST_DEFAULT_SIDE = 128
 # Training time grows with the number of pixels; from here on a smaller size is worth a word.
 _FAST_PIXELS = 128 * 128
-_DEFAULT_STEPS = SelfSupervisedAutoencoderDetector().max_iter
 
 _DESCRIPTION = f"""\
 Learn what good images look like, and store a model for 'skanomaly score'.
@@ -69,15 +68,14 @@ def add_parser(commands: Any) -> None:
         "--max-iter",
         metavar="N",
         type=integer(1),
-        default=_DEFAULT_STEPS,
-        help=f"number of training steps (default {_DEFAULT_STEPS})",
+        help="number of training steps (default 3000, fewer for few images)",
     )
     parser.add_argument(
         "--augment",
         action="append",
-        choices=AUGMENTATIONS,
-        help="also learn from flipped or turned images, for objects or surfaces that may lie so; "
-        "can be given several times",
+        choices=(*AUGMENTATIONS, "none"),
+        help="also learn from flipped or rotated images; can be given several times. By default, "
+        "those under which the good images look alike; none takes none",
     )
     parser.add_argument(
         "--contamination",
@@ -109,8 +107,8 @@ def run(options: argparse.Namespace) -> None:
         print(_describe(len(paths), sizes, size, mode), flush=True)
 
     detector = SelfSupervisedAutoencoderDetector(
-        max_iter=options.max_iter,
-        augmentation=tuple(options.augment) if options.augment else None,
+        max_iter=options.max_iter or "auto",
+        augmentation=_augmentation(options.augment),
         contamination=options.contamination or "auto",
         device=options.device,
         random_state=options.seed,
@@ -142,6 +140,12 @@ def run(options: argparse.Namespace) -> None:
             f"Trained {detector.n_iter_} steps in {seconds:.0f} s on {detector.device_}. "
             f"Wrote {options.output}"
         )
+
+
+def _augmentation(names: list[str] | None) -> str | tuple[str, ...] | None:
+    if not names:
+        return "auto"
+    return None if "none" in names else tuple(names)
 
 
 def _check_output(path: Path, *, force: bool) -> None:

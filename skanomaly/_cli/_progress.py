@@ -14,14 +14,15 @@ from sklearn.callback import ProgressBar
 _SECONDS_BETWEEN_LINES = 10.0
 
 
-def training_callbacks(label: str, max_iter: int, *, shown: bool, bar: bool) -> list[Any]:
+def training_callbacks(label: str, max_iter: int | None, *, shown: bool, bar: bool) -> list[Any]:
     """Make the callbacks that show how far a training is.
 
     Parameters
     ----------
     label : str
         What is trained.
-    max_iter : int
+    max_iter : int or None
+        Number of steps; None where the detector chooses it, and percents are shown.
     shown : bool
         Whether to show anything.
     bar : bool
@@ -120,13 +121,14 @@ class Lines:
 class TrainingLines:
     """Callback for scikit-learn's `set_callbacks` that writes lines on stderr."""
 
-    def __init__(self, label: str, max_iter: int) -> None:
+    def __init__(self, label: str, max_iter: int | None) -> None:
         self.label = label
-        self.max_iter = max_iter
+        self.total = 100 if max_iter is None else max_iter
+        self.unit = "percent" if max_iter is None else "step"
 
     def setup(self, estimator: Any, context: Any) -> None:
         """Start to measure time."""
-        self._lines = Lines(self.label, self.max_iter, "step")
+        self._lines = Lines(self.label, self.total, self.unit)
 
     def on_fit_task_begin(self, estimator: Any, context: Any) -> None:
         """Do nothing."""
@@ -135,7 +137,7 @@ class TrainingLines:
         """Show the step that a task has come to."""
         if context.parent is not None:
             share = (context.task_id + 1) / context.parent.max_subtasks
-            self._lines.show(round(share * self.max_iter))
+            self._lines.show(round(share * self.total))
 
     def teardown(self, estimator: Any, context: Any) -> None:
         """Do nothing."""

@@ -32,12 +32,12 @@ class PatchCorruption(BaseEstimator):
 
     Parameters
     ----------
-    n_patches : int or (int, int), default=(1, 3)
+    n_patches : int or (int, int), default=(1, 5)
         Number of patches in an image; uniform.
-    radius : float or (float, float), default=(0.03, 0.3)
+    radius : float or (float, float), default=(0.01, 0.3)
         Radius of a patch before it is stretched, as a share of the image's shorter side;
         log-uniform. For plain rows, half the length of a block as a share of the row.
-    elongation : float or (float, float), default=(1, 8)
+    elongation : float or (float, float), default=(1, 30)
         Ratio of a patch's longer to its shorter axis, at least 1; log-uniform. The area stays.
     distortion : float or (float, float), default=(0, 1)
         Amplitude of the smooth displacement that bends a patch, in radii.
@@ -49,7 +49,7 @@ class PatchCorruption(BaseEstimator):
         noise of several scales; "deformation", the image itself, locally warped; "shade", the
         image brightened or darkened; "blur", the image smeared along its rows, its columns or
         both, which plain rows do not have. A dict gives relative weights.
-    opacity : float or (float, float), default=(0.2, 1)
+    opacity : float or (float, float), default=(0.4, 1)
         From 0, invisible, to 1, full occlusion; uniform.
     texture_images : array-like of shape (n, h, w) or (n, h, w, c), default=None
         Images to take texture from, as a further source as likely as each of ``texture``. They
@@ -83,13 +83,13 @@ class PatchCorruption(BaseEstimator):
     def __init__(
         self,
         *,
-        n_patches: int | tuple[int, int] = (1, 3),
-        radius: float | Range = (0.03, 0.3),
-        elongation: float | Range = (1.0, 8.0),
+        n_patches: int | tuple[int, int] = (1, 5),
+        radius: float | Range = (0.01, 0.3),
+        elongation: float | Range = (1.0, 30.0),
         distortion: float | Range = (0.0, 1.0),
         softness: float | Range = (0.05, 0.8),
         texture: str | Sequence[str] | Mapping[str, float] = ROW_TEXTURES,
-        opacity: float | Range = (0.2, 1.0),
+        opacity: float | Range = (0.4, 1.0),
         texture_images: ArrayLike | None = None,
         random_state: int | np.random.RandomState | None = None,
     ) -> None:

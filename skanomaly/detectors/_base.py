@@ -21,7 +21,7 @@ from torch import Tensor
 from ..datasets._image_sequence import training_images
 from ..scoring import (
     FrameTerm,
-    RegionTerm,
+    Surroundings,
     aggregate,
     expected_map,
     map_threshold,
@@ -44,8 +44,6 @@ from ._standardization import Standardization
 
 # Images that the expected map is averaged over.
 _CALIBRATION_LIMIT = 1000
-# Images that the weight of large regions is taken from.
-_REGION_LIMIT = 200
 # Images that thresholds are taken from while training goes on.
 _SNAPSHOT_LIMIT = 50
 
@@ -238,21 +236,26 @@ class BaseAutoencoderDetector(CallbackSupportMixin, MapDetector, metaclass=ABCMe
 
     def _calibrate(self, data: ValidatedInput, held_out: NDArray[np.bool_] | None) -> None:
         """Take the expected maps and the thresholds from the maps of the normal images."""
-        self.expected_map_ = np.ones((1, *data.shape[:2]))
+        self.expected_map_ = np.ones((1, *([1, 1] if data.is_image else data.shape)))
         if self.normalize_map:
-            sample = data.subset(_CALIBRATION_LIMIT)
-            self.expected_map_ = expected_map(maps.cpu() for maps in self._residual_maps(sample))
-        self._region_term = None
+            # What was trained on is reconstructed better than anything new.
+            sample = data
+            if data.is_image and held_out is not None and held_out.any():
+                sample = data.take(np.flatnonzero(held_out))
+            self.expected_map_ = expected_map(
+                (maps.mean((2, 3), keepdim=True) if data.is_image else maps).cpu()
+                for maps in self._residual_maps(sample.subset(_CALIBRATION_LIMIT))
+            )
         self._frame_term = None
+        self._surroundings = None
         if self.normalize_map and self.region_size is not None and data.is_image:
-            sample = data.subset(_REGION_LIMIT)
-            side = int(self.region_size * min(data.shape[:2])) // 2 * 2 + 1
-            self._region_term = RegionTerm.fit((maps.cpu() for maps in self._maps(sample)), side)
+            self._surroundings = Surroundings.of_images(data.shape[:2], self.region_size)
         scores: list[float] = []
         maxima: list[float] = []
         frames: list[list[float]] = []
         # A number for contamination is a share of these very images, as `predict` takes them.
-        shared = self.contamination == "auto" and len(data) <= _CALIBRATION_LIMIT
+        shared = not data.is_image and self.contamination == "auto"
+        shared = shared and len(data) <= _CALIBRATION_LIMIT
         for maps in self._maps(data, averaged=len(data) if shared else None, frames=frames):
             scores.extend((-aggregate(maps, self.score_aggregation)).tolist())
             maxima.extend(maps.flatten(1).amax(1).tolist())
@@ -276,6 +279,11 @@ class BaseAutoencoderDetector(CallbackSupportMixin, MapDetector, metaclass=ABCMe
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        if "network_" in state and "_surroundings" not in state:
+            raise ValueError(
+                f"This {type(self).__name__} was fitted by an older version of skanomaly, whose maps "
+                "are others: fit it again."
+            )
         super().__setstate__(state)
         if "network_" in state:
             try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,15 +21,23 @@ from torch import Tensor, nn
 
 from .._memory import available_memory, require_memory
 from ..datasets import ImageSequence
-from ..training import AUGMENTATIONS, TrainingResult
+from ..training import AUGMENTATIONS, SYMMETRY_LIMIT, TrainingResult, find_symmetries
 from ..training._memory import training_memory
-from ._images import Shape, ValidatedInput
+from ._images import Shape, ValidatedInput, channels_first
 from ._standardization import Standardization
 
 Objective = Callable[[nn.Module, Tensor, torch.Generator], Tensor]
 
 # Bytes for each value of a batch that training surely gets by with, where they are free.
 _AMPLE_MEMORY = 4000
+# With max_iter="auto": passes over the images, each of which counts as two for each augmentation.
+_PASSES = 150
+_FEWEST_STEPS = 300
+_MOST_STEPS = 3000
+# Images to set automatic thresholds by, where these are no more than a third of all.
+_FEWEST_HELD_OUT = 20
+# With fewer images than these, the automatic threshold is a guess.
+_FEW_IMAGES = 20
 SMALLER_BATCH = "Pass a smaller batch_size or crop_size, or smaller images."
 
 
@@ -77,6 +86,19 @@ class FitPlan:
         """Take the training parameters of a detector, checked against the data."""
         if checkpoint is not None:
             _check_folder(checkpoint)
+        held_out = _hold_out(detector, len(data), seed)
+        if data.is_image and detector.contamination == "auto" and len(data) < _FEW_IMAGES:
+            warnings.warn(
+                f"X holds {len(data)} images, which are too few to set thresholds by: expect many "
+                f"false alarms or misses. Fit on {_FEW_IMAGES} or more, or pass a number as "
+                "contamination.",
+                UserWarning,
+                stacklevel=2,
+            )
+        augmentation = _check_augmentation(detector.augmentation, data, standardization)
+        max_iter = detector.max_iter
+        if max_iter == "auto":
+            max_iter = _usual_steps(data, held_out, augmentation, int(detector.batch_size))
         return cls(
             data=data,
             network=network,
@@ -86,14 +108,14 @@ class FitPlan:
             dtype=dtype,
             seed=seed,
             fitted_shape=detector.image_shape_ if continued else data.shape,
-            max_iter=int(detector.max_iter),
+            max_iter=int(max_iter),
             batch_size=int(detector.batch_size),
             crop=_check_crop(detector.crop_size, data),
-            augmentation=_check_augmentation(detector.augmentation, data),
+            augmentation=augmentation,
             learning_rate=float(detector.learning_rate),
             weight_decay=float(detector.weight_decay),
             early_stopping=bool(detector.early_stopping),
-            held_out=_hold_out(detector, len(data), seed),
+            held_out=held_out,
             n_iter_no_change=int(detector.n_iter_no_change),
             checkpoint=checkpoint,
             fingerprint=""
@@ -128,9 +150,26 @@ def _hold_out(detector: Any, count: int, seed: int) -> NDArray[np.bool_]:
     """Which images are kept from training, for early stopping or to set the thresholds."""
     held_out = np.zeros(count, dtype=bool)
     if detector.early_stopping or detector.contamination == "auto":
-        share = min(count - 1, max(1, round(detector.validation_fraction * count)))
+        share = max(1, round(detector.validation_fraction * count))
+        if detector.contamination == "auto":
+            # The spread of scores cannot be told from fewer.
+            share = max(share, min(_FEWEST_HELD_OUT, count // 3))
+        share = min(count - 1, share)
         held_out[np.random.default_rng(seed).permutation(count)[:share]] = True
     return held_out
+
+
+def _usual_steps(
+    data: ValidatedInput,
+    held_out: NDArray[np.bool_],
+    augmentation: tuple[str, ...],
+    batch_size: int,
+) -> int:
+    """How many steps "auto" stands for: fewer where there are few images."""
+    if not data.is_image:
+        return _MOST_STEPS
+    different = int((~held_out).sum()) * 2 ** len(augmentation)
+    return min(_MOST_STEPS, max(_FEWEST_STEPS, round(_PASSES * different / batch_size)))
 
 
 def _check_folder(checkpoint: Path) -> None:
@@ -168,14 +207,23 @@ def _check_crop(crop_size: Any, data: ValidatedInput) -> tuple[int, int] | None:
     return int(size[0]), int(size[1])
 
 
-def _check_augmentation(augmentation: Any, data: ValidatedInput) -> tuple[str, ...]:
-    if augmentation is None:
+def _check_augmentation(
+    augmentation: Any, data: ValidatedInput, standardization: Standardization
+) -> tuple[str, ...]:
+    if augmentation is None or (augmentation == "auto" and not data.is_image):
         return ()
+    if augmentation == "auto":
+        sample = data.subset(SYMMETRY_LIMIT)
+        return find_symmetries(
+            standardization.apply(channels_first(sample.read(np.array([index]))))[0]
+            for index in range(len(sample))
+        )
     names: Sequence[str] = [augmentation] if isinstance(augmentation, str) else augmentation
     unknown = [name for name in names if name not in AUGMENTATIONS]
     if unknown:
         raise ValueError(
-            f"augmentation must be None or taken from {list(AUGMENTATIONS)}, got {augmentation!r}."
+            f"augmentation must be 'auto', None or taken from {list(AUGMENTATIONS)}, got "
+            f"{augmentation!r}."
         )
     if names and not data.is_image:
         raise ValueError(f"augmentation must be None for plain vectors, got {augmentation!r}.")

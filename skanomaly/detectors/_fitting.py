@@ -47,7 +47,7 @@ def unchanged_on_error(detector: Any) -> Iterator[None]:
 
 def _learned(detector: Any) -> dict[str, Any]:
     """What `fit` has set: names with a trailing underscore, and what goes with them."""
-    private = ("_standardization", "_region_term", "_frame_term")
+    private = ("_standardization", "_surroundings", "_frame_term")
     return {
         name: value
         for name, value in vars(detector).items()

@@ -55,8 +55,11 @@ class ValidatedInput:
         """At most ``count`` of them, spread evenly."""
         if len(self) <= count:
             return self
-        chosen = np.linspace(0, len(self) - 1, count).astype(np.intp)
-        return ValidatedInput(self.source[chosen], self.shape)
+        return self.take(np.linspace(0, len(self) - 1, count).astype(np.intp))
+
+    def take(self, indices: NDArray[np.intp]) -> ValidatedInput:
+        """Those of these indices."""
+        return ValidatedInput(self.source[indices], self.shape)
 
     def read(self, indices: NDArray[np.intp]) -> NDArray[Any]:
         """Read some of them, scaled."""
@@ -98,6 +101,12 @@ class ValidatedInput:
         if not self.is_image:
             return values.astype(np.float64)
         return np.divide(values, np.float32(integer_scale(values.dtype)), dtype=np.float32)
+
+
+def channels_first(values: NDArray[Any]) -> torch.Tensor:
+    """Make a tensor (b, c, h, w) of images (b, h, w, c), and one of rows as they are."""
+    tensor = torch.from_numpy(values)
+    return tensor.permute(0, 3, 1, 2) if values.ndim == 4 else tensor
 
 
 def integer_scale(dtype: np.dtype[Any]) -> float:

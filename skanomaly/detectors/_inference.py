@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..scoring import RegionTerm, difference_map, frame_sums, smooth
+from ..scoring import Surroundings, difference_map, frame_sums, smooth
 from ..training import autocast
-from ._images import ValidatedInput
+from ._images import ValidatedInput, channels_first
 from ._standardization import Standardization, undo
 from ._tiles import Tile, tiles
 
@@ -167,8 +167,7 @@ def reconstruct_in_batches(
 
 def _to_tensor(values: NDArray, device: torch.device) -> Tensor:
     """Bring images (b, h, w, c) channels first, and rows as they are, onto the device."""
-    tensor = torch.from_numpy(values).to(device)
-    return tensor.permute(0, 3, 1, 2) if values.ndim == 4 else tensor
+    return channels_first(values).to(device)
 
 
 def assemble(pieces: Iterable[Piece], function: Callable[[Piece], Tensor]) -> Iterator[Tensor]:
@@ -215,14 +214,14 @@ def reconstruction_in_own_range(piece: Piece, channels: int) -> Tensor:
     return values if piece.tile is None else piece.tile.crop(values)
 
 
-def add_by_tiles(term: RegionTerm, maps: Tensor) -> Tensor:
-    """Add a region term to maps (b, h, w), to large ones part by part and in place."""
-    cuts = list(tiles(*maps.shape[1:], reach=term.reach))
+def weigh_by_tiles(surroundings: Surroundings, maps: Tensor) -> Tensor:
+    """Weigh maps (b, h, w) by their surroundings, large ones part by part and in place."""
+    cuts = list(tiles(*maps.shape[1:], reach=surroundings.reach))
     if len(cuts) == 1:
-        return term.add_to(maps)
+        return surroundings.apply(maps)
     before: list[tuple[Tile, Tensor]] = []
     for _, row in groupby(cuts, key=lambda cut: cut.kept[0].start):
-        done = [(cut, cut.crop(term.add_to(cut.cut(maps)))) for cut in row]
+        done = [(cut, cut.crop(surroundings.apply(cut.cut(maps)))) for cut in row]
         # A row of tiles looks at its neighbours as they were.
         _put(before, maps)
         before = done

@@ -15,17 +15,17 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from .._memory import require_memory
-from ..scoring import FrameTerm, RegionTerm, aggregate, leave_one_out, resize_map
+from ..scoring import FrameTerm, Surroundings, aggregate, leave_one_out, resize_map
 from ._images import Shape, ValidatedInput, normalize_image_shape, to_image_dtype, validate_input
 from ._inference import (
     Piece,
-    add_by_tiles,
     assemble,
     fill,
     reconstruct_in_batches,
     reconstruction_function,
     reconstruction_in_own_range,
     smoothed_difference_map,
+    weigh_by_tiles,
 )
 from ._parameters import SharedParameters
 from ._standardization import Standardization
@@ -41,7 +41,7 @@ class MapDetector(OutlierMixin, SharedParameters):
     offset_: float
     map_threshold_: float
     _standardization: Standardization
-    _region_term: RegionTerm | None
+    _surroundings: Surroundings | None
     _frame_term: FrameTerm | None
 
     def score_samples(self, X: Any) -> NDArray[np.float64]:
@@ -106,9 +106,9 @@ class MapDetector(OutlierMixin, SharedParameters):
         Returns
         -------
         ndarray of shape (n, h, w) or (n, n_features), float64
-            At least 0, higher is more anomalous; in multiples of the squared difference that
-            the training images show at that place, to which ``region_size`` adds what large
-            regions show. With ``normalize_map=False``, in squared standard deviations.
+            At least 0, higher is more anomalous; in multiples of the mean squared difference in
+            normal images, weighed by the surroundings of each pixel with ``region_size``. With
+            ``normalize_map=False``, in squared standard deviations.
 
         Raises
         ------
@@ -234,8 +234,8 @@ class MapDetector(OutlierMixin, SharedParameters):
             return ratio.mean(1)
 
         for ratio in assemble(self._forward(data), relative_map):
-            if self._region_term is not None:
-                ratio = add_by_tiles(self._region_term, ratio)
+            if self._surroundings is not None:
+                ratio = weigh_by_tiles(self._surroundings, ratio)
             if frames is not None:
                 frames.extend(frame.tolist())
             if self._frame_term is not None:

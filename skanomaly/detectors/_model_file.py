@@ -19,14 +19,14 @@ from torch import nn
 from .._tensor_file import ModelFileError, parse_json, read_tensor_file, write_tensor_file
 from ..corruption import PatchCorruption
 from ..networks import NETWORKS, ROW_NETWORKS
-from ..scoring import FrameTerm, RegionTerm
+from ..scoring import FrameTerm, Surroundings
 from ..training import to_channels_last
 from ._images import Shape
 from ._network import make_network
 from ._standardization import Standardization
 
 KIND = "skanomaly model"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -147,7 +147,7 @@ def _from_data(value: Any, arrays: Arrays) -> Any:
 def _learned_data(detector: Any, arrays: Arrays) -> dict[str, Any]:
     """What `fit` has learned: numbers as they are, weights and maps into ``arrays``."""
     state = detector.__getstate__()  # Its weights are on the CPU.
-    scaling, region = state["_standardization"], state["_region_term"]
+    scaling, surroundings = state["_standardization"], state["_surroundings"]
     for name, value in state["network_"].state_dict().items():
         arrays[f"network.{name}"] = value.contiguous().numpy()
     arrays["expected_map"] = state["expected_map_"]
@@ -169,7 +169,7 @@ def _learned_data(detector: Any, arrays: Arrays) -> dict[str, Any]:
         "per_image": scaling.per_image,
         "contrast_size": scaling.contrast_size,
         "contrast": [float(scaling.contrast_mean), float(scaling.contrast_deviation)],
-        "region_term": None if region is None else [region.size, region.floor, region.weight],
+        "surroundings": None if surroundings is None else surroundings.size,
         "frame_term": None if frame is None else [frame.variance, frame.count, frame.weight],
     }
 
@@ -209,7 +209,8 @@ def _restore(
     # The shape is no larger than arrays that are in the file: nothing can be asked to be huge.
     maps, mean, deviation = (arrays.pop(name) for name in ("expected_map", "mean", "deviation"))
     places = shape[:2] if is_image else shape
-    _require(maps.dtype == np.float64 and maps.shape[1:] == places, "expected_map")
+    _require(maps.dtype == np.float64, "expected_map")
+    _require(maps.shape[1:] == ((1, 1) if is_image else shape), "expected_map")
     _require(maps.shape[0] in (1, 2), "expected_map")
     _require(mean.dtype == deviation.dtype == np.float64, "mean")
     _require(mean.shape == deviation.shape == shape[-1:], "mean")
@@ -223,12 +224,12 @@ def _restore(
         contrast_size,
         *(_number(value) for value in data["contrast"]),
     )
-    region_term = None
-    if data["region_term"] is not None:
-        size, floor, weight = data["region_term"]
-        _require(is_image and type(size) is int and size % 2 == 1, "region_term")
-        _require(0 < size <= min(places) + 1, "region_term")
-        region_term = RegionTerm(size, _number(floor), _number(weight))
+    surroundings = None
+    if data["surroundings"] is not None:
+        size = data["surroundings"]
+        _require(is_image and type(size) is int and size % 2 == 1, "surroundings")
+        _require(0 < size <= min(places) + 1, "surroundings")
+        surroundings = Surroundings(size)
     frame_term = None
     _require((data["frame_term"] is not None) == is_image, "frame_term")
     if is_image:
@@ -255,7 +256,7 @@ def _restore(
         "offset_": _number(data["offset"]),
         "map_threshold_": _number(data["map_threshold"]),
         "_standardization": scaling,
-        "_region_term": region_term,
+        "_surroundings": surroundings,
         "_frame_term": frame_term,
     }
     _require(data["n_features_in"] == learned["n_features_in_"], "n_features_in")

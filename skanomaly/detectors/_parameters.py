@@ -41,38 +41,45 @@ contrast_size : int or None, default=5
     image as a further channel. The best repair of a random texture is smooth, so that a
     blurred or flat place differs little from its repair, but its contrast does. None leaves
     it out. Vectors have none.
-max_iter : int, default=3000
-    Number of gradient steps.
+max_iter : int or "auto", default="auto"
+    Number of gradient steps. "auto" is 3000, or fewer for few images, so that they are not
+    memorised: 150 passes over the images, which count twice for each augmentation, but at least
+    300 steps. For vectors it is 3000.
 batch_size : int, default=16
     Images in a step.
 crop_size : int or (int, int), default=None
     Train on random crops of that many pixels; None trains on whole images.
 learning_rate : float, default=2e-3
-    Largest rate of AdamW; it rises over the first tenth of the steps and falls to 0 by a
-    cosine.
-weight_decay : float, default=1e-4
-    Weight decay of AdamW.
-augmentation : str or sequence of str, default=None
-    Any of "flip_horizontal", "flip_vertical" and "rotate" (by right angles), where a
-    mirrored or turned good image is still a good one.
+    Largest learning rate; it rises over the first tenth of the steps and falls to 0 by a cosine.
+    Convolutions are trained by Muon (orthogonalised momentum, Jordan et al. 2024) at three times
+    this rate, all other weights by AdamW.
+weight_decay : float, default=0.1
+    Weight decay, for each unit of the learning rate.
+augmentation : "auto", str or sequence of str, or None, default="auto"
+    Any of "flip_horizontal", "flip_vertical" and "rotate" (by right angles), where a flipped or
+    rotated good image is still a good one. "auto" takes those under which the training images
+    look alike: a changed image has to be as close to the other images as an unchanged one, and
+    the mean power spectrum has to stay. It finds most textures and parts in any orientation to
+    be symmetric, and aligned parts not. None takes none, as do vectors with "auto".
 contamination : "auto" or float, default="auto"
     Share of the training images, up to 0.5, to fall beyond the threshold. "auto" aims at
-    0.01 of new normal images instead: ``validation_fraction`` of the images are not trained
-    on, and the threshold is moved by as much as their scores are lower and vary more.
+    0.01 of new normal images instead: ``validation_fraction`` of the images, and at least 20 or
+    a third of them, are not trained on, and the threshold is moved by as much as their scores are
+    lower and vary more.
 smoothing_size : int, default=5
     Side of the mean filter on the map, in pixels, odd.
 smoothing_passes : int, default=2
     How often the filter is applied.
 normalize_map : bool, default=True
-    Whether maps are divided by ``expected_map_``, so that places which are always hard to
-    reconstruct do not hide those that rarely are.
+    Whether maps are divided by ``expected_map_``, so that the map of the image and that of its
+    local contrast, or each feature of a vector, count alike.
 region_size : float or None, default=0.6
-    Side of a wide mean filter, as a share of the shorter side of the training images, through
-    which the map gets a second part: how unusual the wide surroundings are, where no place counts
-    for more than twice the usual. It shows defects that are large but faint. None leaves it out,
-    as do vectors and ``normalize_map=False``.
-score_aggregation : {"max", "mean"} or float, default="max"
-    How the map becomes the image's score; a number is the mean of that share of the largest
+    Side of the surroundings that count for a pixel, as a fraction of the shorter side of the
+    training images. Where they stand out, the map is raised; a single peak in normal
+    surroundings is lowered, see `skanomaly.scoring.Surroundings`. None leaves this out, as do
+    vectors and ``normalize_map=False``.
+score_aggregation : {"max", "mean"} or float, default=0.01
+    How the map becomes the image's score; a number is the mean of that fraction of the largest
     values.
 early_stopping : bool, default=False
     Whether to hold out images and to stop when their loss, under a corruption that stays
@@ -111,9 +118,9 @@ offset_ : float
 map_threshold_ : float
     Value of the anomaly map above which a place is anomalous: the share ``contamination`` of
     the images exceed it somewhere.
-expected_map_ : ndarray of shape (k, h, w) or (1, n_features)
-    Mean maps of the training images, in squared standard deviations: of the image, and of
-    its local contrast.
+expected_map_ : ndarray of shape (k, 1, 1) or (1, n_features)
+    Means of the maps of normal images, in squared standard deviations: of the image, and of its
+    local contrast. Of images that were not trained on, where there are any.
 n_features_in_ : int
     Values in one image, or features in one row.
 feature_names_in_ : ndarray of shape (n_features,)
@@ -159,7 +166,7 @@ class SharedParameters(BaseEstimator):
         "image_shape": [None, tuple, list],
         "standardization": [StrOptions(set(STANDARDIZATIONS))],
         "contrast_size": [None, Interval(Integral, 3, None, closed="left")],
-        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "max_iter": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "crop_size": [None, Interval(Integral, 1, None, closed="left"), tuple],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
@@ -192,18 +199,18 @@ class SharedParameters(BaseEstimator):
         image_shape: tuple[int, ...] | None = None,
         standardization: str = "image",
         contrast_size: int | None = 5,
-        max_iter: int = 3000,
+        max_iter: int | str = "auto",
         batch_size: int = 16,
         crop_size: int | tuple[int, int] | None = None,
         learning_rate: float = 2e-3,
-        weight_decay: float = 1e-4,
-        augmentation: str | Sequence[str] | None = None,
+        weight_decay: float = 0.1,
+        augmentation: str | Sequence[str] | None = "auto",
         contamination: str | float = "auto",
         smoothing_size: int = 5,
         smoothing_passes: int = 2,
         normalize_map: bool = True,
         region_size: float | None = 0.6,
-        score_aggregation: str | float = "max",
+        score_aggregation: str | float = 0.01,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 500,

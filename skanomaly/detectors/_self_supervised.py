@@ -37,7 +37,7 @@ class SelfSupervisedAutoencoderDetector(BaseAutoencoderDetector):
         ``set_params`` and ``corrupt(images, generator)`` will do.
     mask_weight : float, default=0.1
         λ from 0 to 1: what repairing the damaged part weighs against keeping the rest.
-    identity_noise : float, default=0.03
+    identity_noise : float, default=0.1
         Deviation σ, in standard deviations of the image, of Gaussian noise on damaged input and
         target alike; asks f to be the identity wherever it does not repair (FAE, Bauer and
         Müller, arXiv 2511.07233). 0 leaves it out.
@@ -80,24 +80,24 @@ class SelfSupervisedAutoencoderDetector(BaseAutoencoderDetector):
         *,
         corruption: PatchCorruption | None = None,
         mask_weight: float = 0.1,
-        identity_noise: float = 0.03,
+        identity_noise: float = 0.1,
         idempotence_weight: float = 0.0,
         network: str | Callable[..., nn.Module] = "auto",
         image_shape: tuple[int, ...] | None = None,
         standardization: str = "image",
         contrast_size: int | None = 5,
-        max_iter: int = 3000,
+        max_iter: int | str = "auto",
         batch_size: int = 16,
         crop_size: int | tuple[int, int] | None = None,
         learning_rate: float = 2e-3,
-        weight_decay: float = 1e-4,
-        augmentation: str | Sequence[str] | None = None,
+        weight_decay: float = 0.1,
+        augmentation: str | Sequence[str] | None = "auto",
         contamination: str | float = "auto",
         smoothing_size: int = 5,
         smoothing_passes: int = 2,
         normalize_map: bool = True,
         region_size: float | None = 0.6,
-        score_aggregation: str | float = "max",
+        score_aggregation: str | float = 0.01,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 500,

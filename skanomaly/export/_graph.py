@@ -42,7 +42,7 @@ class DetectorGraph(nn.Module):
         self.white = integer_scale(np.dtype(input_dtype)) if self.is_image else 1.0
         self.standardization = detector._standardization
         self.smoothing = (detector.smoothing_size, detector.smoothing_passes)
-        self.region_term = detector._region_term
+        self.surroundings = detector._surroundings
         self.frame_term = detector._frame_term
         self.score_aggregation = detector.score_aggregation
         self.map_threshold = float(detector.map_threshold_)
@@ -83,7 +83,7 @@ class DetectorGraph(nn.Module):
             self.expected.unsqueeze(0), size=images.shape[2:], mode="bilinear", align_corners=False
         )
         ratio = (torch.stack(maps, dim=1) / expected.double()).mean(1)
-        ratio = ratio if self.region_term is None else self.region_term.add_to(ratio)
+        ratio = ratio if self.surroundings is None else self.surroundings.apply(ratio)
         scores = _aggregate(ratio, self.score_aggregation)
         return ratio * self.frame_term.factor(frame, scores)
 
