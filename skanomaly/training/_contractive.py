@@ -58,9 +58,16 @@ def squared_jacobian_norm(
             2, (n_probes, *outputs.shape), generator=generator, device=outputs.device
         )
         probes = 2.0 * signs - 1.0
-    (products,) = torch.autograd.grad(
-        outputs, inputs, probes.to(outputs.dtype), create_graph=True, is_grads_batched=True
-    )
+    probes = probes.to(outputs.dtype)
+    if exact:
+        (products,) = torch.autograd.grad(
+            outputs, inputs, probes, create_graph=True, is_grads_batched=True
+        )
+    else:
+        # One by one: on a GPU, convolutions with channels last cannot be batched over gradients.
+        products = torch.stack(
+            [torch.autograd.grad(outputs, inputs, each, create_graph=True)[0] for each in probes]
+        )
     squared = products.square().flatten(2).sum(2)
     return squared.sum(0) if exact else squared.mean(0)
 
