@@ -33,6 +33,7 @@ Arrays = dict[str, NDArray[Any]]
 # What a file may ask for in scoring, whatever it says; far beyond what is of use.
 _MOST_PASSES = 1000
 _WIDEST_FILTER = 2**14 + 1
+_LONGEST_SIDE = 2**17
 # Belongs to a machine: a model of a stranger is not to choose where training writes to.
 _NOT_STORED = ("checkpoint",)
 
@@ -206,7 +207,9 @@ def _restore(
         len(shape) in (1, 3) and all(type(side) is int and side > 0 for side in shape), "shape"
     )
     is_image = len(shape) == 3
-    # The shape is no larger than arrays that are in the file: nothing can be asked to be huge.
+    if is_image:
+        _require(max(shape[:2]) <= _LONGEST_SIDE, "image_shape")
+    # Vectors and channels are no more than arrays in the file: nothing can be asked to be huge.
     maps, mean, deviation = (arrays.pop(name) for name in ("expected_map", "mean", "deviation"))
     places = shape[:2] if is_image else shape
     _require(maps.dtype == np.float64, "expected_map")
@@ -228,7 +231,7 @@ def _restore(
     if data["surroundings"] is not None:
         size = data["surroundings"]
         _require(is_image and type(size) is int and size % 2 == 1, "surroundings")
-        _require(0 < size <= min(places) + 1, "surroundings")
+        _require(0 < size <= min(min(places) + 1, _WIDEST_FILTER), "surroundings")
         surroundings = Surroundings(size)
     frame_term = None
     _require((data["frame_term"] is not None) == is_image, "frame_term")

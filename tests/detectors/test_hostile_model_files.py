@@ -174,7 +174,8 @@ FORGERIES = {
     "class": (set_detector(**{"class": "os.system"}), "unknown class"),
     "base class": (set_detector(**{"class": "BaseAutoencoderDetector"}), "unknown class"),
     "no class": (set_detector(**{"class": {"a": 1}}), "makes no sense"),
-    "newer": (set_metadata("format_version", "2"), "newer version of skanomaly.*format 2"),
+    "newer": (set_metadata("format_version", "3"), "newer version of skanomaly.*format 3"),
+    "older": (set_metadata("format_version", "1"), "older version of skanomaly.*format 1"),
     "no version": (set_metadata("format_version", "one"), "is not a skanomaly model"),
     "long version": (set_metadata("format_version", "9" * 5000), "is not a skanomaly model"),
     "other format": (set_metadata("format", "other"), "is not a skanomaly model"),
@@ -205,9 +206,12 @@ def test_a_forged_file_is_refused(name, whole, tmp_path):
     assert_refused(forged(whole[0], change), tmp_path / "model", match)
 
 
-def test_an_image_is_no_larger_than_its_maps(whole, tmp_path):
+def test_the_sides_of_images_and_of_their_surroundings_are_bounded(whole, tmp_path):
     huge = set_detector(image_shape=[2**20, 2**20, 1], n_features_in=2**40)
-    assert_refused(forged(whole[1], huge), tmp_path / "model", "expected_map")
+    assert_refused(forged(whole[1], huge), tmp_path / "model", "image_shape")
+    for size in (2**60 + 1, 10, -1, 1.0, "1"):
+        wide = set_detector(surroundings=size)
+        assert_refused(forged(whole[1], wide), tmp_path / "model", "surroundings")
 
 
 def test_a_header_that_is_no_header(whole, tmp_path):
