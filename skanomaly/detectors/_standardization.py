@@ -108,6 +108,8 @@ class Standardization:
             centre = relative.mean((1, 2, 3), keepdim=True)
             spread = relative.std((1, 2, 3), keepdim=True, correction=0)
             shift, scale = _combine(shift, scale, centre, spread)
+            # A single pixel is 0, and no rounding of it, which networks would blow up.
+            return ((batch - shift) / scale).masked_fill(spread == 0, 0.0), shift, scale
         return (batch - shift) / scale, shift, scale
 
     def of_large_images(self, strips: Iterable[Tensor]) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,7 @@ _PASSES = 2
 _NEAR = 0.4
 # Pixels of the wide surroundings count up to so many times the usual, and together so much as one.
 _CEILING = 2.0
-_WIDE_WEIGHT = 0.1
+_WIDE_WEIGHT = 0.3
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Surroundings:
 
     With a map a in multiples of the usual, the result is
 
-    .. math:: (a + 0.1\, G_w * \min(a, 2)) \cdot G_n * \sqrt{a}
+    .. math:: (a + 0.3\, G_w * \min(a, 2)) \cdot G_n * \sqrt{a}
 
     where :math:`G_w` and :math:`G_n` are mean filters of the wide and the near surroundings,
     applied twice. The factor raises what is part of something larger, and lowers single peaks,

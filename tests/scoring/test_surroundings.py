@@ -14,7 +14,7 @@ def normal():
 def test_the_formula_is_the_documented_one(normal):
     wide = smooth(normal.clamp(max=2.0), 31, 2)
     near = smooth(normal.sqrt(), 13, 2)
-    torch.testing.assert_close(Surroundings(31).apply(normal), (normal + 0.1 * wide) * near)
+    torch.testing.assert_close(Surroundings(31).apply(normal), (normal + 0.3 * wide) * near)
 
 
 def test_a_region_that_is_large_and_faint_stands_out(normal):
