@@ -62,8 +62,9 @@ def evaluate(detector: OutlierMixin, data: Bunch, *, seeds: Iterable[int] = (0, 
         - "image_roc_auc", "image_average_precision", "image_f1_max", "pixel_roc_auc",
           "pixel_average_precision" and "per_region_overlap", as `skanomaly.metrics.image_report`
           gives them; the last three are None for a detector without `anomaly_map`;
-        - "false_alarms", the share of the good test images with a `decision_function` below 0, or
-          None where there is no such method;
+        - "false_alarms", the fraction of the good test images with a `decision_function` below 0,
+          and "misses", that of the defective ones with 0 or above; None where there is no such
+          method;
         - "training_seconds" and "scoring_images_per_second";
         - "image_roc_auc <kind>" for each kind of defect, against all good images.
 
@@ -167,10 +168,11 @@ def _measure(
         row["image_f1_max"] = f1_max_score(data.y_test, scores)
         row["image_roc_auc"] = float(roc_auc_score(anomalous, -scores))
         row["image_average_precision"] = float(average_precision_score(anomalous, -scores))
-    row["false_alarms"] = None
+    row["false_alarms"] = row["misses"] = None
     if hasattr(fitted, "decision_function"):
         decisions = np.asarray(fitted.decision_function(test), dtype=np.float64)
         row["false_alarms"] = float(np.mean(decisions[~anomalous] < 0))
+        row["misses"] = float(np.mean(decisions[anomalous] >= 0))
     row["training_seconds"] = training
     row["scoring_images_per_second"] = len(test) / scoring
     for kind in np.unique(data.kinds_test[anomalous]):

@@ -20,7 +20,7 @@ _METRICS = dict(
         ("image AUROC", "image AP", "image F1-max", "pixel AUROC", "pixel AP", "AUPRO"),
         strict=True,
     )
-) | {"false_alarms": "false alarms"}
+) | {"false_alarms": "false alarms", "misses": "misses"}
 _COSTS = {
     "training_seconds": "training s",
     "scoring_images_per_second": "scoring images/s",
@@ -31,8 +31,8 @@ _NOTHING = "–"
 _NOTES = f"""\
 Mean ± standard deviation over seeds; {_NOTHING} is what a detector does not give. Anomalous is the
 positive class. F1-max is at the best threshold for the test images, AUPRO the per-region overlap up
-to a false-positive rate of 0.3, false alarms the share of the good test images that the detector
-calls anomalous."""
+to a false-positive rate of 0.3, false alarms the fraction of the good test images that the detector
+calls anomalous, misses the fraction of the defective ones that it calls normal."""
 
 
 def markdown_report(rows: Sequence[Row], *, references: Iterable[Reference] = ()) -> str:

@@ -281,8 +281,8 @@ class BaseAutoencoderDetector(CallbackSupportMixin, MapDetector, metaclass=ABCMe
     def __setstate__(self, state: dict[str, Any]) -> None:
         if "network_" in state and "_surroundings" not in state:
             raise ValueError(
-                f"This {type(self).__name__} was fitted by an older version of skanomaly, whose maps "
-                "are others: fit it again."
+                f"This {type(self).__name__} was fitted by an older version of skanomaly, whose "
+                "maps are others: fit it again."
             )
         super().__setstate__(state)
         if "network_" in state:

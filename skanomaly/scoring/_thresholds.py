@@ -11,6 +11,7 @@ AUTO_CONTAMINATION = 0.01
 _FEWEST = 3
 # Scores below this share of the usual one are as good as that.
 _LEAST_SHARE = 1e-3
+_LEAST_OF_NEW = 0.1
 
 
 def score_offset(
@@ -31,7 +32,7 @@ def score_offset(
         stretched by the ratio of standard deviations, from the images trained on to those held
         out. As in a prediction limit, the stretch is larger where few are held out: by the ratio
         of Student's quantile to the normal one, and by :math:`\sqrt{1 + 1/k}` for k of them.
-        Neither ever loosens the threshold. This library's own.
+        It is never looser than for the images trained on. This library's own.
     held_out : ndarray of shape (n,), bool, or None
         Which images were not trained on.
 
@@ -56,18 +57,17 @@ def score_offset(
     if floor == 0:
         return -limit
     # Scores are of one sign and skewed: what training takes off them are factors and powers.
-    trained, new = (np.log(values.clip(min=floor)) for values in (trained, new))
+    trained = np.log(trained.clip(min=floor))
+    # An image that is reconstructed far better than the others says nothing of worse ones.
+    new = np.log(new.clip(min=max(floor, _LEAST_OF_NEW * float(np.median(new)))))
     usual, spread = trained.mean(), trained.std()
     stretch = 1.0
     if len(new) >= _FEWEST and spread > 0:
-        normal, student = (
-            stats.norm.isf(AUTO_CONTAMINATION),
-            stats.t.isf(AUTO_CONTAMINATION, len(new) - 1),
-        )
-        certainty = student / normal * np.sqrt(1 + 1 / len(new))
-        stretch = max(1.0, certainty * new.std(ddof=1) / spread)
-    move = max(0.0, new.mean() - usual)
-    return -limit * float(np.exp(move + (stretch - 1.0) * (np.log(limit) - usual)))
+        normal = stats.norm.isf(AUTO_CONTAMINATION)
+        student = stats.t.isf(AUTO_CONTAMINATION, len(new) - 1)
+        stretch = student / normal * np.sqrt(1 + 1 / len(new)) * new.std(ddof=1) / spread
+    beyond = float(np.exp(new.mean() + stretch * (np.log(limit) - usual)))
+    return -max(limit, beyond)
 
 
 def map_threshold(

@@ -81,11 +81,13 @@ class Muon(torch.optim.Optimizer):
             assert weight.grad is not None
             momentum = self.state[weight].setdefault("momentum", torch.zeros_like(weight))
             momentum.lerp_(weight.grad, 1 - _MOMENTUM)
-            matrices.append(weight.grad.lerp(momentum, _MOMENTUM).flatten(1))
+            # Channels last, as they lie in memory; the order of columns makes no difference.
+            nesterov = weight.grad.lerp(momentum, _MOMENTUM).movedim(1, -1)
+            matrices.append(nesterov.flatten(1))
         updates = orthogonalize(torch.stack(matrices))
         scale = _UPDATE_SCALE * math.sqrt(max(updates.shape[1:]))
-        for weight, update in zip(weights, updates, strict=True):
-            weight.mul_(1 - rate * decay).sub_(update.view(weight.shape), alpha=rate * scale)
+        for weight, update in zip(weights, updates.view(-1, *nesterov.shape), strict=True):
+            weight.mul_(1 - rate * decay).sub_(update.movedim(-1, 1), alpha=rate * scale)
 
 
 def orthogonalize(matrices: Tensor) -> Tensor:

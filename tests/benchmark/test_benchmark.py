@@ -43,6 +43,7 @@ def test_each_kind_of_defect_is_measured_against_all_good_images():
     kinds = [row[f"image_roc_auc {kind}"] for kind in ("blob", "gap", "patch", "shift")]
     assert np.mean(kinds) == pytest.approx(row["image_roc_auc"])
     assert row["false_alarms"] == np.mean(detector.predict(data.X_test[is_good]) == -1)
+    assert row["misses"] == np.mean(detector.predict(data.X_test[~is_good]) == 1)
     maps = detector.anomaly_map(data.X_test)
     report = image_report(data.masks_test, maps, y_true=data.y_test, scores=scores)
     for name in ("image_roc_auc", "image_average_precision", "image_f1_max", *PIXEL_COLUMNS):
@@ -81,7 +82,7 @@ def test_a_detector_without_a_threshold_raises_no_false_alarms():
     data = make_bar_images(image_size=12, n_train=30, n_test=8, random_state=0)
     detector = GaussianMixture(covariance_type="diag", reg_covar=1e-3)
     (row,) = evaluate(detector, data, seeds=[0])
-    assert row["false_alarms"] is None and row["image_f1_max"] > 0
+    assert row["false_alarms"] is None and row["misses"] is None and row["image_f1_max"] > 0
 
 
 def test_the_command_prints_tables_and_versions(stripes, in_this_process, capsys):

@@ -67,5 +67,6 @@ def test_local_contrast_finds_missing_texture():
         ).fit(images[:40])
         return roc_auc_score(masks.ravel(), detector.anomaly_map(damaged).ravel())
 
-    assert quality(5) > 0.9
-    assert quality(None) < 0.6
+    with_contrast = quality(5)
+    assert with_contrast > 0.9
+    assert with_contrast > quality(None) + 0.3

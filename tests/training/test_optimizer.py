@@ -80,4 +80,3 @@ def test_a_run_that_is_taken_up_goes_on_to_the_bit(memory_format):
     step(network, optimizer)
     step(other, taken_up)
     assert torch.equal(network.weight, other.weight) and torch.equal(network.bias, other.bias)
-
