@@ -21,7 +21,7 @@ from skanomaly.networks import ConvolutionalAutoencoder
     [
         (OneClassSVM(), "OneClassSVM"),
         (IsolationForest(n_estimators=7, random_state=3), "IsolationForest(n_estimators=7)"),
-        (ContractiveAE(max_iter=3000), "ContractiveAE"),
+        (ContractiveAE(max_iter="auto"), "ContractiveAE"),
         (
             SelfSupervisedAutoencoderDetector(corruption=PatchCorruption(radius=(0.1, 0.2))),
             "SelfSupervisedAutoencoderDetector(corruption=PatchCorruption(radius=(0.1, 0.2)))",

@@ -64,7 +64,7 @@ def test_what_is_drawn_of_a_detector(fitted):
         assert decision == {1: "normal", -1: "anomalous"}[labels[index]]
     assert display.axes_[0, 0].get_ylabel() == "image"
     assert display.axes_[0, 1].get_ylabel() == "anomaly map"
-    assert f"{detector.map_threshold_:.2g}"[:2] in display.color_bar_.ax.get_xlabel()
+    assert f"above {detector.map_threshold_:.3g}" in display.color_bar_.ax.get_xlabel()
 
 
 def test_all_maps_share_a_scale_that_the_bar_tells(pictures):
