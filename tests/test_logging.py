@@ -14,7 +14,7 @@ PROGRAM = """
 import logging, sys, numpy, skanomaly
 
 def fit(verbose):
-    X = numpy.random.default_rng(0).random((6, 8, 8))
+    X = numpy.random.default_rng(0).random((20, 8, 8))
     skanomaly.DenoisingAE(max_iter=20, random_state=0, verbose=verbose).fit(X)
     sys.stderr.write("=")
 

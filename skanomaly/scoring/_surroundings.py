@@ -54,7 +54,19 @@ class Surroundings:
 
     @classmethod
     def of_images(cls, shape: Sequence[int], fraction: float) -> Surroundings:
-        """Make one whose size is a fraction of the shorter side of images of this shape."""
+        """Make one for images of a size.
+
+        Parameters
+        ----------
+        shape : (int, int)
+            Height and width of the images, in pixels.
+        fraction : float
+            Size as a fraction of the shorter side, from 0 to 1.
+
+        Returns
+        -------
+        Surroundings
+        """
         return cls(_odd(fraction * min(shape)))
 
     @property

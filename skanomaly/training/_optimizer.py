@@ -173,7 +173,13 @@ class NetworkOptimizer:
             )
 
     def step(self, fraction: float) -> None:
-        """Update all weights, at a fraction of the learning rate, and forget the gradients."""
+        """Update all weights by their gradients, and forget these.
+
+        Parameters
+        ----------
+        fraction : float
+            Of the learning rate.
+        """
         for part in self.parts:
             rate = _MATRIX_RATE if isinstance(part, Muon) else 1.0
             for group in part.param_groups:
@@ -182,10 +188,21 @@ class NetworkOptimizer:
             part.zero_grad(set_to_none=True)
 
     def state_dict(self) -> list[dict[str, Any]]:
-        """Return the state of all parts, for a checkpoint."""
+        """Return the state of all parts, for a checkpoint.
+
+        Returns
+        -------
+        list of dict
+        """
         return [part.state_dict() for part in self.parts]
 
     def load_state_dict(self, states: list[dict[str, Any]]) -> None:
-        """Take up the state that `state_dict` returned."""
+        """Take up a state.
+
+        Parameters
+        ----------
+        states : list of dict
+            As `state_dict` returned it.
+        """
         for part, state in zip(self.parts, states, strict=True):
             part.load_state_dict(state)

@@ -326,7 +326,11 @@ def test_the_autoencoder(mode, tmp_path):
     new, defects = plant_defects((255 * make_images(6, size=(16, 16), seed=1)).astype(np.uint8))
     # The defects cover a fifth of these small images: a wide mean would mark all around them.
     autoencoder = SelfSupervisedAutoencoderDetector(
-        max_iter=25, smoothing_passes=0, region_size=None, random_state=0
+        max_iter=25,
+        smoothing_passes=0,
+        region_size=None,
+        score_aggregation="max",
+        random_state=0,
     )
     detector = ConformalDetector(autoencoder, alpha=0.2, random_state=0, **mode)
     detector.fit(save(images, tmp_path, "old"))
