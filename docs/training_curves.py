@@ -20,15 +20,16 @@ from skanomaly.training import _optimizer
 
 def measure(detector, X_train, data):
     """Fit, and report on the test images: a dict of figures."""
+    X_train, X_test = np.asarray(X_train), np.asarray(data.X_test)
     start = time.process_time()
     detector.fit(X_train)
     seconds = time.process_time() - start
-    maps, scores = detector.anomaly_map(data.X_test), detector.score_samples(data.X_test)
+    maps, scores = detector.anomaly_map(X_test), detector.score_samples(X_test)
     report = image_report(data.masks_test, maps, y_true=data.y_test, scores=scores)
-    good, flagged = data.y_test == 1, detector.predict(data.X_test) == -1
+    good, flagged = data.y_test == 1, detector.predict(X_test) == -1
     residuals = [
         np.median(np.square(X / 255 - detector.reconstruct(X / 255)).reshape(len(X), -1).mean(1))
-        for X in (data.X_test[good], X_train)
+        for X in (X_test[good], X_train)
     ]
     return {
         "steps": detector.n_iter_,
