@@ -153,13 +153,13 @@ class NetworkOptimizer:
     """
 
     def __init__(self, network: nn.Module, learning_rate: float, weight_decay: float) -> None:
-        matrices: list[nn.Parameter] = [
-            module.weight  # type: ignore[misc]
+        # By identity, as weights may be tied.
+        matrices: dict[int, nn.Parameter] = {
+            id(module.weight): module.weight  # type: ignore[misc]
             for module in network.modules()
             if isinstance(module, nn.Conv2d) and min(module.weight.shape[:2]) >= _FEWEST_CHANNELS
-        ]
-        chosen = {id(weight) for weight in matrices}
-        others = [p for p in network.parameters() if id(p) not in chosen]
+        }
+        others = [p for p in network.parameters() if id(p) not in matrices]
         self.learning_rate = learning_rate
         self.parts: list[torch.optim.Optimizer] = []
         if others:
@@ -169,7 +169,7 @@ class NetworkOptimizer:
             )
         if matrices:
             self.parts.append(
-                Muon(matrices, lr=_MATRIX_RATE * learning_rate, weight_decay=weight_decay)
+                Muon(matrices.values(), lr=_MATRIX_RATE * learning_rate, weight_decay=weight_decay)
             )
 
     def step(self, fraction: float) -> None:

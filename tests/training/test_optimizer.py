@@ -62,6 +62,19 @@ def test_large_convolutions_are_orthogonalised_and_all_weights_are_trained_once(
     assert len(NetworkOptimizer(nn.Linear(4, 4), 0.002, 0.1).parts) == 1
 
 
+def test_tied_and_frozen_weights():
+    tied, frozen = nn.Sequential(nn.Conv2d(16, 16, 1), nn.Conv2d(16, 16, 1)), nn.Conv2d(16, 16, 1)
+    tied[1].weight = tied[0].weight
+    frozen.requires_grad_(False)
+    network = nn.Sequential(tied, frozen)
+    before = [p.detach().clone() for p in network.parameters()]
+    optimizer = NetworkOptimizer(network, 0.01, 0.1)
+    network(torch.randn(2, 16, 3, 3)).square().mean().backward()
+    optimizer.step(1.0)
+    moved = [not torch.equal(p, old) for p, old in zip(network.parameters(), before, strict=True)]
+    assert moved == [p.requires_grad for p in network.parameters()]
+
+
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 def test_a_run_that_is_taken_up_goes_on_to_the_bit(memory_format):
     torch.manual_seed(0)
