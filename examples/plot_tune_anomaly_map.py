@@ -4,7 +4,7 @@ Tune the anomaly map
 ====================
 
 Between the reconstruction and the score stand three choices that no training depends on: how much
-the map is smoothed, whether wide regions count besides single places, and how a map becomes one
+the map is smoothed, whether the surroundings of a pixel count for it, and how a map becomes one
 number. What is best depends on what defects look like.
 """
 
@@ -81,15 +81,14 @@ table = pd.DataFrame(reports).T
 table[["pixel_roc_auc", "pixel_average_precision", "per_region_overlap"]].round(3)
 
 # %%
-# The middle one places defects best by ROC AUC and by overlap with each defect. By average
-# precision, which asks that the very highest pixels be right, the sharpest map is as good, and the
-# widest is far behind.
+# The middle one places defects best by all three. By average precision, which asks that the very
+# highest pixels be right, the sharpest map comes near, and the widest is far behind.
 #
-# Wide regions
+# Surroundings
 # ------------
-# ``region_size`` is for defects that are large and faint: none of their places stands out, but all
-# of them differ a little. To show it, up to a third of each good test image is put into a slight
-# shadow, of 15 grey levels out of 255.
+# ``region_size`` makes the surroundings of a pixel count. It is for defects that are large and
+# faint: none of their pixels stands out, but all of them differ a little. To show it, up to a third
+# of each good test image is put into a slight shadow, of 15 grey levels out of 255.
 
 rows, columns = np.indices(data.X_test.shape[1:])
 places = np.random.RandomState(0).uniform(16, 48, (is_good.sum(), 2, 1, 1))
@@ -114,9 +113,8 @@ pd.DataFrame(
 ).T.round(3)
 
 # %%
-# The default, 0.6 of the shorter side, finds the shadows clearly better, and small defects about as
-# well. It places small ones worse: what is added to the map reaches beyond their edges. Where all
-# defects are small, and places matter, leave it out.
+# The default, 0.6 of the shorter side, finds the shadows a little better, and places small defects
+# about as well: it multiplies the map, so that what is usual stays low.
 #
 # From map to score
 # -----------------
@@ -146,8 +144,8 @@ axis.legend()
 plt.show()
 
 # %%
-# A crack is a few pixels wide: its highest value tells it best, and the mean over the image loses
-# it. A stain or a smear covers more, and the mean over the highest tenth, which a few noisy pixels
-# do not decide, tells it better.
+# A crack is a few pixels wide: the mean over the image tells it less well than the highest values
+# do. A stain or a smear covers more, and the mean over many pixels, which a few noisy ones do not
+# decide, tells it better. The default, the highest hundredth, is between the two.
 # :class:`~skanomaly.model_selection.SyntheticDefectScorer` chooses among such settings where there
 # are no labels: see :ref:`sphx_glr_auto_examples_plot_model_selection_without_labels.py`.

@@ -24,7 +24,7 @@ pytest.importorskip("onnxscript")
 
 OUTPUTS = {"anomaly_map", "predict_mask", "score_samples", "decision_function", "predict"}
 
-# Between them all estimators, networks and aggregations; with and without region term, local
+# Between them all estimators, networks and aggregations; with and without surroundings, local
 # contrast and division; grey, colour and flattened images.
 DETECTORS = {
     "sdcc": SelfSupervisedAutoencoderDetector(network="sdcc"),
