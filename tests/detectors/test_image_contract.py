@@ -216,7 +216,7 @@ def test_a_trained_detector_finds_planted_defects(name, images, damaged):
 def test_a_large_faint_region_shows_by_its_extent(images, detector):
     raised = make_images(20, seed=1)
     # Half of each picture a little noisier: too little for any one place to stand out.
-    noise = np.random.default_rng(2).normal(0, 0.02, raised.shape)
+    noise = np.random.default_rng(2).normal(0, 0.03, raised.shape)
     noise[:, 16:] = 0
     raised = (raised + noise).clip(0, 1)
     masks = np.broadcast_to(noise != 0, raised.shape)
