@@ -19,7 +19,7 @@ from ..corruption import PatchCorruption
 from ..detectors import SelfSupervisedAutoencoderDetector, _fitting
 from ..training import autocast, resolve_device, resolve_precision, train
 from ._evaluation import Row, describe_environment
-from ._memory import peak_memory
+from ._memory import peak_memory, reset_peak_memory
 from ._operations import Operations, Peaks, count_operations, seconds_per_call
 from ._processes import fresh_process
 from ._speed_onnx import measure_onnx
@@ -188,6 +188,8 @@ def _memory_above(device: torch.device) -> Callable[[], float | None]:
     """Make a function that returns how far the peak of memory has risen since, in 10⁶ bytes."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
+    else:
+        reset_peak_memory()
 
     def peak() -> float | None:
         if device.type == "cuda":
