@@ -144,7 +144,7 @@ temporary.cleanup()
 # - **Size.** ``size=128`` or ``size=256`` where defects are small, ``size=(height, width)`` where
 #   images are not square.
 # - **Training.** Leave ``max_iter`` at its default of 3000 for a detector that you mean to use.
-#   ``augmentation`` may name only what leaves your images normal; the default is none.
+#   ``augmentation`` may name only what leaves your images normal; the default finds it.
 # - **Corruption.** Where you know how large and how strong defects are, say so, with
 #   ``corruption``: see :ref:`sphx_glr_auto_examples_plot_corruption_gallery.py`.
 # - **Threshold.** It comes from the good folder, where some images are held out for it; with few
