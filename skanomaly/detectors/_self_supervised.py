@@ -26,8 +26,8 @@ class SelfSupervisedAutoencoderDetector(BaseAutoencoderDetector):
     to restore them and to leave the rest alone (SSAE, Bauer, Nakajima and Müller, Mathematics
     12(24):3988, 2024). It then acts as a projection onto what is normal: where an image x differs
     from f(x), it is anomalous. The anomaly map is the squared difference, averaged over channels
-    and smoothed; the image's score is the mean of its largest values. The network reads and repairs the local
-    contrast beside the image, so that missing or foreign texture shows too.
+    and smoothed; the image's score is the mean of its largest values. The network reads and repairs
+    the local contrast beside the image, so that missing or foreign texture shows too.
 
     Parameters
     ----------
