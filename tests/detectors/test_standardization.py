@@ -63,10 +63,9 @@ def test_local_contrast_finds_missing_texture():
 
     def quality(contrast_size):
         detector = SelfSupervisedAutoencoderDetector(
-            contrast_size=contrast_size, max_iter=60, random_state=0
+            contrast_size=contrast_size, max_iter=30, random_state=0
         ).fit(images[:40])
         return roc_auc_score(masks.ravel(), detector.anomaly_map(damaged).ravel())
 
-    with_contrast = quality(5)
-    assert with_contrast > 0.9
-    assert with_contrast > quality(None) + 0.3
+    assert quality(5) > 0.9
+    assert quality(None) < 0.6
