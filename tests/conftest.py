@@ -19,6 +19,12 @@ def fixed_random_numbers() -> None:
     torch.manual_seed(0)
 
 
+@pytest.fixture(autouse=True)
+def full_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out TF32 on GPUs, whose eleven binary digits tests of equality would see."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+
+
 @pytest.fixture(scope="session")
 def magnetic_tile() -> Path:
     """Folder of the magnetic tile images in MVTec AD layout; skips where it is missing."""

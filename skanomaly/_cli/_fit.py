@@ -74,8 +74,8 @@ def add_parser(commands: Any) -> None:
         "--augment",
         action="append",
         choices=(*AUGMENTATIONS, "none"),
-        help="also learn from flipped or rotated images; can be given several times. By default, "
-        "those under which the good images look alike; none takes none",
+        help="also learn from flipped, rotated or mixed images; can be given several times. By "
+        "default, mixup and what the good images look alike under; none takes none",
     )
     parser.add_argument(
         "--contamination",

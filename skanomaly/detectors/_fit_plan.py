@@ -21,7 +21,13 @@ from torch import Tensor, nn
 
 from .._memory import available_memory, require_memory
 from ..datasets import ImageSequence
-from ..training import AUGMENTATIONS, SYMMETRY_LIMIT, TrainingResult, find_symmetries
+from ..training import (
+    AUGMENTATIONS,
+    SYMMETRIES,
+    SYMMETRY_LIMIT,
+    TrainingResult,
+    find_symmetries,
+)
 from ..training._memory import training_memory
 from ._images import Shape, ValidatedInput, channels_first
 from ._standardization import Standardization
@@ -30,7 +36,7 @@ Objective = Callable[[nn.Module, Tensor, torch.Generator], Tensor]
 
 # Bytes for each value of a batch that training surely gets by with, where they are free.
 _AMPLE_MEMORY = 4000
-# With max_iter="auto": passes over the images, each of which counts as two for each augmentation.
+# With max_iter="auto": passes over the images, which count twice for each flip or rotation.
 _PASSES = 150
 _FEWEST_STEPS = 300
 _MOST_STEPS = 3000
@@ -168,7 +174,7 @@ def _usual_steps(
     """How many steps "auto" stands for: fewer where there are few images."""
     if not data.is_image:
         return _MOST_STEPS
-    different = int((~held_out).sum()) * 2 ** len(augmentation)
+    different = int((~held_out).sum()) * 2 ** sum(name in SYMMETRIES for name in augmentation)
     return min(_MOST_STEPS, max(_FEWEST_STEPS, round(_PASSES * different / batch_size)))
 
 
@@ -214,10 +220,11 @@ def _check_augmentation(
         return ()
     if augmentation == "auto":
         sample = data.subset(SYMMETRY_LIMIT)
-        return find_symmetries(
+        symmetries = find_symmetries(
             standardization.apply(channels_first(sample.read(np.array([index]))))[0]
             for index in range(len(sample))
         )
+        return (*symmetries, "mixup")
     names: Sequence[str] = [augmentation] if isinstance(augmentation, str) else augmentation
     unknown = [name for name in names if name not in AUGMENTATIONS]
     if unknown:

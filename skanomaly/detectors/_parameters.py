@@ -43,7 +43,7 @@ contrast_size : int or None, default=5
     it out. Vectors have none.
 max_iter : int or "auto", default="auto"
     Number of gradient steps. "auto" is 3000, or fewer for few images, so that they are not
-    memorised: 150 passes over the images, which count twice for each augmentation, but at least
+    memorised: 150 passes over the images, which count twice for each flip or rotation, but at least
     300 steps. For vectors it is 3000.
 batch_size : int, default=16
     Images in a step.
@@ -57,10 +57,12 @@ weight_decay : float, default=0.1
     Weight decay, for each unit of the learning rate.
 augmentation : "auto", str or sequence of str, or None, default="auto"
     Any of "flip_horizontal", "flip_vertical" and "rotate" (by right angles), where a flipped or
-    rotated good image is still a good one. "auto" takes those under which the training images
-    look alike: a changed image has to be as close to the other images as an unchanged one, and
-    the mean power spectrum has to stay. It finds most textures and parts in any orientation to
-    be symmetric, and aligned parts not. None takes none, as do vectors with "auto".
+    rotated good image is still a good one, and "mixup", which adds a small share of the
+    difference to another image. "auto" takes "mixup", and those flips and rotations under which
+    the training images look alike: a changed image has to be as close to the other images as an
+    unchanged one, and the mean power spectrum has to stay. It finds most textures and parts in
+    any orientation to be symmetric, and aligned parts not. None takes none, as do vectors with
+    "auto".
 contamination : "auto" or float, default="auto"
     Share of the training images, up to 0.5, to fall beyond the threshold. "auto" aims at
     0.01 of new normal images instead: ``validation_fraction`` of the images, and at least 20 or

@@ -2,6 +2,7 @@
 
 from ._augmentation import (
     AUGMENTATIONS,
+    SYMMETRIES,
     SYMMETRY_LIMIT,
     augment,
     find_symmetries,
@@ -34,6 +35,7 @@ __all__ = [
     "AUGMENTATIONS",
     "PENALTIES",
     "PRECISIONS",
+    "SYMMETRIES",
     "SYMMETRY_LIMIT",
     "Checkpointing",
     "ContractiveObjective",

@@ -1,4 +1,4 @@
-"""Crops, mirror images and right-angle turns, and which of them are safe."""
+"""Crops, mirror images, right-angle turns and mixtures, and which of them are safe."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-AUGMENTATIONS = ("flip_horizontal", "flip_vertical", "rotate")
+SYMMETRIES = ("flip_horizontal", "flip_vertical", "rotate")
+AUGMENTATIONS = (*SYMMETRIES, "mixup")
+
+# Standard deviation of the share of another image that "mixup" adds.
+_MIXUP_DEVIATION = 0.2
 
 # Images that symmetries are looked for in, and the side in pixels that they are brought to.
 SYMMETRY_LIMIT = 300
@@ -40,7 +44,7 @@ def find_symmetries(batches: Iterable[Tensor]) -> tuple[str, ...]:
     Returns
     -------
     tuple of str
-        Of ``AUGMENTATIONS``.
+        Of ``SYMMETRIES``.
 
     Examples
     --------
@@ -106,14 +110,20 @@ def _nearest(images: Tensor, others: Tensor) -> Tensor:
 
 
 def augment(images: Tensor, augmentation: tuple[str, ...], generator: torch.Generator) -> Tensor:
-    """Mirror and turn each image at random.
+    r"""Mirror, turn and mix images at random.
+
+    "mixup" replaces each image x by :math:`x + \varepsilon (x' - x)`, where x' is another image of
+    the batch and :math:`\varepsilon \sim N(0, 0.2^2)`, after Zhang et al., *mixup: Beyond empirical
+    risk minimization*, arXiv 1710.09412. As the mixture is both what is corrupted and what is to be
+    restored, the network learns to leave the differences between normal images as they are, and not
+    the training images by heart.
 
     Parameters
     ----------
     images : Tensor of shape (b, c, h, w)
     augmentation : tuple of str
-        Any of "flip_horizontal", "flip_vertical" and "rotate"; the last turns by multiples of
-        90° where the images are square, and by 180° where they are not.
+        Any of ``AUGMENTATIONS``. "rotate" turns by multiples of 90° where the images are square,
+        and by 180° where they are not.
     generator : torch.Generator
         Source of the random numbers, on the device of ``images``.
 
@@ -144,6 +154,9 @@ def augment(images: Tensor, augmentation: tuple[str, ...], generator: torch.Gene
         images = torch.where(coin(), images.flip(-1), images)
     if "flip_vertical" in augmentation:
         images = torch.where(coin(), images.flip(-2), images)
+    if "mixup" in augmentation:
+        share = torch.randn(len(images), 1, 1, 1, generator=generator, device=images.device)
+        images = torch.lerp(images, images.roll(1, 0), _MIXUP_DEVIATION * share)
     return images
 
 

@@ -26,9 +26,10 @@ def gravel():
 @pytest.mark.parametrize(
     "count, augmentation, steps",
     [
-        # 150 passes over those that are trained on, by 16 a step; counted twice for each change.
+        # 150 passes over those that are trained on, by 16 a step; counted twice for each symmetry.
         (64, None, 150 * 44 / 16),
         (64, ("flip_horizontal",), 150 * 44 * 2 / 16),
+        (64, ("flip_horizontal", "mixup"), 150 * 44 * 2 / 16),
         (64, ("flip_horizontal", "rotate"), 150 * 44 * 4 / 16),
         (12, None, 300),
         (600, ("flip_horizontal", "rotate"), 3000),
@@ -54,10 +55,11 @@ def test_enough_images_are_held_out_to_tell_their_spread(gravel, count, held_out
 
 
 def test_the_augmentation_that_is_found_is_used(gravel):
-    assert set(plan(gravel).augmentation) >= {"flip_horizontal", "flip_vertical"}
+    assert set(plan(gravel).augmentation) >= {"flip_horizontal", "flip_vertical", "mixup"}
     assert plan(gravel, augmentation=None).augmentation == ()
     edge = np.linspace(0, 1, 32) + 0.1 * np.random.default_rng(0).random((40, 32, 32))
     assert "flip_horizontal" not in plan(edge).augmentation
+    assert "mixup" in plan(edge).augmentation
     assert plan(np.random.default_rng(0).random((40, 9))).augmentation == ()
 
 

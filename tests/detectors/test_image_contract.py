@@ -117,12 +117,14 @@ def test_scores_do_not_depend_on_the_company(prototype, pictures):
     images = np.concatenate([pictures["grey"]] * 30)
     fitted = clone(prototype).fit(pictures["grey"])
     together = fitted.score_samples(images)
-    # But for the rounding of float32: kernels may differ from one batch size to another.
-    np.testing.assert_allclose(together[:12], together[-12:], rtol=1e-6)
+    # But for the rounding of float32: kernels may differ from one batch size to another, and those
+    # of a GPU differ more.
+    rtol = 1e-6 if fitted.device_.type == "cpu" else 1e-5
+    np.testing.assert_allclose(together[:12], together[-12:], rtol=rtol)
     alone = np.concatenate([fitted.score_samples(images[i : i + 1]) for i in range(12)])
-    np.testing.assert_allclose(alone, together[:12], rtol=1e-6)
+    np.testing.assert_allclose(alone, together[:12], rtol=rtol)
     some = fitted.score_samples(images[:5])
-    np.testing.assert_allclose(some, together[:5], rtol=1e-6)
+    np.testing.assert_allclose(some, together[:5], rtol=rtol)
 
 
 def test_one_image_costs_one_pass(prototype, pictures):

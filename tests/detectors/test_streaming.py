@@ -34,7 +34,7 @@ def small_network(image_shape):
 @pytest.fixture(scope="module")
 def detector(files):
     return SelfSupervisedAutoencoderDetector(
-        network=small_network, max_iter=2, batch_size=4, random_state=0
+        network=small_network, max_iter=2, batch_size=4, device="cpu", random_state=0
     ).fit(files[:20])
 
 

@@ -156,6 +156,20 @@ def test_augmentation_only_moves_pixels():
     assert augment(images, (), generator) is images
 
 
+def test_mixup_adds_a_share_of_the_difference_to_another_image():
+    images = torch.randn(400, 1, 4, 4, generator=torch.Generator().manual_seed(1))
+    generator = torch.Generator().manual_seed(0)
+    added = augment(images, ("mixup",), generator) - images
+    difference = images.roll(1, 0) - images
+    shares = (added * difference).sum((1, 2, 3)) / difference.square().sum((1, 2, 3))
+    torch.testing.assert_close(added, shares.view(-1, 1, 1, 1) * difference)
+    # Normal with mean 0 and standard deviation 0.2, within four standard errors.
+    assert abs(shares.mean()) < 4 * 0.2 / 20
+    assert abs(shares.std() - 0.2) < 4 * 0.2 / 800**0.5
+    alone = augment(images[:1], ("mixup",), generator)
+    torch.testing.assert_close(alone, images[:1])
+
+
 def test_crops_are_pieces_of_their_image():
     images = torch.arange(2 * 5 * 6.0).reshape(1, 2, 5, 6).repeat(50, 1, 1, 1)
     crops = random_crops(images, (3, 2), torch.Generator().manual_seed(0))
