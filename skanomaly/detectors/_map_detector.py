@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import DTypeLike, NDArray
 from sklearn.base import OutlierMixin
+from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
@@ -142,6 +143,65 @@ class MapDetector(OutlierMixin, SharedParameters):
         data = self._validate(X)
         masks = ((maps > self.map_threshold_).cpu().numpy() for maps in self._maps(data))
         return fill(_empty(data.map_shape, np.bool_, "masks"), masks)
+
+    def detect(self, X: Any) -> Bunch:
+        """Compute scores, decisions, maps and masks from one pass through the network.
+
+        Parameters
+        ----------
+        X : array-like or ImageSequence
+            Images or rows as in `fit`.
+
+        Returns
+        -------
+        Bunch
+            With ``score_samples``, ``decision_function``, ``predict``, ``anomaly_map`` and
+            ``predict_mask``: what the methods of these names return.
+
+        Raises
+        ------
+        MemoryError
+            If maps and masks surely take more memory than is free: see `detect_batches`.
+        """
+        data = self._validate(X)
+        maps = _empty(data.map_shape, np.float64, "anomaly maps")
+        masks = _empty(data.map_shape, np.bool_, "masks")
+        batches: list[Bunch] = []
+        start = 0
+        for batch in self._detect_batches(data):
+            part = slice(start, start + len(batch.predict))
+            maps[part], masks[part] = batch.pop("anomaly_map"), batch.pop("predict_mask")
+            batches.append(batch)
+            start = part.stop
+        joined = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+        return Bunch(**joined, anomaly_map=maps, predict_mask=masks)
+
+    def detect_batches(self, X: Any) -> Iterator[Bunch]:
+        """Compute what `detect` does batch by batch, in constant memory.
+
+        Parameters
+        ----------
+        X : array-like or ImageSequence
+            Images or rows as in `fit`. They are checked at once, and read as they are needed.
+
+        Yields
+        ------
+        Bunch
+            What `detect` returns, of the next images in the order of X.
+        """
+        return self._detect_batches(self._validate(X))
+
+    def _detect_batches(self, data: ValidatedInput) -> Iterator[Bunch]:
+        for maps in self._maps(data):
+            scores = -aggregate(maps, self.score_aggregation).cpu().numpy()
+            decisions = scores - self.offset_
+            yield Bunch(
+                score_samples=scores,
+                decision_function=decisions,
+                predict=np.where(decisions < 0, -1, 1),
+                anomaly_map=maps.cpu().numpy(),
+                predict_mask=(maps > self.map_threshold_).cpu().numpy(),
+            )
 
     def reconstruct(self, X: Any) -> NDArray[Any]:
         """Compute what the network takes for normal.
