@@ -3,58 +3,49 @@
 from __future__ import annotations
 
 import copy
+import math
 from abc import ABCMeta, abstractmethod
-from collections.abc import Callable
-from numbers import Integral
+from collections.abc import Callable, Iterator
 from os import PathLike
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from sklearn.base import clone
+from numpy.typing import DTypeLike, NDArray
+from sklearn.base import BaseEstimator, OutlierMixin, clone
 from sklearn.callback import CallbackSupportMixin, with_callbacks
-from sklearn.utils import Tags, check_random_state
+from sklearn.utils import Bunch, Tags
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
+from .._memory import require_memory
 from ..datasets._image_sequence import training_images
-from ..scoring import (
-    FrameTerm,
-    Surroundings,
-    aggregate,
-    expected_map,
-    map_threshold,
-    score_offset,
-)
-from ..training import (
-    NonFiniteLossError,
-    checkpoint_seed,
-    resolve_device,
-    resolve_precision,
-    to_channels_last,
-)
+from ..training import NonFiniteLossError, resolve_device
+from ._calibration import calibrate
 from ._fit_plan import FitPlan, Objective
 from ._fitting import run_training, unchanged_on_error
-from ._images import ValidatedInput, normalize_image_shape, validate_input
-from ._map_detector import MapDetector
+from ._images import Shape, ValidatedInput, normalize_image_shape, to_image_dtype, validate_input
+from ._inference import Inference, fill, reconstruction_function
+from ._model import DetectorModel
 from ._model_file import save_detector
-from ._network import make_network
-from ._standardization import Standardization
+from ._parameters import CONSTRAINTS, check_odd
 
-# Images that the expected map is averaged over.
-_CALIBRATION_LIMIT = 1000
 # Images that thresholds are taken from while training goes on.
 _SNAPSHOT_LIMIT = 50
 
 
-class BaseAutoencoderDetector(CallbackSupportMixin, MapDetector, metaclass=ABCMeta):
-    """What detectors share: everything but the objective."""
+class BaseAutoencoderDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator, metaclass=ABCMeta):
+    """What detectors share: everything but the objective and their own parameters."""
 
     _doc_link_module = "skanomaly"
     _doc_link_template = (
         "https://skanomaly.readthedocs.io/en/latest/api/generated/skanomaly.{estimator_name}.html"
     )
+    _parameter_constraints: dict[str, list[Any]] = CONSTRAINTS
+
+    model_: DetectorModel
+    device_: torch.device
+    image_shape_: Shape
 
     @abstractmethod
     def _make_objective(
@@ -65,6 +56,34 @@ class BaseAutoencoderDetector(CallbackSupportMixin, MapDetector, metaclass=ABCMe
     def _auto_network(self, is_image: bool) -> str:
         """Name of the network that "auto" stands for."""
         return "sdcc" if is_image else "dense"
+
+    @property
+    def network_(self) -> torch.nn.Module:
+        """The trained network."""
+        return self.model_.network
+
+    @property
+    def expected_map_(self) -> NDArray[np.float64]:
+        """Means of the maps of normal images."""
+        return self.model_.steps[0].expected.numpy()
+
+    @property
+    def offset_(self) -> float:
+        """Score below which an image is anomalous."""
+        return self.model_.offset
+
+    @offset_.setter
+    def offset_(self, value: float) -> None:
+        self.model_.offset = float(value)
+
+    @property
+    def map_threshold_(self) -> float:
+        """Value of the anomaly map above which a pixel is anomalous."""
+        return self.model_.map_threshold
+
+    @map_threshold_.setter
+    def map_threshold_(self, value: float) -> None:
+        self.model_.map_threshold = float(value)
 
     @with_callbacks
     def fit(self, X: Any, y: Any = None) -> Self:
@@ -98,7 +117,7 @@ class BaseAutoencoderDetector(CallbackSupportMixin, MapDetector, metaclass=ABCMe
             not finite, the detector is what it was before.
         """
         with unchanged_on_error(self), training_images(X) as X:
-            plan = self._plan(X, continued=self.warm_start and hasattr(self, "network_"))
+            plan = self._plan(X, continued=self.warm_start and hasattr(self, "model_"))
             self._train(plan, X, y)
         return self
 
@@ -121,13 +140,216 @@ class BaseAutoencoderDetector(CallbackSupportMixin, MapDetector, metaclass=ABCMe
             The detector, trained further.
         """
         with unchanged_on_error(self), training_images(X) as X:
-            plan = self._plan(X, continued=hasattr(self, "network_"), resumable=False)
-            plan.max_iter = -(-len(plan.data) // int(self.batch_size))
-            plan.learning_rate = 0.1 * self.learning_rate
-            plan.constant_rate = True
-            plan.early_stopping = False
+            plan = self._plan(X, continued=hasattr(self, "model_"), one_pass=True)
             self._train(plan, X, y)
         return self
+
+    def calibrate(self, X: Any) -> Self:
+        """Set expected map and thresholds anew, without training.
+
+        After a change of light or camera, or of a parameter that says how maps and scores are made:
+        ``contamination``, ``smoothing_size``, ``smoothing_passes``, ``normalize_map``,
+        ``region_size`` or ``score_aggregation``. These take effect here and in `fit`, so that scores
+        and thresholds always go together.
+
+        Parameters
+        ----------
+        X : array-like or ImageSequence
+            Normal images or rows as in `fit`, at least two, that the detector was not trained on.
+            Images may be of another size.
+
+        Returns
+        -------
+        self : object
+            The detector, with the same network.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If X or a parameter is not acceptable. The detector is then what it was before.
+        """
+        check_is_fitted(self, "model_")
+        self._validate_params()
+        with training_images(X) as X:
+            data = self._validate(X, minimum=2)
+            new = np.ones(len(data), dtype=bool)
+            model = self.model_
+            self.model_ = calibrate(
+                self, model.standardization, model.network, data, new, self._inference()
+            )
+        return self
+
+    def detect(self, X: Any) -> Bunch:
+        """Compute scores, decisions, maps and masks from one pass through the network.
+
+        Parameters
+        ----------
+        X : array-like or ImageSequence
+            Images or rows as in `fit`; images may be of another size.
+
+        Returns
+        -------
+        Bunch
+            With ``score_samples``, ``decision_function``, ``predict``, ``anomaly_map`` and
+            ``predict_mask``: what the methods of these names return.
+
+        Raises
+        ------
+        MemoryError
+            If maps and masks surely take more memory than is free: see `detect_batches`.
+        """
+        data = self._validate(X)
+        maps = _empty(data.map_shape, np.float64, "anomaly maps")
+        masks = _empty(data.map_shape, np.bool_, "masks")
+        batches: list[Bunch] = []
+        start = 0
+        for batch in self._detect_batches(data):
+            part = slice(start, start + len(batch.predict))
+            maps[part], masks[part] = batch.pop("anomaly_map"), batch.pop("predict_mask")
+            batches.append(batch)
+            start = part.stop
+        joined = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+        return Bunch(**joined, anomaly_map=maps, predict_mask=masks)
+
+    def detect_batches(self, X: Any) -> Iterator[Bunch]:
+        """Compute what `detect` does batch by batch, in constant memory.
+
+        Parameters
+        ----------
+        X : array-like or ImageSequence
+            Images or rows as in `fit`. They are checked at once, and read as they are needed.
+
+        Yields
+        ------
+        Bunch
+            What `detect` returns, of the next images in the order of X.
+        """
+        return self._detect_batches(self._validate(X))
+
+    def score_samples(self, X: Any) -> NDArray[np.float64]:
+        """Score images; higher is more normal.
+
+        Parameters
+        ----------
+        X : array-like or ImageSequence
+            Images or rows as in `fit`; images may be of another size.
+
+        Returns
+        -------
+        ndarray of shape (n,), float64
+            Minus the aggregate of the anomaly map, at most 0.
+        """
+        # Numbers, not tensors: small tensors kept between large ones scatter the heap, which then
+        # grows with every batch.
+        scores: list[float] = []
+        for maps in self._maps(self._validate(X)):
+            scores.extend(self.model_.score(maps).tolist())
+        return np.array(scores)
+
+    def decision_function(self, X: Any) -> NDArray[np.float64]:
+        """Score images against the threshold; 0 and above is normal.
+
+        Parameters
+        ----------
+        X : array-like or ImageSequence
+            Images or rows as in `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n,), float64
+            ``score_samples(X) - offset_``.
+        """
+        return self.score_samples(X) - self.offset_
+
+    def predict(self, X: Any) -> NDArray[np.int64]:
+        """Tell normal images from anomalous ones.
+
+        Parameters
+        ----------
+        X : array-like or ImageSequence
+            Images or rows as in `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n,), int64
+            1 for normal, -1 for anomalous.
+        """
+        return _decide(self.decision_function(X))
+
+    def anomaly_map(self, X: Any) -> NDArray[np.float64]:
+        """Show where each image is anomalous.
+
+        Parameters
+        ----------
+        X : array-like or ImageSequence
+            Images or rows as in `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n, h, w) or (n, n_features), float64
+            At least 0, higher is more anomalous; in multiples of the mean squared difference in
+            normal images, weighed by the surroundings of each pixel with ``region_size``. With
+            ``normalize_map=False``, in squared standard deviations.
+
+        Raises
+        ------
+        MemoryError
+            If the maps surely take more memory than is free.
+        """
+        data = self._validate(X)
+        return fill(
+            _empty(data.map_shape, np.float64, "anomaly maps"),
+            (maps.cpu().numpy() for maps in self._maps(data)),
+        )
+
+    def predict_mask(self, X: Any) -> NDArray[np.bool_]:
+        """Mark the anomalous pixels of each image.
+
+        Parameters
+        ----------
+        X : array-like or ImageSequence
+            Images or rows as in `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n, h, w) or (n, n_features), bool
+            Where the anomaly map exceeds ``map_threshold_``.
+
+        Raises
+        ------
+        MemoryError
+            If the masks surely take more memory than is free.
+        """
+        data = self._validate(X)
+        masks = (self._mask(maps).cpu().numpy() for maps in self._maps(data))
+        return fill(_empty(data.map_shape, np.bool_, "masks"), masks)
+
+    def reconstruct(self, X: Any) -> NDArray[Any]:
+        """Compute what the network takes for normal.
+
+        Parameters
+        ----------
+        X : array-like or ImageSequence
+            Images or rows as in `fit`.
+
+        Returns
+        -------
+        ndarray of X's shape, dtype and value range
+
+        Raises
+        ------
+        MemoryError
+            If the images surely take more memory than is free.
+        """
+        data = self._validate(X)
+        parts = self._inference().reconstructions(self.model_, data)
+        batches = (values.cpu().numpy() for values in parts)
+        dtype = np.dtype(np.float64)
+        if data.is_image:
+            dtype = data.source.dtype
+            batches = (to_image_dtype(np.moveaxis(b, 1, -1), dtype) for b in batches)
+        values = fill(_empty((len(data), *data.shape), dtype, "reconstructions"), batches)
+        return values.reshape(X.shape if hasattr(X, "shape") else np.shape(X))
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the fitted detector to a file that `skanomaly.load` reads without running code.
@@ -155,7 +377,48 @@ class BaseAutoencoderDetector(CallbackSupportMixin, MapDetector, metaclass=ABCMe
         """
         save_detector(self, path)
 
-    def _plan(self, X: Any, *, continued: bool, resumable: bool = True) -> FitPlan:
+    def _validate_params(self) -> None:
+        super()._validate_params()
+        check_odd(self, "smoothing_size", "contrast_size")
+
+    def _validate(self, X: Any, minimum: int = 1) -> ValidatedInput:
+        check_is_fitted(self, "model_")
+        return validate_input(
+            self,
+            X,
+            image_shape=normalize_image_shape(self.image_shape),
+            fitted_shape=self.image_shape_,
+            minimum=minimum,
+        )
+
+    def _inference(self) -> Inference:
+        dtype = torch.bfloat16 if self.precision == "bfloat16" else torch.float32
+        return Inference(self.device_, dtype)
+
+    def _maps(self, data: ValidatedInput) -> Iterator[Tensor]:
+        return self._inference().maps(self.model_, data)
+
+    def _mask(self, maps: Tensor) -> Tensor:
+        # So that NaN, of a network that makes it, is anomalous.
+        return ~(maps <= self.map_threshold_)
+
+    def _detect_batches(self, data: ValidatedInput) -> Iterator[Bunch]:
+        for maps in self._maps(data):
+            scores = self.model_.score(maps).cpu().numpy()
+            decisions = scores - self.offset_
+            yield Bunch(
+                score_samples=scores,
+                decision_function=decisions,
+                predict=_decide(decisions),
+                anomaly_map=maps.cpu().numpy(),
+                predict_mask=self._mask(maps).cpu().numpy(),
+            )
+
+    def _reconstruction(self, X: Any) -> tuple[Callable[[Tensor], Tensor], Tensor]:
+        """The function f, which can be differentiated, and X as a tensor to put into it."""
+        return reconstruction_function(self.model_, self._validate(X), self.device_)
+
+    def _plan(self, X: Any, *, continued: bool, one_pass: bool = False) -> FitPlan:
         """Check parameters and data, and set up a network; self keeps what it has learned."""
         self._validate_params()
         data = validate_input(
@@ -164,45 +427,9 @@ class BaseAutoencoderDetector(CallbackSupportMixin, MapDetector, metaclass=ABCMe
             image_shape=normalize_image_shape(self.image_shape),
             fitted_shape=self.image_shape_ if continued else None,
             reset=not continued,
+            minimum=2,
         )
-        checkpoint = Path(self.checkpoint) if resumable and self.checkpoint is not None else None
-        random_state = check_random_state(self.random_state)
-        seed = int(random_state.randint(2**31 - 1))
-        if checkpoint is not None and not isinstance(self.random_state, Integral):
-            # Another seed than the one that was drawn then would make another training.
-            drawn = checkpoint_seed(checkpoint)
-            seed = seed if drawn is None else drawn
-        device = resolve_device(self.device)
-        if continued:
-            network = copy.deepcopy(self.network_)
-            standardization = self._standardization
-        else:
-            standardization = Standardization.fit(
-                data,
-                standardization=self.standardization,
-                contrast_size=self.contrast_size,
-            )
-            automatic = self.network == "auto"
-            network = make_network(
-                self._auto_network(data.is_image) if automatic else self.network,
-                standardization.network_shape(data),
-                seed,
-            )
-        network = network.to(device, torch.float32)
-        if data.is_image:
-            network = to_channels_last(network)
-        return FitPlan.from_parameters(
-            self,
-            data=data,
-            network=network,
-            standardization=standardization,
-            objective=self._make_objective(network, standardization.represent),
-            device=device,
-            dtype=resolve_precision(self.precision, device) if data.is_image else torch.float32,
-            seed=seed,
-            continued=continued,
-            checkpoint=checkpoint,
-        )
+        return FitPlan.from_parameters(self, data, continued=continued, one_pass=one_pass)
 
     def _train(self, plan: FitPlan, X: Any, y: Any) -> None:
         """Run a plan, then take over its result."""
@@ -212,88 +439,74 @@ class BaseAutoencoderDetector(CallbackSupportMixin, MapDetector, metaclass=ABCMe
         except NonFiniteLossError as error:
             # Hours of training are not thrown away: the last good weights get thresholds too.
             failure = error
-        self._take_over(plan, plan.network)
-        self._calibrate(plan.data, plan.held_out)
+        self._take_over(plan, plan.network, plan.data, plan.held_out)
         if failure is not None:
             raise failure
 
-    def _take_over(self, plan: FitPlan, network: torch.nn.Module) -> None:
-        self.network_ = network
+    def _take_over(
+        self,
+        plan: FitPlan,
+        network: torch.nn.Module,
+        data: ValidatedInput,
+        held_out: NDArray[np.bool_] | None,
+    ) -> None:
         self.device_ = plan.device
         self.image_shape_ = plan.fitted_shape
         self.loss_curve_ = plan.outcome.loss_curve
         self.validation_curve_ = plan.outcome.validation_curve
         self.n_iter_ = len(plan.outcome.loss_curve)
-        self._standardization = plan.standardization
+        self.model_ = calibrate(
+            self, plan.standardization, network, data, held_out, self._inference()
+        )
 
     def _attributes_so_far(self, plan: FitPlan) -> dict[str, Any]:
         """What this detector would have learned if training ended now, for callbacks."""
         twin = clone(self)
-        twin._take_over(plan, copy.deepcopy(plan.network).eval())
+        network = copy.deepcopy(plan.network).eval()
+        twin._take_over(plan, network, plan.data.subset(_SNAPSHOT_LIMIT), None)
         twin.loss_curve_ = list(twin.loss_curve_)
-        twin._calibrate(plan.data.subset(_SNAPSHOT_LIMIT), None)
         return {name: vars(twin)[name] for name in vars(twin).keys() - self.get_params().keys()}
-
-    def _calibrate(self, data: ValidatedInput, held_out: NDArray[np.bool_] | None) -> None:
-        """Take the expected maps and the thresholds from the maps of the normal images."""
-        self.expected_map_ = np.ones((1, *([1, 1] if data.is_image else data.shape)))
-        if self.normalize_map:
-            # What was trained on is reconstructed better than anything new.
-            sample = data
-            if data.is_image and held_out is not None and held_out.any():
-                sample = data.take(np.flatnonzero(held_out))
-            self.expected_map_ = expected_map(
-                (maps.mean((2, 3), keepdim=True) if data.is_image else maps).cpu()
-                for maps in self._residual_maps(sample.subset(_CALIBRATION_LIMIT))
-            )
-        self._frame_term = None
-        self._surroundings = None
-        if self.normalize_map and self.region_size is not None and data.is_image:
-            self._surroundings = Surroundings.of_images(data.shape[:2], self.region_size)
-        scores: list[float] = []
-        maxima: list[float] = []
-        frames: list[list[float]] = []
-        # A number for contamination is a share of these very images, as `predict` takes them.
-        shared = not data.is_image and self.contamination == "auto"
-        shared = shared and len(data) <= _CALIBRATION_LIMIT
-        for maps in self._maps(data, averaged=len(data) if shared else None, frames=frames):
-            scores.extend((-aggregate(maps, self.score_aggregation)).tolist())
-            maxima.extend(maps.flatten(1).amax(1).tolist())
-        self.offset_ = score_offset(np.array(scores), self.contamination, held_out)
-        self.map_threshold_ = map_threshold(np.array(maxima), self.contamination, held_out)
-        if data.is_image:
-            # In units of the threshold, so that it flags a picture of whatever map.
-            self._frame_term = FrameTerm.fit(
-                torch.tensor(frames, dtype=torch.float64),
-                weight=-self.offset_ or 1.0,
-                brightness=not self._standardization.per_image,
-            )
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(super().__getstate__())
-        if "network_" in state and self.device_.type != "cpu":
+        if "model_" in state and self.device_.type != "cpu":
             # Weights travel on the CPU, so that a machine without this device can read them. Those
             # that are there go themselves: a process that is spawned maps their memory, which a
             # copy would free too early.
-            state["network_"] = copy.deepcopy(state["network_"]).cpu()
+            state["model_"] = copy.deepcopy(state["model_"]).cpu()
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        if "network_" in state and "_surroundings" not in state:
+        if "network_" in state:
             raise ValueError(
                 f"This {type(self).__name__} was fitted by an older version of skanomaly, whose "
                 "maps are others: fit it again."
             )
         super().__setstate__(state)
-        if "network_" in state:
+        if "model_" in state:
             try:
                 self.device_ = resolve_device(self.device)
             except ValueError:
                 self.device_ = torch.device("cpu")
-            self.network_ = self.network_.to(self.device_)
+            self.model_.network.to(self.device_)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.two_d_array = True
         tags.input_tags.three_d_array = True
         return tags
+
+
+def _decide(decisions: NDArray[np.float64]) -> NDArray[np.int64]:
+    # So that NaN, of a network that makes it, is anomalous.
+    return np.where(decisions >= 0, 1, -1)
+
+
+def _empty(shape: Shape, dtype: DTypeLike, what: str) -> NDArray[Any]:
+    """An array for results, if there is memory for it."""
+    require_memory(
+        math.prod(shape) * np.dtype(dtype).itemsize,
+        f"{what} of shape {shape}",
+        "Pass fewer images at a time.",
+    )
+    return np.empty(shape, dtype)

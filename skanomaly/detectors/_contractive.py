@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from numbers import Integral, Real
-from os import PathLike
+from typing import Unpack
 
-import numpy as np
-import torch
 from sklearn.utils._param_validation import Interval, StrOptions
 from torch import Tensor, nn
 
 from ..training import PENALTIES, ContractiveObjective
 from ._base import BaseAutoencoderDetector, Objective
-from ._parameters import add_shared_docs
+from ._parameters import SharedParameters, set_shared, shared_parameters
 
 
-@add_shared_docs(auto_network='"sdc" for images, "dense" for vectors')
+@shared_parameters(auto_network='"sdc" for images, "dense" for vectors')
 class ContractiveAE(BaseAutoencoderDetector):
     r"""Find anomalies by an autoencoder that pays for every change that its input makes.
 
@@ -78,59 +76,9 @@ class ContractiveAE(BaseAutoencoderDetector):
         penalty: str = "reconstruction",
         penalty_weight: float = 0.1,
         n_probes: int = 1,
-        network: str | Callable[..., nn.Module] = "auto",
-        image_shape: tuple[int, ...] | None = None,
-        standardization: str = "image",
-        contrast_size: int | None = 5,
-        max_iter: int | str = "auto",
-        batch_size: int = 16,
-        crop_size: int | tuple[int, int] | None = None,
-        learning_rate: float = 2e-3,
-        weight_decay: float = 0.1,
-        augmentation: str | Sequence[str] | None = "auto",
-        contamination: str | float = "auto",
-        smoothing_size: int = 5,
-        smoothing_passes: int = 2,
-        normalize_map: bool = True,
-        region_size: float | None = 0.6,
-        score_aggregation: str | float = 0.01,
-        early_stopping: bool = False,
-        validation_fraction: float = 0.1,
-        n_iter_no_change: int = 500,
-        warm_start: bool = False,
-        checkpoint: str | PathLike[str] | None = None,
-        device: str | torch.device = "auto",
-        precision: str = "auto",
-        random_state: int | np.random.RandomState | None = None,
-        verbose: int = 0,
+        **shared: Unpack[SharedParameters],
     ) -> None:
-        super().__init__(
-            network=network,
-            image_shape=image_shape,
-            standardization=standardization,
-            contrast_size=contrast_size,
-            max_iter=max_iter,
-            batch_size=batch_size,
-            crop_size=crop_size,
-            learning_rate=learning_rate,
-            weight_decay=weight_decay,
-            augmentation=augmentation,
-            contamination=contamination,
-            smoothing_size=smoothing_size,
-            smoothing_passes=smoothing_passes,
-            normalize_map=normalize_map,
-            region_size=region_size,
-            score_aggregation=score_aggregation,
-            early_stopping=early_stopping,
-            validation_fraction=validation_fraction,
-            n_iter_no_change=n_iter_no_change,
-            warm_start=warm_start,
-            checkpoint=checkpoint,
-            device=device,
-            precision=precision,
-            random_state=random_state,
-            verbose=verbose,
-        )
+        set_shared(self, shared)
         self.penalty = penalty
         self.penalty_weight = penalty_weight
         self.n_probes = n_probes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import math
 import warnings
@@ -17,6 +18,7 @@ import joblib
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sklearn.utils import check_random_state
 from torch import Tensor, nn
 
 from .._memory import available_memory, require_memory
@@ -26,10 +28,15 @@ from ..training import (
     SYMMETRIES,
     SYMMETRY_LIMIT,
     TrainingResult,
+    checkpoint_seed,
     find_symmetries,
+    resolve_device,
+    resolve_precision,
+    to_channels_last,
 )
 from ..training._memory import training_memory
 from ._images import Shape, ValidatedInput, channels_first
+from ._network import make_network
 from ._standardization import Standardization
 
 Objective = Callable[[nn.Module, Tensor, torch.Generator], Tensor]
@@ -71,28 +78,55 @@ class FitPlan:
     checkpoint: Path | None
     fingerprint: str
     verbose: int
-    constant_rate: bool = False
+    one_pass: bool
     outcome: TrainingResult = field(default_factory=TrainingResult)
 
     @classmethod
     def from_parameters(
         cls,
         detector: Any,
-        *,
         data: ValidatedInput,
-        network: nn.Module,
-        standardization: Standardization,
-        objective: Objective,
-        device: torch.device,
-        dtype: torch.dtype,
-        seed: int,
+        *,
         continued: bool,
-        checkpoint: Path | None,
+        one_pass: bool,
     ) -> FitPlan:
-        """Take the training parameters of a detector, checked against the data."""
-        if checkpoint is not None:
+        """Take the training parameters of a detector, checked against the data.
+
+        Parameters
+        ----------
+        detector : estimator
+        data : ValidatedInput
+        continued : bool
+            Whether to go on from what the detector has learned.
+        one_pass : bool
+            Whether to train on each image once, at a tenth of the rate, as `partial_fit` does.
+        """
+        checkpoint = None
+        if detector.checkpoint is not None and not one_pass:
+            checkpoint = Path(detector.checkpoint)
             _check_folder(checkpoint)
-        held_out = _hold_out(detector, len(data), seed)
+        seed = _draw_seed(detector.random_state, checkpoint)
+        device = resolve_device(detector.device)
+        if continued:
+            network = copy.deepcopy(detector.model_.network)
+            standardization = detector.model_.standardization
+        else:
+            standardization = Standardization.fit(
+                data,
+                standardization=detector.standardization,
+                contrast_size=detector.contrast_size,
+            )
+            automatic = detector.network == "auto"
+            network = make_network(
+                detector._auto_network(data.is_image) if automatic else detector.network,
+                standardization.network_shape(data),
+                seed,
+            )
+        network = network.to(device, torch.float32)
+        if data.is_image:
+            network = to_channels_last(network)
+        early_stopping = bool(detector.early_stopping) and not one_pass
+        held_out = _hold_out(detector, len(data), seed, early_stopping=early_stopping)
         if data.is_image and detector.contamination == "auto" and len(data) < _FEW_IMAGES:
             warnings.warn(
                 f"X holds {len(data)} images, which are too few to set thresholds by: expect many "
@@ -103,24 +137,26 @@ class FitPlan:
             )
         augmentation = _check_augmentation(detector.augmentation, data, standardization)
         max_iter = detector.max_iter
-        if max_iter == "auto":
+        if one_pass:
+            max_iter = -(-int((~held_out).sum()) // int(detector.batch_size))
+        elif max_iter == "auto":
             max_iter = _usual_steps(data, held_out, augmentation, int(detector.batch_size))
         return cls(
             data=data,
             network=network,
             standardization=standardization,
-            objective=objective,
+            objective=detector._make_objective(network, standardization.represent),
             device=device,
-            dtype=dtype,
+            dtype=resolve_precision(detector.precision, device) if data.is_image else torch.float32,
             seed=seed,
             fitted_shape=detector.image_shape_ if continued else data.shape,
             max_iter=int(max_iter),
             batch_size=int(detector.batch_size),
             crop=_check_crop(detector.crop_size, data),
             augmentation=augmentation,
-            learning_rate=float(detector.learning_rate),
+            learning_rate=float(detector.learning_rate) * (0.1 if one_pass else 1.0),
             weight_decay=float(detector.weight_decay),
-            early_stopping=bool(detector.early_stopping),
+            early_stopping=early_stopping,
             held_out=held_out,
             n_iter_no_change=int(detector.n_iter_no_change),
             checkpoint=checkpoint,
@@ -128,6 +164,7 @@ class FitPlan:
             if checkpoint is None
             else _fingerprint(detector, data, network, continued),
             verbose=int(detector.verbose),
+            one_pass=one_pass,
         )
 
     def require_memory(self) -> None:
@@ -152,10 +189,19 @@ class FitPlan:
         )
 
 
-def _hold_out(detector: Any, count: int, seed: int) -> NDArray[np.bool_]:
+def _draw_seed(random_state: Any, checkpoint: Path | None) -> int:
+    seed = int(check_random_state(random_state).randint(2**31 - 1))
+    if checkpoint is not None and not isinstance(random_state, Integral):
+        # Another seed than the one that was drawn then would make another training.
+        drawn = checkpoint_seed(checkpoint)
+        seed = seed if drawn is None else drawn
+    return seed
+
+
+def _hold_out(detector: Any, count: int, seed: int, *, early_stopping: bool) -> NDArray[np.bool_]:
     """Which images are kept from training, for early stopping or to set the thresholds."""
     held_out = np.zeros(count, dtype=bool)
-    if detector.early_stopping or detector.contamination == "auto":
+    if early_stopping or detector.contamination == "auto":
         share = max(1, round(detector.validation_fraction * count))
         if detector.contamination == "auto":
             # The spread of scores cannot be told from fewer.
@@ -221,7 +267,7 @@ def _check_augmentation(
     if augmentation == "auto":
         sample = data.subset(SYMMETRY_LIMIT)
         symmetries = find_symmetries(
-            standardization.apply(channels_first(sample.read(np.array([index]))))[0]
+            standardization(channels_first(sample.read(np.array([index]))))[0]
             for index in range(len(sample))
         )
         return (*symmetries, "mixup")

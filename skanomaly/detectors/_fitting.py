@@ -46,12 +46,11 @@ def unchanged_on_error(detector: Any) -> Iterator[None]:
 
 
 def _learned(detector: Any) -> dict[str, Any]:
-    """What `fit` has set: names with a trailing underscore, and what goes with them."""
-    private = ("_standardization", "_surroundings", "_frame_term")
+    """What `fit` has set: names with a trailing underscore."""
     return {
         name: value
         for name, value in vars(detector).items()
-        if name in private or (name.endswith("_") and not name.startswith("_"))
+        if name.endswith("_") and not name.startswith("_")
     }
 
 
@@ -94,9 +93,12 @@ def run_training(
         if loaded is None:
             # Only the first call tells at which step training goes on.
             steps = range(step, plan.max_iter)
-            loaded = plan.data.load_ahead(
-                _shuffled(training, each, plan.batch_size, plan.seed) for each in steps
-            )
+            if plan.one_pass:
+                order = np.random.default_rng(plan.seed).permutation(training)
+                batches = iter(np.array_split(order, plan.max_iter)[step:])
+            else:
+                batches = (_shuffled(training, n, plan.batch_size, plan.seed) for n in steps)
+            loaded = plan.data.load_ahead(batches)
         images = _standardize(plan, next(loaded))
         if plan.augmentation:
             images = augment(images, plan.augmentation, generator)
@@ -122,7 +124,7 @@ def run_training(
                 weight_decay=plan.weight_decay,
                 dtype=plan.dtype,
                 generator=generator,
-                constant_rate=plan.constant_rate,
+                constant_rate=plan.one_pass,
                 early_stopping=early_stopping,
                 checkpointing=checkpointing,
                 on_step=progress.step,
@@ -187,7 +189,7 @@ def _standardize(plan: FitPlan, images: NDArray[Any]) -> Tensor:
     batch = torch.from_numpy(plan.data.scale(images)).to(plan.device)
     if plan.data.is_image:
         batch = batch.permute(0, 3, 1, 2)
-    return plan.standardization.apply(batch)[0].float()
+    return plan.standardization(batch)[0].float()
 
 
 def _validation_loss(plan: FitPlan) -> Callable[[nn.Module], float]:

@@ -133,6 +133,7 @@ def validate_input(
     image_shape: Shape | None,
     fitted_shape: Shape | None = None,
     reset: bool = False,
+    minimum: int = 1,
 ) -> ValidatedInput:
     """Check X and bring it into one form.
 
@@ -147,7 +148,9 @@ def validate_input(
     fitted_shape : tuple of int or None
         What the estimator was fitted on, as `ValidatedInput.shape`.
     reset : bool, default=False
-        Whether this is a fit.
+        Whether this is a first fit.
+    minimum : int, default=1
+        Fewest images or rows.
 
     Raises
     ------
@@ -155,7 +158,6 @@ def validate_input(
         In scikit-learn's words, naming what was got and what is accepted.
     """
     name = type(estimator).__name__
-    minimum = 2 if reset else 1
     if isinstance(X, ImageSequence):
         if len(X) < minimum:
             raise ValueError(

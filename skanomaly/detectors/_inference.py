@@ -1,22 +1,24 @@
-"""A trained network over many images, batch by batch."""
+"""A fitted detector over many images, batch by batch, and over large ones tile by tile."""
 
 from __future__ import annotations
 
 import copy
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from itertools import groupby
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..scoring import Surroundings, difference_map, frame_sums, smooth
+from ..scoring import MapStep
 from ..training import autocast
 from ._images import ValidatedInput, channels_first
-from ._standardization import Standardization, undo
+from ._model import DetectorModel
+from ._standardization import undo
 from ._tiles import Tile, tiles
 
 # Pixels in one forward pass: with more, a CPU is no faster. Of rows, values.
@@ -37,7 +39,7 @@ class Piece(NamedTuple):
     shift, scale : Tensor broadcastable to them
         What brings them back to their own range.
     frame : Tensor of shape (b, 5), float64
-        `frame_sums` of the whole pictures, in units of the training data; of rows, zeros.
+        `frame_sums` of the whole images, in units of the training data; of rows, zeros.
     """
 
     tile: Tile | None
@@ -47,122 +49,149 @@ class Piece(NamedTuple):
     scale: Tensor
     frame: Tensor
 
+    def kept(self, values: Tensor) -> Tensor:
+        """Cut values of what is seen, (…, h, w), down to what is kept."""
+        return values if self.tile is None else self.tile.crop(values)
 
-def reconstruct_in_batches(
-    network: nn.Module,
-    data: ValidatedInput,
-    standardization: Standardization,
-    *,
-    device: torch.device,
-    dtype: torch.dtype,
-    margin: int,
-) -> Iterator[Piece]:
-    """Reconstruct batch by batch, and tile by tile where images are large, in constant memory.
 
-    Parameters
+@dataclass(frozen=True)
+class Inference:
+    """Runs models over data, in constant memory.
+
+    Attributes
     ----------
-    network : torch.nn.Module
-        In evaluation mode, on ``device``. Images are taken apart if it has a ``reach``.
-    data : ValidatedInput
-    standardization : Standardization
     device : torch.device
+        Where the networks of the models are.
     dtype : torch.dtype
-        Of the network's products on images; rows are computed in float64.
-    margin : int
-        How many pixels around a tile are needed to make maps of its reconstruction.
-
-    Yields
-    ------
-    Piece
-        On the CPU, or on a CUDA device that the network is on; the tiles of a batch one after
-        another.
+        Of the networks' products on images; rows are computed in float64.
     """
-    if not data.is_image:
-        # Matrix products in double precision, whose rounding no score can show.
-        network, dtype = copy.deepcopy(network).double(), torch.float32
-    # Apple's devices know no float64, which maps are computed in.
-    keep_on = device if device.type == "cuda" else torch.device("cpu")
 
-    most = _CHUNK_PIXELS if device.type == "cpu" else _ACCELERATOR_CHUNK_PIXELS
-    size = max(1, min(_LARGEST_CHUNK, most // int(np.prod(data.shape[:2]))))
-    at_once = size
+    device: torch.device
+    dtype: torch.dtype
 
-    def forward(images: Tensor) -> Tensor:
-        nonlocal at_once
-        if images.ndim == 2:
-            # Kernels differ from one number of rows to another, in the last digit: always the same.
-            filled = nn.functional.pad(images, (0, 0, 0, size - len(images)))
-            return network(filled)[: len(images)]
-        while True:
-            try:
-                parts = [network(part) for part in images.split(at_once)]
-                return parts[0] if len(parts) == 1 else torch.cat(parts)
-            except torch.cuda.OutOfMemoryError:
-                at_once = min(at_once, len(images))
-                if at_once == 1:
-                    raise
-            # Tried again outside the handler, which holds on to what the failed pass allocated.
-            at_once //= 2
-            warnings.warn(
-                f"Out of memory on {device}: going on with {at_once} images of {data.shape} at "
-                "once.",
-                UserWarning,
-                stacklevel=2,
+    def maps(self, model: DetectorModel, data: ValidatedInput) -> Iterator[Tensor]:
+        """Yield anomaly maps batch by batch: (b, h, w) or (b, n_features), float64."""
+        for maps, frame in self.difference_maps(model, data):
+            for step in model.steps:
+                maps = apply_step(step, maps, frame)
+            yield maps
+
+    def difference_maps(
+        self, model: DetectorModel, data: ValidatedInput
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield difference maps (b, k, …) and `frame_sums` (b, 5), float64, batch by batch."""
+        return _assemble(
+            self.pieces(model, data),
+            lambda piece: piece.kept(model.compare(piece.images, piece.reconstructions)),
+        )
+
+    def reconstructions(self, model: DetectorModel, data: ValidatedInput) -> Iterator[Tensor]:
+        """Yield reconstructions in the range of the data: (b, c, h, w) or (b, n_features)."""
+        channels = data.shape[-1]
+
+        def in_own_range(piece: Piece) -> Tensor:
+            values = piece.reconstructions[:, :channels]
+            return piece.kept(undo(values, piece.shift, piece.scale))
+
+        for values, _ in _assemble(self.pieces(model, data), in_own_range):
+            yield values
+
+    def pieces(self, model: DetectorModel, data: ValidatedInput) -> Iterator[Piece]:
+        """Reconstruct batch by batch, and tile by tile where images are large.
+
+        Yields
+        ------
+        Piece
+            On the CPU, or on a CUDA device that the network is on; the tiles of a batch one after
+            another.
+        """
+        device, dtype = self.device, self.dtype
+        if not data.is_image:
+            # Matrix products in double precision, whose rounding no score can show.
+            model, dtype = copy.deepcopy(model), torch.float32
+            model.network.double()
+        standardization, margin = model.standardization, model.margin
+        # Apple's devices know no float64, which maps are computed in.
+        keep_on = device if device.type == "cuda" else torch.device("cpu")
+
+        most = _CHUNK_PIXELS if device.type == "cpu" else _ACCELERATOR_CHUNK_PIXELS
+        size = max(1, min(_LARGEST_CHUNK, most // int(np.prod(data.shape[:2]))))
+        at_once = size
+
+        def repair(standardized: Tensor) -> tuple[Tensor, Tensor]:
+            nonlocal at_once
+            count = len(standardized)
+            if standardized.ndim == 2:
+                # Kernels differ from one number of rows to another, in the last digit.
+                filled = torch.nn.functional.pad(standardized, (0, 0, 0, size - count))
+                return standardized, model.repair(filled)[1][:count]
+            while True:
+                try:
+                    parts = [model.repair(part) for part in standardized.split(at_once)]
+                    if len(parts) == 1:
+                        return parts[0]
+                    images, reconstructions = zip(*parts, strict=True)
+                    return torch.cat(images), torch.cat(reconstructions)
+                except torch.cuda.OutOfMemoryError:
+                    at_once = min(at_once, count)
+                    if at_once == 1:
+                        raise
+                # Tried again outside the handler, which holds on to what the failed pass allocated.
+                at_once //= 2
+                warnings.warn(
+                    f"Out of memory on {device}: going on with {at_once} images of {data.shape} at "
+                    "once.",
+                    UserWarning,
+                    stacklevel=2,
+                )
+
+        def piece(
+            values: NDArray, tile: Tile | None, whole: tuple[Tensor, Tensor, Tensor] | None
+        ) -> Piece:
+            batch = _to_tensor(values, device)
+            if whole is None:
+                standardized, shift, scale = standardization(batch)
+                frame = model.frame(batch.to(keep_on))
+            else:
+                shift, scale, frame = whole
+                standardized = (batch - shift) / scale
+            with torch.inference_mode(), autocast(device, dtype):
+                images, reconstructions = repair(standardized)
+            if tile is not None and not tile.is_whole:
+                # Maps reach less far than the network does.
+                near = tile.near(margin)
+                images, reconstructions = near.cut(images, tile), near.cut(reconstructions, tile)
+                tile = near
+            return Piece(
+                tile, *(t.to(keep_on) for t in (images, reconstructions, shift, scale, frame))
             )
 
-    def relative(values: NDArray) -> Tensor:
-        batch = _to_tensor(values, keep_on)
-        shift, scale = standardization.of_dataset(batch)
-        return (batch - shift) / scale
-
-    def piece(
-        values: NDArray, tile: Tile | None, whole: tuple[Tensor, Tensor, Tensor] | None
-    ) -> Piece:
-        batch = _to_tensor(values, device)
-        if whole is None:
-            images, shift, scale = standardization.apply(batch)
-            frame = (
-                frame_sums(relative(values)) if data.is_image else batch.new_zeros(len(batch), 5)
-            )
-        else:
-            shift, scale, frame = whole
-            images = (batch - shift) / scale
-        images = standardization.represent(images)
-        with torch.inference_mode(), autocast(device, dtype):
-            reconstructions = forward(images).to(images.dtype)
-        if tile is not None and not tile.is_whole:
-            # Maps reach less far than the network does.
-            near = tile.near(margin)
-            images, reconstructions = near.cut(images, tile), near.cut(reconstructions, tile)
-            tile = near
-        return Piece(tile, *(t.to(keep_on) for t in (images, reconstructions, shift, scale, frame)))
-
-    cuts: list[Tile | None] = [None]
-    if data.is_image:
-        reach = getattr(network, "reach", None)
-        stride = getattr(network, "stride", 1)
-        reach = None if reach is None else reach + margin
-        cuts = list(tiles(*data.shape[:2], reach=reach, stride=stride))
-    batches = (
-        np.arange(start, min(start + size, len(data))) for start in range(0, len(data), size)
-    )
-    for batch in data.load_ahead(batches):
-        if len(cuts) == 1:
-            yield piece(data.scale(batch), cuts[0], None)
-            continue
-        parts = (cut.kept for cut in cuts if cut is not None)
-        strips = (_to_tensor(data.scale(batch[:, *part]), device) for part in parts)
-        scaling = standardization.of_large_images(strips)
-        frame = torch.zeros(())
-        for cut in cuts:
-            assert cut is not None
-            # One row and column more, for the differences across the border.
-            grown = (slice(part.start, part.stop + 1) for part in cut.kept)
-            core = cut.kept[0].stop - cut.kept[0].start, cut.kept[1].stop - cut.kept[1].start
-            frame = frame + frame_sums(relative(data.scale(batch[:, *grown])), core)
-        for cut in cuts:
-            assert cut is not None
-            yield piece(data.scale(batch[:, *cut.seen]), cut, (*scaling, frame))
+        cuts: list[Tile | None] = [None]
+        if data.is_image:
+            reach = getattr(model.network, "reach", None)
+            stride = getattr(model.network, "stride", 1)
+            reach = None if reach is None else reach + margin
+            cuts = list(tiles(*data.shape[:2], reach=reach, stride=stride))
+        batches = (
+            np.arange(start, min(start + size, len(data))) for start in range(0, len(data), size)
+        )
+        for batch in data.load_ahead(batches):
+            if len(cuts) == 1:
+                yield piece(data.scale(batch), cuts[0], None)
+                continue
+            parts = (cut.kept for cut in cuts if cut is not None)
+            strips = (_to_tensor(data.scale(batch[:, *part]), device) for part in parts)
+            scaling = standardization.of_large_images(strips)
+            frame = torch.zeros(())
+            for cut in cuts:
+                assert cut is not None
+                # One row and column more, for the differences across the border.
+                grown = (slice(part.start, part.stop + 1) for part in cut.kept)
+                core = cut.kept[0].stop - cut.kept[0].start, cut.kept[1].stop - cut.kept[1].start
+                frame = frame + model.frame(_to_tensor(data.scale(batch[:, *grown]), keep_on), core)
+            for cut in cuts:
+                assert cut is not None
+                yield piece(data.scale(batch[:, *cut.seen]), cut, (*scaling, frame))
 
 
 def _to_tensor(values: NDArray, device: torch.device) -> Tensor:
@@ -170,7 +199,9 @@ def _to_tensor(values: NDArray, device: torch.device) -> Tensor:
     return channels_first(values).to(device)
 
 
-def assemble(pieces: Iterable[Piece], function: Callable[[Piece], Tensor]) -> Iterator[Tensor]:
+def _assemble(
+    pieces: Iterable[Piece], function: Callable[[Piece], Tensor]
+) -> Iterator[tuple[Tensor, Tensor]]:
     """Put together what a function makes of pieces, batch by batch.
 
     Parameters
@@ -183,19 +214,21 @@ def assemble(pieces: Iterable[Piece], function: Callable[[Piece], Tensor]) -> It
     ------
     Tensor
         For each batch.
+    Tensor of shape (b, 5), float64
+        `frame_sums` of its images.
     """
     whole: Tensor | None = None
     for piece in pieces:
         part = function(piece)
         tile = piece.tile
         if tile is None or tile.is_whole:
-            yield part
+            yield part, piece.frame
             continue
         if whole is None:
             whole = part.new_empty(*part.shape[:-2], *tile.size)
         whole[(..., *tile.kept)] = part
         if tile.is_last:
-            yield whole
+            yield whole, piece.frame
             whole = None
 
 
@@ -208,20 +241,16 @@ def fill(out: NDArray, batches: Iterable[NDArray]) -> NDArray:
     return out
 
 
-def reconstruction_in_own_range(piece: Piece, channels: int) -> Tensor:
-    """What is kept of a reconstruction, as the images were: (b, c, h, w) or (b, n_features)."""
-    values = undo(piece.reconstructions[:, :channels], piece.shift, piece.scale)
-    return values if piece.tile is None else piece.tile.crop(values)
-
-
-def weigh_by_tiles(surroundings: Surroundings, maps: Tensor) -> Tensor:
-    """Weigh maps (b, h, w) by their surroundings, large ones part by part and in place."""
-    cuts = list(tiles(*maps.shape[1:], reach=surroundings.reach))
+def apply_step(step: MapStep, maps: Tensor, frame: Tensor) -> Tensor:
+    """Take a step with maps, part by part and in place where they are large."""
+    if not step.reach:
+        return step(maps, frame)
+    cuts = list(tiles(*maps.shape[1:], reach=step.reach))
     if len(cuts) == 1:
-        return surroundings.apply(maps)
+        return step(maps, frame)
     before: list[tuple[Tile, Tensor]] = []
     for _, row in groupby(cuts, key=lambda cut: cut.kept[0].start):
-        done = [(cut, cut.crop(surroundings.apply(cut.cut(maps)))) for cut in row]
+        done = [(cut, cut.crop(step(cut.cut(maps), frame))) for cut in row]
         # A row of tiles looks at its neighbours as they were.
         _put(before, maps)
         before = done
@@ -234,48 +263,17 @@ def _put(parts: Iterable[tuple[Tile, Tensor]], maps: Tensor) -> None:
         maps[(..., *cut.kept)] = part
 
 
-def smoothed_difference_map(piece: Piece, channels: int, size: int, passes: int) -> Tensor:
-    """Compare images with their reconstructions.
-
-    Parameters
-    ----------
-    piece : Piece
-    channels : int
-        Channels of the images themselves; a further one is the local contrast.
-    size, passes : int
-        Side and repetitions of the mean filter.
-
-    Returns
-    -------
-    Tensor of shape (b, k, h, w) or (b, 1, n_features), float64
-        Of what is kept of the tile. k is 2 with local contrast, which has a map of its own,
-        else 1.
-    """
-    images, reconstructions = piece.images, piece.reconstructions
-    if piece.tile is None:
-        return difference_map(images.double(), reconstructions.double()).unsqueeze(1)
-    # In float32, which the reconstructions are in: there are no differences to lose digits in.
-    parts = zip(images.split(channels, 1), reconstructions.split(channels, 1), strict=True)
-    maps = [smooth(difference_map(*part), size, passes) for part in parts]
-    return piece.tile.crop(torch.stack(maps, dim=1)).double()
-
-
 def reconstruction_function(
-    network: nn.Module,
-    data: ValidatedInput,
-    standardization: Standardization,
-    *,
-    device: torch.device,
+    model: DetectorModel, data: ValidatedInput, device: torch.device
 ) -> tuple[Callable[[Tensor], Tensor], Tensor]:
     """Make a differentiable function of what the network takes for normal.
 
     Parameters
     ----------
-    network : torch.nn.Module
-        In evaluation mode, on ``device``.
+    model : DetectorModel
+        Its network is on ``device``.
     data : ValidatedInput
         All of it is read.
-    standardization : Standardization
     device : torch.device
 
     Returns
@@ -288,11 +286,12 @@ def reconstruction_function(
     values = _to_tensor(data.read(np.arange(len(data))), device)
     values = values.float() if data.is_image else values.double()
     # A copy, whose weights take no part in derivatives.
-    network = copy.deepcopy(network).requires_grad_(False).to(values.dtype)
+    network = copy.deepcopy(model.network).requires_grad_(False).to(values.dtype)
+    standardization = model.standardization
     channels = data.shape[-1]
 
     def function(batch: Tensor) -> Tensor:
-        standardized, shift, scale = standardization.apply(batch)
+        standardized, shift, scale = standardization(batch)
         output = network(standardization.represent(standardized))
         return undo(output[:, :channels], shift, scale)
 

@@ -14,19 +14,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
-from torch import nn
+from torch import Tensor, nn
 
 from .._tensor_file import ModelFileError, parse_json, read_tensor_file, write_tensor_file
 from ..corruption import PatchCorruption
 from ..networks import NETWORKS, ROW_NETWORKS
-from ..scoring import FrameTerm, Surroundings
+from ..scoring import MAP_STEPS, ExpectedMap
 from ..training import to_channels_last
 from ._images import Shape
+from ._model import DetectorModel
 from ._network import make_network
 from ._standardization import Standardization
 
 KIND = "skanomaly model"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -42,7 +43,7 @@ def save_detector(detector: Any, path: str | os.PathLike[str]) -> None:
     """Write a fitted detector; `BaseAutoencoderDetector.save` says what of it."""
     from .. import __version__
 
-    check_is_fitted(detector, "network_")
+    check_is_fitted(detector, "model_")
     if not type(detector).__module__.startswith("skanomaly.detectors."):
         raise TypeError(
             f"{type(detector).__name__} is no class of this library, and its code cannot be "
@@ -148,15 +149,10 @@ def _from_data(value: Any, arrays: Arrays) -> Any:
 def _learned_data(detector: Any, arrays: Arrays) -> dict[str, Any]:
     """What `fit` has learned: numbers as they are, weights and maps into ``arrays``."""
     state = detector.__getstate__()  # Its weights are on the CPU.
-    scaling, surroundings = state["_standardization"], state["_surroundings"]
-    for name, value in state["network_"].state_dict().items():
-        arrays[f"network.{name}"] = value.contiguous().numpy()
-    arrays["expected_map"] = state["expected_map_"]
-    arrays["mean"], arrays["deviation"] = scaling.mean.numpy(), scaling.deviation.numpy()
+    model = state["model_"]
+    for name, value in model.state_dict().items():
+        arrays[name] = value.contiguous().numpy()
     arrays["loss_curve"] = np.array(state["loss_curve_"])
-    frame = state["_frame_term"]
-    if frame is not None:
-        arrays["frame_range"] = torch.stack([frame.lowest, frame.highest, frame.margin]).numpy()
     if state["validation_curve_"]:
         arrays["validation_curve"] = np.array(state["validation_curve_"], dtype=np.float64)
     names = state.get("feature_names_in_")
@@ -165,13 +161,9 @@ def _learned_data(detector: Any, arrays: Arrays) -> dict[str, Any]:
         "image_shape": list(state["image_shape_"]),
         "n_features_in": int(state["n_features_in_"]),
         "feature_names_in": None if names is None else [str(name) for name in names],
-        "offset": float(state["offset_"]),
-        "map_threshold": float(state["map_threshold_"]),
-        "per_image": scaling.per_image,
-        "contrast_size": scaling.contrast_size,
-        "contrast": [float(scaling.contrast_mean), float(scaling.contrast_deviation)],
-        "surroundings": None if surroundings is None else surroundings.size,
-        "frame_term": None if frame is None else [frame.variance, frame.count, frame.weight],
+        "model": model.config(),
+        "standardization": model.standardization.config(),
+        "steps": [[type(step).__name__, step.config()] for step in model.steps],
     }
 
 
@@ -199,68 +191,21 @@ def _restore(
     # Named parameters of a constructor that does no work: others are a TypeError.
     detector = classes[data["class"]](**parameters)
     detector._validate_params()
-    _require(detector.smoothing_passes <= _MOST_PASSES, "smoothing_passes")
-    _require(detector.smoothing_size <= _WIDEST_FILTER, "smoothing_size")
 
     shape = tuple(data["image_shape"])
     _require(
         len(shape) in (1, 3) and all(type(side) is int and side > 0 for side in shape), "shape"
     )
-    is_image = len(shape) == 3
-    if is_image:
-        _require(max(shape[:2]) <= _LONGEST_SIDE, "image_shape")
-    # Vectors and channels are no more than arrays in the file: nothing can be asked to be huge.
-    maps, mean, deviation = (arrays.pop(name) for name in ("expected_map", "mean", "deviation"))
-    places = shape[:2] if is_image else shape
-    _require(maps.dtype == np.float64, "expected_map")
-    _require(maps.shape[1:] == ((1, 1) if is_image else shape), "expected_map")
-    _require(maps.shape[0] in (1, 2), "expected_map")
-    _require(mean.dtype == deviation.dtype == np.float64, "mean")
-    _require(mean.shape == deviation.shape == shape[-1:], "mean")
-    contrast_size = data["contrast_size"]
-    _require(contrast_size == (detector.contrast_size if is_image else None), "contrast_size")
-    _require((contrast_size or 0) <= _WIDEST_FILTER, "contrast_size")
-    scaling = Standardization(
-        torch.from_numpy(mean),
-        torch.from_numpy(deviation),
-        data["per_image"] is True,
-        contrast_size,
-        *(_number(value) for value in data["contrast"]),
-    )
-    surroundings = None
-    if data["surroundings"] is not None:
-        size = data["surroundings"]
-        _require(is_image and type(size) is int and size % 2 == 1, "surroundings")
-        _require(0 < size <= min(min(places) + 1, _WIDEST_FILTER), "surroundings")
-        surroundings = Surroundings(size)
-    frame_term = None
-    _require((data["frame_term"] is not None) == is_image, "frame_term")
-    if is_image:
-        variance, count, weight = (_number(value) for value in data["frame_term"])
-        limits = arrays.pop("frame_range")
-        _require(limits.dtype == np.float64 and limits.shape == (3, 3), "frame_range")
-        # A statistic that does not count has an infinite margin.
-        _require(bool(np.isfinite(limits[:2]).all() and (limits[2] > 0).all()), "frame_range")
-        _require(variance > 0 and count > 0, "frame_term")
-        lowest, highest, margin = torch.from_numpy(limits)
-        frame_term = FrameTerm(variance, count, lowest, highest, margin, weight)
-
+    _require(len(shape) == 1 or max(shape[:2]) <= _LONGEST_SIDE, "image_shape")
     losses = arrays.pop("loss_curve").tolist()
     curve = arrays.pop("validation_curve", np.empty((0, 2))).tolist()
-    read_by_network = (*places, shape[-1] + (contrast_size is not None)) if is_image else shape
     learned = {
-        "network_": _restore_network(detector, read_by_network, arrays),
+        "model_": _restore_model(detector, data, shape, arrays),
         "image_shape_": shape,
         "loss_curve_": losses,
         "validation_curve_": [(int(step), loss) for step, loss in curve],
         "n_iter_": len(losses),
-        "expected_map_": maps,
         "n_features_in_": math.prod(shape),
-        "offset_": _number(data["offset"]),
-        "map_threshold_": _number(data["map_threshold"]),
-        "_standardization": scaling,
-        "_surroundings": surroundings,
-        "_frame_term": frame_term,
     }
     _require(data["n_features_in"] == learned["n_features_in_"], "n_features_in")
     names = data["feature_names_in"]
@@ -273,8 +218,66 @@ def _restore(
     return detector
 
 
-def _restore_network(detector: Any, shape: Shape, arrays: Arrays) -> nn.Module:
-    """Make the network, and put in the weights, which are all that is left of ``arrays``."""
+def _restore_model(detector: Any, data: Any, shape: Shape, arrays: Arrays) -> DetectorModel:
+    """Put the model together; vectors and channels are no more than arrays in the file."""
+    is_image = len(shape) == 3
+    tensors = {name: torch.from_numpy(array).clone() for name, array in arrays.items()}
+    standardization = Standardization(
+        **_numbers(data["standardization"]), **_take(tensors, "standardization.")
+    )
+    contrast_size = standardization.contrast_size
+    scaling = standardization.mean, standardization.deviation
+    _require(all(_is_float64(value, shape[-1:]) for value in scaling), "standardization")
+    _require(type(standardization.per_image) is bool, "standardization")
+    _require_numbers(standardization, "contrast_mean", "contrast_deviation")
+    _require(contrast_size is None or (is_image and type(contrast_size) is int), "contrast_size")
+    _require(0 < (contrast_size or 1) <= _WIDEST_FILTER, "contrast_size")
+    steps = [
+        MAP_STEPS[name](**_numbers(config), **_take(tensors, f"steps.{number}."))
+        for number, (name, config) in enumerate(data["steps"])
+    ]
+    _require(isinstance(steps[0], ExpectedMap) and (is_image or len(steps) == 1), "steps")
+    expected = steps[0].expected
+    _require(len(expected) in (1, 2), "expected map")
+    _require(_is_float64(expected, (len(expected), *((1, 1) if is_image else shape))), "map")
+    channels = shape[-1] + (contrast_size is not None)
+    read_by_network = (*shape[:2], channels) if is_image else shape
+    network = _restore_network(detector, read_by_network, _take(tensors, "network."))
+    _require(not tensors, "content")
+    model = DetectorModel(standardization, network, steps, **_numbers(data["model"]))
+    _require_numbers(model, "smoothing_size", "smoothing_passes", "offset", "map_threshold")
+    _require(0 < model.smoothing_size <= _WIDEST_FILTER, "smoothing_size")
+    _require(0 <= model.smoothing_passes <= _MOST_PASSES, "smoothing_passes")
+    aggregation = model.aggregation
+    is_fraction = type(aggregation) is float and 0 < aggregation <= 1
+    _require(aggregation in ("max", "mean") or is_fraction, "aggregation")
+    for step in steps:
+        _require(getattr(step, "size", 1) <= min(*shape[:2], _WIDEST_FILTER) + 1, "steps")
+        _require(getattr(step, "aggregation", aggregation) == aggregation, "aggregation")
+        _require(all(value.dtype == torch.float64 for value in step.buffers()), "steps")
+    return model
+
+
+def _take(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Take the tensors of one module out of those of the file."""
+    names = [name for name in tensors if name.startswith(prefix)]
+    return {name.removeprefix(prefix): tensors.pop(name) for name in names}
+
+
+def _numbers(config: Any) -> dict[str, Any]:
+    """Check settings, which are numbers, strings and None."""
+    accepted = (int, float, bool, str, type(None))
+    _require(isinstance(config, dict), "model")
+    _require(all(type(value) in accepted for value in config.values()), "model")
+    return config
+
+
+def _is_float64(tensor: Tensor, shape: Shape) -> bool:
+    return tensor.dtype == torch.float64 and tuple(tensor.shape) == tuple(shape)
+
+
+def _restore_network(detector: Any, shape: Shape, weights: dict[str, Tensor]) -> nn.Module:
+    """Make the network, and put in the weights."""
     is_image = len(shape) == 3
     if callable(detector.network):
         network = make_network(detector.network, shape, 0)
@@ -285,24 +288,21 @@ def _restore_network(detector: Any, shape: Shape, arrays: Arrays) -> nn.Module:
         # Takes no memory before the weights of the file have turned out to fit.
         with torch.device("meta"):
             network = NETWORKS[name](shape if is_image else shape[0])
-    weights = {name: torch.from_numpy(array).clone() for name, array in arrays.items()}
-    own = {f"network.{name}": value for name, value in network.state_dict().items()}
+    own = network.state_dict()
     if {n: (v.shape, v.dtype) for n, v in own.items()} != {
         n: (v.shape, v.dtype) for n, v in weights.items()
     }:
         raise ModelFileError("holds weights that do not fit its network")
-    network.load_state_dict(
-        {name.removeprefix("network."): value for name, value in weights.items()}, assign=True
-    )
+    network.load_state_dict(weights, assign=True)
     network = network.eval()
     return to_channels_last(network) if is_image else network
+
+
+def _require_numbers(module: nn.Module, *names: str) -> None:
+    for name in names:
+        _require(type(getattr(module, name)) in (int, float), name)
 
 
 def _require(condition: bool, name: str) -> None:
     if not condition:
         raise ModelFileError(f"is damaged: its {name} makes no sense")
-
-
-def _number(value: Any) -> float:
-    _require(type(value) in (int, float), "number")
-    return float(value)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from numbers import Integral, Real
 from os import PathLike
 from textwrap import indent
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import Interval, StrOptions
 from torch import nn
 
@@ -140,8 +140,100 @@ device_ : torch.device
 """
 
 
-def add_shared_docs(*, auto_network: str) -> Callable[[Class], Class]:
-    """Put the shared entries where a class docstring says {parameters} and {attributes}.
+class SharedParameters(TypedDict, total=False):
+    """What the constructors of all detectors take, beside their own parameters."""
+
+    network: str | Callable[..., nn.Module]
+    image_shape: tuple[int, ...] | None
+    standardization: str
+    contrast_size: int | None
+    max_iter: int | str
+    batch_size: int
+    crop_size: int | tuple[int, int] | None
+    learning_rate: float
+    weight_decay: float
+    augmentation: str | Sequence[str] | None
+    contamination: str | float
+    smoothing_size: int
+    smoothing_passes: int
+    normalize_map: bool
+    region_size: float | None
+    score_aggregation: str | float
+    early_stopping: bool
+    validation_fraction: float
+    n_iter_no_change: int
+    warm_start: bool
+    checkpoint: str | PathLike[str] | None
+    device: str | torch.device
+    precision: str
+    random_state: int | np.random.RandomState | None
+    verbose: int
+
+
+DEFAULTS: SharedParameters = {
+    "network": "auto",
+    "image_shape": None,
+    "standardization": "image",
+    "contrast_size": 5,
+    "max_iter": "auto",
+    "batch_size": 16,
+    "crop_size": None,
+    "learning_rate": 2e-3,
+    "weight_decay": 0.1,
+    "augmentation": "auto",
+    "contamination": "auto",
+    "smoothing_size": 5,
+    "smoothing_passes": 2,
+    "normalize_map": True,
+    "region_size": 0.6,
+    "score_aggregation": 0.01,
+    "early_stopping": False,
+    "validation_fraction": 0.1,
+    "n_iter_no_change": 500,
+    "warm_start": False,
+    "checkpoint": None,
+    "device": "auto",
+    "precision": "auto",
+    "random_state": None,
+    "verbose": 0,
+}
+
+CONSTRAINTS: dict[str, list[Any]] = {
+    "network": [StrOptions({"auto", *NETWORKS}), callable],
+    "image_shape": [None, tuple, list],
+    "standardization": [StrOptions(set(STANDARDIZATIONS))],
+    "contrast_size": [None, Interval(Integral, 3, None, closed="left")],
+    "max_iter": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+    "batch_size": [Interval(Integral, 1, None, closed="left")],
+    "crop_size": [None, Interval(Integral, 1, None, closed="left"), tuple],
+    "learning_rate": [Interval(Real, 0, None, closed="neither")],
+    "weight_decay": [Interval(Real, 0, None, closed="left")],
+    "augmentation": [None, str, tuple, list],
+    "contamination": [StrOptions({"auto"}), Interval(Real, 0, 0.5, closed="right")],
+    "smoothing_size": [Interval(Integral, 1, None, closed="left")],
+    "smoothing_passes": [Interval(Integral, 0, None, closed="left")],
+    "normalize_map": ["boolean"],
+    "region_size": [None, Interval(Real, 0, 1, closed="right")],
+    "score_aggregation": [
+        StrOptions({"max", "mean"}),
+        Interval(Real, 0, 1, closed="right"),
+    ],
+    "early_stopping": ["boolean"],
+    "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+    "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+    "warm_start": ["boolean"],
+    "checkpoint": [None, str, PathLike],
+    "device": [str, torch.device],
+    "precision": [StrOptions(set(PRECISIONS))],
+    "random_state": ["random_state"],
+    "verbose": ["verbose"],
+}
+
+
+def shared_parameters(*, auto_network: str) -> Callable[[Class], Class]:
+    """Complete the signature and the docstring of a detector whose constructor takes ``**shared``.
+
+    The docstring gets the shared entries where it says {parameters} and {attributes}.
 
     Parameters
     ----------
@@ -150,6 +242,18 @@ def add_shared_docs(*, auto_network: str) -> Callable[[Class], Class]:
     """
 
     def decorate(cls: Class) -> Class:
+        init: Any = cls.__init__  # type: ignore[misc]
+        signature = inspect.signature(init)
+        own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+        hints = SharedParameters.__annotations__
+        shared = [
+            inspect.Parameter(
+                name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hints[name]
+            )
+            for name, default in DEFAULTS.items()
+        ]
+        # scikit-learn takes the names of parameters from here, and help() what it shows.
+        init.__signature__ = signature.replace(parameters=[*own, *shared])
         # Docstrings are stripped under python -OO.
         if cls.__doc__ is not None:
             parameters = _PARAMETERS.replace("{auto_network}", auto_network)
@@ -160,98 +264,19 @@ def add_shared_docs(*, auto_network: str) -> Callable[[Class], Class]:
     return decorate
 
 
-class SharedParameters(BaseEstimator):
-    """What the constructors of all detectors take, beside their own."""
+def set_shared(detector: Any, shared: SharedParameters) -> None:
+    """Set the shared parameters of a detector, to their defaults where they are not given."""
+    if unknown := sorted(shared.keys() - DEFAULTS.keys()):
+        raise TypeError(
+            f"{type(detector).__name__}.__init__() got an unexpected keyword argument "
+            f"{unknown[0]!r}"
+        )
+    vars(detector).update(DEFAULTS | shared)
 
-    _parameter_constraints: dict[str, list[Any]] = {
-        "network": [StrOptions({"auto", *NETWORKS}), callable],
-        "image_shape": [None, tuple, list],
-        "standardization": [StrOptions(set(STANDARDIZATIONS))],
-        "contrast_size": [None, Interval(Integral, 3, None, closed="left")],
-        "max_iter": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
-        "crop_size": [None, Interval(Integral, 1, None, closed="left"), tuple],
-        "learning_rate": [Interval(Real, 0, None, closed="neither")],
-        "weight_decay": [Interval(Real, 0, None, closed="left")],
-        "augmentation": [None, str, tuple, list],
-        "contamination": [StrOptions({"auto"}), Interval(Real, 0, 0.5, closed="right")],
-        "smoothing_size": [Interval(Integral, 1, None, closed="left")],
-        "smoothing_passes": [Interval(Integral, 0, None, closed="left")],
-        "normalize_map": ["boolean"],
-        "region_size": [None, Interval(Real, 0, 1, closed="right")],
-        "score_aggregation": [
-            StrOptions({"max", "mean"}),
-            Interval(Real, 0, 1, closed="right"),
-        ],
-        "early_stopping": ["boolean"],
-        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
-        "warm_start": ["boolean"],
-        "checkpoint": [None, str, PathLike],
-        "device": [str, torch.device],
-        "precision": [StrOptions(set(PRECISIONS))],
-        "random_state": ["random_state"],
-        "verbose": ["verbose"],
-    }
 
-    def __init__(
-        self,
-        *,
-        network: str | Callable[..., nn.Module] = "auto",
-        image_shape: tuple[int, ...] | None = None,
-        standardization: str = "image",
-        contrast_size: int | None = 5,
-        max_iter: int | str = "auto",
-        batch_size: int = 16,
-        crop_size: int | tuple[int, int] | None = None,
-        learning_rate: float = 2e-3,
-        weight_decay: float = 0.1,
-        augmentation: str | Sequence[str] | None = "auto",
-        contamination: str | float = "auto",
-        smoothing_size: int = 5,
-        smoothing_passes: int = 2,
-        normalize_map: bool = True,
-        region_size: float | None = 0.6,
-        score_aggregation: str | float = 0.01,
-        early_stopping: bool = False,
-        validation_fraction: float = 0.1,
-        n_iter_no_change: int = 500,
-        warm_start: bool = False,
-        checkpoint: str | PathLike[str] | None = None,
-        device: str | torch.device = "auto",
-        precision: str = "auto",
-        random_state: int | np.random.RandomState | None = None,
-        verbose: int = 0,
-    ) -> None:
-        self.network = network
-        self.image_shape = image_shape
-        self.standardization = standardization
-        self.contrast_size = contrast_size
-        self.max_iter = max_iter
-        self.batch_size = batch_size
-        self.crop_size = crop_size
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
-        self.augmentation = augmentation
-        self.contamination = contamination
-        self.smoothing_size = smoothing_size
-        self.smoothing_passes = smoothing_passes
-        self.normalize_map = normalize_map
-        self.region_size = region_size
-        self.score_aggregation = score_aggregation
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.warm_start = warm_start
-        self.checkpoint = checkpoint
-        self.device = device
-        self.precision = precision
-        self.random_state = random_state
-        self.verbose = verbose
-
-    def _validate_params(self) -> None:
-        super()._validate_params()
-        for name in ("smoothing_size", "contrast_size"):
-            size = getattr(self, name)
-            if size is not None and size % 2 == 0:
-                raise ValueError(f"{name} must be odd, got {size}.")
+def check_odd(detector: Any, *names: str) -> None:
+    """Refuse parameters that are even numbers."""
+    for name in names:
+        size = getattr(detector, name)
+        if size is not None and size % 2 == 0:
+            raise ValueError(f"{name} must be odd, got {size}.")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..scoring import smooth
 from ._images import Shape, ValidatedInput
@@ -21,11 +21,12 @@ _LEAST_CONTRAST = 0.1
 _FLAT_VARIANCE = 4e-3
 
 
-@dataclass(frozen=True)
-class Standardization:
+class Standardization(nn.Module):
     """Mean and deviation of the training data, and optionally each image's own.
 
-    Attributes
+    Buffers are float64, stay on the CPU, and follow their input.
+
+    Parameters
     ----------
     mean, deviation : Tensor of shape (c,) or (n_features,)
         Learned in `fit`; features that do not vary have deviation 1.
@@ -40,10 +41,24 @@ class Standardization:
 
     mean: Tensor
     deviation: Tensor
-    per_image: bool
-    contrast_size: int | None = None
-    contrast_mean: float = 0.0
-    contrast_deviation: float = 1.0
+
+    def __init__(
+        self,
+        *,
+        mean: Tensor,
+        deviation: Tensor,
+        per_image: bool,
+        contrast_size: int | None = None,
+        contrast_mean: float = 0.0,
+        contrast_deviation: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.register_buffer("mean", mean)
+        self.register_buffer("deviation", deviation)
+        self.per_image = per_image
+        self.contrast_size = contrast_size
+        self.contrast_mean = contrast_mean
+        self.contrast_deviation = contrast_deviation
 
     @classmethod
     def fit(
@@ -71,25 +86,30 @@ class Standardization:
         if standardization == "none":
             mean, deviation = np.zeros_like(mean), np.ones_like(deviation)
         scaling = cls(
-            torch.from_numpy(mean), torch.from_numpy(deviation), standardization == "image"
+            mean=torch.from_numpy(mean),
+            deviation=torch.from_numpy(deviation),
+            per_image=standardization == "image",
         )
         if contrast_size is None or not data.is_image:
             return scaling
         moments = torch.zeros(2, dtype=torch.float64)
         for index in range(len(data)):
             image = torch.from_numpy(data.read(np.array([index]))).permute(0, 3, 1, 2)
-            contrast = local_contrast(scaling.apply(image)[0], contrast_size).double()
+            contrast = local_contrast(scaling(image)[0], contrast_size).double()
             moments += torch.stack([contrast.mean(), contrast.square().mean()]) / len(data)
         centre = float(moments[0])
         spread = float((moments[1] - moments[0] ** 2).clamp(min=0).sqrt())
-        return replace(
-            scaling,
-            contrast_size=contrast_size,
-            contrast_mean=centre,
-            contrast_deviation=spread if spread > 1e-6 else 1.0,
-        )
+        scaling.contrast_size = contrast_size
+        scaling.contrast_mean = centre
+        scaling.contrast_deviation = spread if spread > 1e-6 else 1.0
+        return scaling
 
-    def apply(self, batch: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def config(self) -> dict[str, Any]:
+        """Return the settings that the constructor takes beside its tensors."""
+        names = ("per_image", "contrast_size", "contrast_mean", "contrast_deviation")
+        return {name: getattr(self, name) for name in names}
+
+    def forward(self, batch: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Standardise a batch, channels first.
 
         Parameters
@@ -113,7 +133,7 @@ class Standardization:
         return (batch - shift) / scale, shift, scale
 
     def of_large_images(self, strips: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
-        """Compute the shift and scale of `apply` of images that come in parts.
+        """Compute the shift and scale of `forward` of images that come in parts.
 
         Parameters
         ----------
@@ -136,6 +156,11 @@ class Standardization:
             spread = (squares / count - centre.square()).clamp(min=0).sqrt()
             shift, scale = _combine(shift, scale, centre.to(shift), spread.to(shift))
         return shift, scale
+
+    def relative(self, batch: Tensor) -> Tensor:
+        """Bring values to standard deviations from the mean of the training data."""
+        shift, scale = self.of_dataset(batch)
+        return (batch - shift) / scale
 
     def of_dataset(self, batch: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and deviation of the training data, broadcastable to a batch."""

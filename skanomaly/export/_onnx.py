@@ -107,7 +107,7 @@ def to_onnx(
             f"got {type(detector).__name__}. Of a pipeline or another wrapper, pass the fitted "
             "detector inside."
         )
-    check_is_fitted(detector, "network_")
+    check_is_fitted(detector, "model_")
     path = _check_path(path)
     input_dtype = _check_dtype(input_dtype, detector)
     _check_size(image_size, detector)
@@ -235,7 +235,7 @@ def _check_agreement(
             f"onnxruntime cannot run network={detector.network!r}; the error above says why."
         ) from error
     reference = copy.copy(detector)
-    reference.network_, reference.device_ = graph.network, torch.device("cpu")
+    reference.model_, reference.device_ = graph.model, torch.device("cpu")
     # The graph reads images of other shapes than the one that flattened ones have.
     reference.precision, reference.image_shape = "float32", None
     shape = _input_shape(detector, image_size)
@@ -279,8 +279,8 @@ def _noise(
     shape: tuple[int, ...], detector: BaseAutoencoderDetector, input_dtype: str
 ) -> NDArray[Any]:
     """Normal noise with the mean and deviation of the training data."""
-    mean = detector._standardization.mean.numpy()
-    deviation = detector._standardization.deviation.numpy()
+    mean = detector.model_.standardization.mean.numpy()
+    deviation = detector.model_.standardization.deviation.numpy()
     values = mean + deviation * np.random.default_rng(0).normal(size=shape)
     dtype = np.dtype(input_dtype)
     if dtype.kind == "u":

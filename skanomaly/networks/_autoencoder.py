@@ -210,6 +210,12 @@ class ConvolutionalAutoencoder(nn.Module):
 def _pad_to_multiple(images: Tensor, stride: int) -> Tensor:
     """Repeat the last row and column until both sides divide by ``stride``."""
     height, width = images.shape[-2:]
+    if not isinstance(height, int):
+        # A graph for images of any size pads without asking whether it is needed.
+        for axis, side in ((2, height), (3, width)):
+            pixels = torch.arange((side + stride - 1) // stride * stride, device=images.device)
+            images = images.index_select(axis, pixels.clamp(max=side - 1))
+        return images
     bottom, right = -height % stride, -width % stride
     if not (bottom or right):
         return images

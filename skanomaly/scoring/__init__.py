@@ -1,27 +1,27 @@
-"""Difference maps, smoothing, image scores and thresholds."""
+"""Difference maps, the steps that make anomaly maps of them, image scores and thresholds."""
 
+from ._expected_map import ExpectedMap
 from ._frame_term import FrameTerm, frame_sums
-from ._maps import (
-    aggregate,
-    difference_map,
-    expected_map,
-    leave_one_out,
-    resize_map,
-    smooth,
-)
+from ._map_step import MapStep
+from ._maps import aggregate, difference_map, smooth
 from ._surroundings import Surroundings
 from ._thresholds import map_threshold, score_offset
 
+# Those that files of fitted detectors may name.
+MAP_STEPS: dict[str, type[MapStep]] = {
+    step.__name__: step for step in (ExpectedMap, Surroundings, FrameTerm)
+}
+
 __all__ = [
+    "MAP_STEPS",
+    "ExpectedMap",
     "FrameTerm",
+    "MapStep",
     "Surroundings",
     "aggregate",
     "difference_map",
-    "expected_map",
     "frame_sums",
-    "leave_one_out",
     "map_threshold",
-    "resize_map",
     "score_offset",
     "smooth",
 ]

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from ._map_step import MapStep
+from ._maps import aggregate
 
 # Added to variances, in multiples of the usual one, so that flat pictures have a finite logarithm.
 _FLAT = 1e-3
@@ -59,8 +62,7 @@ def frame_sums(images: Tensor, core: tuple[int, int] | None = None) -> Tensor:
     return torch.stack(sums, dim=1)
 
 
-@dataclass(frozen=True)
-class FrameTerm:
+class FrameTerm(MapStep):
     """A factor for the maps of pictures that are unlike all training images as a whole.
 
     A black frame, noise or another surface may be easy to reconstruct, and brought to full contrast
@@ -68,18 +70,21 @@ class FrameTerm:
     contrast) tell it. What lies in the range of the training images, or a little
     beyond, changes nothing: defects do not change these much. This library's own.
 
-    Attributes
+    Parameters
     ----------
+    lowest, highest : Tensor of shape (3,), float64
+        Range of the statistics of the training images.
+    margin : Tensor of shape (3,), float64
+        Distance from that range at which an image scores ``weight`` at least; infinite for a
+        statistic that does not count.
     variance : float
         Usual variance within a training image.
     count : float
         Values in a training image.
-    lowest, highest : Tensor of shape (3,)
-        Range of the statistics of the training images.
-    margin : Tensor of shape (3,)
-        Distance from that range at which a picture scores ``weight`` at least.
     weight : float
-        Score from which on a picture is anomalous.
+        Score from which on an image is anomalous.
+    aggregation : {"max", "mean"} or float
+        How a map becomes a score: see `aggregate`.
 
     Examples
     --------
@@ -87,22 +92,47 @@ class FrameTerm:
     >>> from skanomaly.scoring import FrameTerm, frame_sums
     >>> generator = torch.Generator().manual_seed(0)
     >>> images = torch.randn(10, 1, 16, 16, generator=generator, dtype=torch.float64)
-    >>> term = FrameTerm.fit(frame_sums(images), weight=1.0, brightness=True)
+    >>> term = FrameTerm.fit(frame_sums(images), weight=1.0, brightness=True, aggregation="max")
     >>> black = torch.zeros(1, 1, 16, 16, dtype=torch.float64)
     >>> excess = term.excess(frame_sums(torch.cat([images[:1], black])))
     >>> float(excess[0]), float(excess[1]) > 1
     (0.0, True)
     """
 
-    variance: float
-    count: float
+    reach = None
     lowest: Tensor
     highest: Tensor
     margin: Tensor
-    weight: float
+
+    def __init__(
+        self,
+        *,
+        lowest: Tensor,
+        highest: Tensor,
+        margin: Tensor,
+        variance: float,
+        count: float,
+        weight: float,
+        aggregation: str | float,
+    ) -> None:
+        super().__init__()
+        limits = torch.stack([lowest, highest])
+        if limits.shape != (2, 3) or margin.shape != (3,):
+            raise ValueError("lowest, highest and margin must have shape (3,).")
+        if not bool(limits.isfinite().all()) or not bool((margin > 0).all()):
+            raise ValueError("lowest and highest must be finite, and margin above 0.")
+        if not (variance > 0 and count > 0 and math.isfinite(weight)):
+            raise ValueError("variance and count must be above 0, and weight finite.")
+        self.register_buffer("lowest", lowest)
+        self.register_buffer("highest", highest)
+        self.register_buffer("margin", margin)
+        self.variance, self.count, self.weight = variance, count, weight
+        self.aggregation = aggregation
 
     @classmethod
-    def fit(cls, sums: Tensor, *, weight: float, brightness: bool) -> FrameTerm:
+    def fit(
+        cls, sums: Tensor, *, weight: float, brightness: bool, aggregation: str | float
+    ) -> FrameTerm:
         """Learn the range of training images.
 
         Parameters
@@ -112,6 +142,7 @@ class FrameTerm:
         weight : float
         brightness : bool
             Whether the mean counts.
+        aggregation : {"max", "mean"} or float
 
         Returns
         -------
@@ -124,7 +155,24 @@ class FrameTerm:
         margin = torch.maximum(0.5 * (highest - lowest), least)
         if not brightness:
             margin[0] = math.inf
-        return cls(variance, float(sums[:, 0].mean()), lowest, highest, margin, weight)
+        return cls(
+            lowest=lowest,
+            highest=highest,
+            margin=margin,
+            variance=variance,
+            count=float(sums[:, 0].mean()),
+            weight=weight,
+            aggregation=aggregation,
+        )
+
+    def forward(self, maps: Tensor, frame: Tensor) -> Tensor:
+        """Multiply maps by `factor`."""
+        return maps * self.factor(frame, aggregate(maps, self.aggregation))
+
+    def config(self) -> dict[str, Any]:
+        """Return the settings."""
+        names = ("variance", "count", "weight", "aggregation")
+        return {name: getattr(self, name) for name in names}
 
     def excess(self, sums: Tensor) -> Tensor:
         """Compute how unlike the training images pictures are.

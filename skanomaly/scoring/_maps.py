@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-_PRIOR_IMAGES = 10
 # Side of the largest mean filter that a sum of shifts computes faster than running sums.
 _LARGEST_SHIFTED = 15
 
@@ -103,117 +100,6 @@ def _mean_by_sums(maps: Tensor, size: int) -> Tensor:
     return (sums[..., size:] - sums[..., :length]) / _places_inside(length, reach, maps.device)
 
 
-def expected_map(batches: Iterable[Tensor]) -> NDArray[np.float64]:
-    """Average the maps of normal images, place by place.
-
-    Some places are harder to reconstruct than others, edges more so than a smooth middle. A map
-    divided by this one says how many times more than usual the image differs there. Each place
-    is pulled a little towards the mean over all places, as if that had been seen in
-    ten further images, so that few images do not make a noisy divisor.
-
-    Parameters
-    ----------
-    batches : iterable of Tensor of shape (b, k, …), float64
-        k kinds of maps of the same images; each is averaged by itself.
-
-    Returns
-    -------
-    ndarray of shape (k, …), float64
-        Above 0.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from skanomaly.scoring import expected_map
-    >>> maps = torch.ones(90, 1, 1, 2, dtype=torch.float64)
-    >>> maps[..., 1] = 3  # usually three times as different as its neighbour
-    >>> expected_map([maps])
-    array([[[1.1, 2.9]]])
-    """
-    total, count = torch.zeros(1, 1), 0
-    for maps in batches:
-        total = total + maps.sum(0)
-        count += len(maps)
-    overall = total.flatten(1).mean(1).view(-1, *[1] * (total.ndim - 1)) / count
-    expected = (total + _PRIOR_IMAGES * overall) / (count + _PRIOR_IMAGES)
-    return torch.where(overall > 0, expected, 1.0).numpy()
-
-
-def leave_one_out(ratio: Tensor, count: int) -> Tensor:
-    """Take an image's own share out of the expected map that its maps were divided by.
-
-    A place where one image of n differs a thousandfold is divided by that image too, and comes out
-    at about n: the image seems more normal than a new one like it, which has no share.
-
-    Parameters
-    ----------
-    ratio : Tensor of shape (b, k, …)
-        Maps of images over their expected map.
-    count : int
-        Number of images that the expected map was averaged over, these among them.
-
-    Returns
-    -------
-    Tensor of that shape
-        The maps over the expected map of the other images.
-
-    Examples
-    --------
-    Of three maps of one place, one is ten times the others. To the expected map of the other two
-    it is more unusual than to that of all three:
-
-    >>> import torch
-    >>> from skanomaly.scoring import expected_map, leave_one_out
-    >>> maps = torch.tensor([1.0, 1.0, 10.0], dtype=torch.float64).view(3, 1, 1)
-    >>> ratio = maps / torch.from_numpy(expected_map([maps]))
-    >>> round(ratio[2].item(), 2), round(leave_one_out(ratio, 3)[2].item(), 2)
-    (2.5, 2.86)
-    """
-    others = count + _PRIOR_IMAGES - 1
-    # With maps m and expected map e = (m + rest) / (others + 1), ratio is m / e.
-    return ratio * others / (others + 1 - ratio)
-
-
-def resize_map(
-    expected: Tensor, size: Sequence[int], part: tuple[slice, slice] | None = None
-) -> Tensor:
-    """Bring expected maps to the size of other images; rows stay as they are.
-
-    Parameters
-    ----------
-    expected : Tensor of shape (k, h, w) or (k, n_features)
-    size : (int, int) or (int,)
-        Height and width of the other images.
-    part : (slice, slice) or None
-        Rows and columns of the resized maps to compute alone.
-
-    Returns
-    -------
-    Tensor of shape (k, *size), or (k, rows, columns) of the part
-
-    Examples
-    --------
-    >>> import torch
-    >>> from skanomaly.scoring import resize_map
-    >>> resize_map(torch.ones(1, 32, 32), (48, 64)).shape
-    torch.Size([1, 48, 64])
-    """
-    if expected.shape[1:] == torch.Size(size):
-        return expected if part is None else expected[:, *part]
-    if part is None:
-        return functional.interpolate(
-            expected.unsqueeze(0), size=list(size), mode="bilinear", align_corners=False
-        ).squeeze(0)
-    y, x = (
-        (torch.arange(p.start, p.stop).to(expected) + 0.5) * 2 / side - 1
-        for p, side in zip(part, size, strict=True)
-    )
-    grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
-    return functional.grid_sample(
-        expected.unsqueeze(0), grid.unsqueeze(0), padding_mode="border", align_corners=False
-    ).squeeze(0)
-
-
 def aggregate(maps: Tensor, aggregation: str | float) -> Tensor:
     """Reduce each map to one score.
 
@@ -240,5 +126,13 @@ def aggregate(maps: Tensor, aggregation: str | float) -> Tensor:
         return flat.amax(1)
     if aggregation == "mean":
         return flat.mean(1)
-    count = max(1, round(float(aggregation) * flat.shape[1]))
-    return torch.topk(flat, count, dim=1).values.mean(1)
+    pixels: Any = flat.shape[1]
+    if isinstance(pixels, int):
+        return torch.topk(flat, max(1, round(float(aggregation) * pixels)), dim=1).values.mean(1)
+    # In a graph for images of any size, the graph has to round the number.
+    fraction = torch.tensor(float(aggregation), dtype=torch.float64)
+    count = (fraction * torch.scalar_tensor(pixels, dtype=torch.float64)).round().clamp(min=1)
+    largest: Any = count.long().item()
+    torch._check(largest >= 1)
+    torch._check(largest <= pixels)
+    return torch.topk(flat, largest, dim=1).values.mean(1)

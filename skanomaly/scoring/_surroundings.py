@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
+from ._map_step import MapStep
 from ._maps import smooth
 
 _PASSES = 2
@@ -17,8 +18,7 @@ _CEILING = 2.0
 _WIDE_WEIGHT = 0.3
 
 
-@dataclass(frozen=True)
-class Surroundings:
+class Surroundings(MapStep):
     r"""Weighs each pixel of a map by what its surroundings show.
 
     With a map a in multiples of the usual, the result is
@@ -31,7 +31,7 @@ class Surroundings:
     The sum lifts the inside of large and faint defects, which differ a little at many pixels,
     above that of normal images. Nothing in it is fitted. This library's own.
 
-    Attributes
+    Parameters
     ----------
     size : int
         Side of the wide mean filter in pixels, odd.
@@ -45,12 +45,17 @@ class Surroundings:
     >>> maps = torch.full((1, 64, 64), 0.5)
     >>> maps[0, 8:24, 8:24] = 1.5
     >>> maps[0, 16, 16] = maps[0, 48, 48] = 4.0
-    >>> weighed = Surroundings(31).apply(maps)
+    >>> weighed = Surroundings(size=31)(maps, torch.zeros(1, 5))
     >>> bool(weighed[0, 16, 16] > 1.2 * weighed[0, 48, 48])
     True
     """
 
-    size: int
+    def __init__(self, *, size: int) -> None:
+        super().__init__()
+        if type(size) is not int or size < 1 or size % 2 == 0:
+            raise ValueError(f"size must be an odd positive integer, got {size!r} instead.")
+        self.size = size
+        self.reach = _PASSES * (size // 2)
 
     @classmethod
     def of_images(cls, shape: Sequence[int], fraction: float) -> Surroundings:
@@ -67,29 +72,18 @@ class Surroundings:
         -------
         Surroundings
         """
-        return cls(_odd(fraction * min(shape)))
+        return cls(size=_odd(fraction * min(shape)))
 
-    @property
-    def reach(self) -> int:
-        """How far away, in pixels, what counts for a pixel may lie."""
-        return _PASSES * (self.size // 2)
-
-    def apply(self, maps: Tensor) -> Tensor:
-        """Weigh maps.
-
-        Parameters
-        ----------
-        maps : Tensor of shape (b, h, w)
-            In multiples of the usual, at least 0.
-
-        Returns
-        -------
-        Tensor of shape (b, h, w)
-        """
+    def forward(self, maps: Tensor, frame: Tensor) -> Tensor:
+        """Weigh maps (b, h, w), in multiples of the usual."""
         wide = smooth(maps.clamp(max=_CEILING), self.size, _PASSES)
         near = smooth(maps.sqrt(), _odd(_NEAR * self.size), _PASSES)
         # Running sums may end a rounding below 0.
         return (maps + _WIDE_WEIGHT * wide.clamp(min=0)) * near.clamp(min=0)
+
+    def config(self) -> dict[str, Any]:
+        """Return the settings."""
+        return {"size": self.size}
 
 
 def _odd(size: float) -> int:
