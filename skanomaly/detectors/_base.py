@@ -20,6 +20,7 @@ from torch import Tensor
 
 from .._memory import require_memory
 from ..datasets._image_sequence import training_images
+from ..scoring import ExpectedMap
 from ..training import NonFiniteLossError, resolve_device
 from ._calibration import calibrate
 from ._fit_plan import FitPlan, Objective
@@ -65,7 +66,9 @@ class BaseAutoencoderDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator,
     @property
     def expected_map_(self) -> NDArray[np.float64]:
         """Means of the maps of normal images."""
-        return self.model_.steps[0].expected.numpy()
+        step = self.model_.steps[0]
+        assert isinstance(step, ExpectedMap)
+        return step.expected.numpy()
 
     @property
     def offset_(self) -> float:
@@ -147,10 +150,10 @@ class BaseAutoencoderDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator,
     def calibrate(self, X: Any) -> Self:
         """Set expected map and thresholds anew, without training.
 
-        After a change of light or camera, or of a parameter that says how maps and scores are made:
+        For a change of light or camera, or of a parameter that says how maps and scores are made:
         ``contamination``, ``smoothing_size``, ``smoothing_passes``, ``normalize_map``,
-        ``region_size`` or ``score_aggregation``. These take effect here and in `fit`, so that scores
-        and thresholds always go together.
+        ``region_size`` or ``score_aggregation``. These take effect here and in `fit` only, so that
+        scores and thresholds always go together.
 
         Parameters
         ----------

@@ -45,6 +45,9 @@ class DetectorModel(nn.Module):
     (torch.Size([50, 4]), True)
     """
 
+    # A ModuleList, which has what is needed of a list.
+    steps: list[MapStep]
+
     def __init__(
         self,
         standardization: Standardization,
@@ -60,7 +63,7 @@ class DetectorModel(nn.Module):
         super().__init__()
         self.standardization = standardization
         self.network = network
-        self.steps = nn.ModuleList(steps)
+        self.steps = nn.ModuleList(steps)  # type: ignore[assignment]
         self.smoothing_size = smoothing_size
         self.smoothing_passes = smoothing_passes
         self.aggregation = aggregation

@@ -191,6 +191,8 @@ def _restore(
     # Named parameters of a constructor that does no work: others are a TypeError.
     detector = classes[data["class"]](**parameters)
     detector._validate_params()
+    _require(detector.smoothing_passes <= _MOST_PASSES, "smoothing_passes")
+    _require(detector.smoothing_size <= _WIDEST_FILTER, "smoothing_size")
 
     shape = tuple(data["image_shape"])
     _require(
@@ -222,9 +224,8 @@ def _restore_model(detector: Any, data: Any, shape: Shape, arrays: Arrays) -> De
     """Put the model together; vectors and channels are no more than arrays in the file."""
     is_image = len(shape) == 3
     tensors = {name: torch.from_numpy(array).clone() for name, array in arrays.items()}
-    standardization = Standardization(
-        **_numbers(data["standardization"]), **_take(tensors, "standardization.")
-    )
+    settings: dict[str, Any] = _numbers(data["standardization"])
+    standardization = Standardization(**settings, **_take(tensors, "standardization."))
     contrast_size = standardization.contrast_size
     scaling = standardization.mean, standardization.deviation
     _require(all(_is_float64(value, shape[-1:]) for value in scaling), "standardization")
@@ -236,8 +237,10 @@ def _restore_model(detector: Any, data: Any, shape: Shape, arrays: Arrays) -> De
         MAP_STEPS[name](**_numbers(config), **_take(tensors, f"steps.{number}."))
         for number, (name, config) in enumerate(data["steps"])
     ]
-    _require(isinstance(steps[0], ExpectedMap) and (is_image or len(steps) == 1), "steps")
-    expected = steps[0].expected
+    first = steps[0]
+    if not isinstance(first, ExpectedMap) or not (is_image or len(steps) == 1):
+        raise ModelFileError("is damaged: its steps make no sense")
+    expected = first.expected
     _require(len(expected) in (1, 2), "expected map")
     _require(_is_float64(expected, (len(expected), *((1, 1) if is_image else shape))), "map")
     channels = shape[-1] + (contrast_size is not None)
@@ -258,7 +261,7 @@ def _restore_model(detector: Any, data: Any, shape: Shape, arrays: Arrays) -> De
     return model
 
 
-def _take(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def _take(tensors: dict[str, Tensor], prefix: str) -> dict[str, Any]:
     """Take the tensors of one module out of those of the file."""
     names = [name for name in tensors if name.startswith(prefix)]
     return {name.removeprefix(prefix): tensors.pop(name) for name in names}

@@ -32,7 +32,9 @@ def score_offset(
         stretched by the ratio of standard deviations, from the images trained on to those held
         out. As in a prediction limit, the stretch is larger where few are held out: by the ratio
         of Student's quantile to the normal one, and by :math:`\sqrt{1 + 1/k}` for k of them.
-        It is never looser than for the images trained on. This library's own.
+        It is never looser than for the images trained on. If all are held out, and fewer than a
+        hundred, it is a prediction limit of their logarithms, or their percentile if that is lower.
+        This library's own.
     held_out : ndarray of shape (n,), bool, or None
         Which images were not trained on.
 
@@ -49,8 +51,10 @@ def score_offset(
     """
     if contamination != "auto":
         return float(np.percentile(scores, 100.0 * float(contamination)))
-    if held_out is None or not held_out.any() or held_out.all():
+    if held_out is None or not held_out.any():
         return float(np.percentile(scores, 100.0 * AUTO_CONTAMINATION))
+    if held_out.all():
+        return _offset_of_new_images(scores)
     trained, new = -scores[~held_out], -scores[held_out]
     limit = float(np.percentile(trained, 100.0 * (1.0 - AUTO_CONTAMINATION)))
     floor = _LEAST_SHARE * float(np.median(trained))
@@ -68,6 +72,17 @@ def score_offset(
         stretch = student / normal * np.sqrt(1 + 1 / len(new)) * new.std(ddof=1) / spread
     beyond = float(np.exp(new.mean() + stretch * (np.log(limit) - usual)))
     return -max(limit, beyond)
+
+
+def _offset_of_new_images(scores: NDArray[np.float64]) -> float:
+    limit = float(np.percentile(-scores, 100.0 * (1.0 - AUTO_CONTAMINATION)))
+    count = len(scores)
+    if not _FEWEST <= count < 1 / AUTO_CONTAMINATION or np.median(scores) == 0:
+        return -limit
+    logs = np.log((-scores).clip(min=_LEAST_OF_NEW * float(np.median(-scores))))
+    student = stats.t.isf(AUTO_CONTAMINATION, count - 1)
+    beyond = np.exp(logs.mean() + student * logs.std(ddof=1) * np.sqrt(1 + 1 / count))
+    return -max(limit, float(beyond))
 
 
 def map_threshold(

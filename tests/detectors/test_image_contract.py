@@ -227,7 +227,7 @@ def test_a_large_faint_region_shows_by_its_extent(images, detector):
     found, missed = (roc_auc_score(masks.ravel(), m.ravel()) for m in (by_extent, by_place))
     assert found > missed + 0.02
     plain = clone(detector).set_params(normalize_map=False).fit(images)
-    assert plain._surroundings is None and (plain.expected_map_ == 1).all()
+    assert len(plain.model_.steps) == 2 and (plain.expected_map_ == 1).all()
 
 
 def test_color_images_and_masks(images):

@@ -80,8 +80,11 @@ def test_a_loaded_detector_does_the_same(fitted, tmp_path):
     assert repr(loaded.get_params()) == repr(clone(detector).get_params())
     learned = {name for name in vars(detector) if name.endswith("_")}
     assert learned <= vars(loaded).keys()
-    for name in learned - {"network_", "expected_map_"}:
+    for name in learned - {"model_"}:
         assert getattr(loaded, name) == getattr(detector, name), name
+    for name in ("offset_", "map_threshold_"):
+        assert getattr(loaded, name) == getattr(detector, name), name
+    assert loaded.model_.config() == detector.model_.config()
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
@@ -212,8 +215,8 @@ def test_the_layout_is_that_of_safetensors(tmp_path):
     detector.save(tmp_path / "model.safetensors")
     with safe_open(tmp_path / "model.safetensors", framework="pt") as file:
         metadata = file.metadata()
-        for name, weights in detector.network_.state_dict().items():
-            assert bool((file.get_tensor(f"network.{name}") == weights.cpu()).all())
-    assert metadata["format"] == "skanomaly model" and metadata["format_version"] == "2"
+        for name, weights in detector.model_.state_dict().items():
+            assert bool((file.get_tensor(name) == weights.cpu()).all())
+    assert metadata["format"] == "skanomaly model" and metadata["format_version"] == "3"
     assert metadata["skanomaly_version"] == skanomaly.__version__
     assert json.loads(metadata["detector"])["parameters"]["max_iter"] == 3

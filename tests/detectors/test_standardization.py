@@ -18,11 +18,11 @@ def test_values_are_scaled_by_channel_and_by_image():
     images *= rng.uniform(0.5, 1.0, (30, 1, 1, 1)).astype(np.float32)
     batch = torch.from_numpy(images).permute(0, 3, 1, 2)
     whole = Standardization.fit(as_input(images), standardization="dataset", contrast_size=None)
-    scaled, shift, scale = whole.apply(batch)
+    scaled, shift, scale = whole(batch)
     torch.testing.assert_close(scaled.mean((0, 2, 3)), torch.zeros(2), atol=1e-4, rtol=0)
     torch.testing.assert_close(scaled.std((0, 2, 3)), torch.ones(2), atol=1e-3, rtol=0)
     each = Standardization.fit(as_input(images), standardization="image", contrast_size=None)
-    alone, shift, scale = each.apply(batch)
+    alone, shift, scale = each(batch)
     torch.testing.assert_close(alone.mean((1, 2, 3)), torch.zeros(30), atol=1e-4, rtol=0)
     torch.testing.assert_close(alone.std((1, 2, 3)), torch.ones(30), atol=1e-2, rtol=0)
     torch.testing.assert_close(undo(alone, shift, scale), batch)
@@ -33,7 +33,7 @@ def test_an_almost_flat_image_is_not_blown_up():
     scaling = Standardization.fit(as_input(images), standardization="image", contrast_size=None)
     faint = torch.full((1, 1, 8, 8), 0.5)
     faint[0, 0, 0, 0] = 0.501
-    assert float(scaling.apply(faint)[0].abs().max()) < 0.1
+    assert float(scaling(faint)[0].abs().max()) < 0.1
 
 
 def test_local_contrast_is_the_log_deviation_in_a_window():

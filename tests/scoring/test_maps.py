@@ -4,15 +4,15 @@ import torch
 from scipy import ndimage
 
 from skanomaly.scoring import (
+    ExpectedMap,
     aggregate,
     difference_map,
-    expected_map,
-    leave_one_out,
     map_threshold,
-    resize_map,
     score_offset,
     smooth,
 )
+
+FRAMES = torch.zeros(40, 5)
 
 
 def test_difference_map_is_the_mean_square_over_channels():
@@ -58,7 +58,7 @@ def test_expected_map_is_a_mean_pulled_towards_the_overall_mean():
     for batch in batches:
         batch[:, 0, 0, 0] = 4.0
         batch[:, 1] = 0.0
-    expected = expected_map(batches)
+    expected = ExpectedMap.fit(batches).expected.numpy()
     overall = 7 / 4
     assert expected[0, 0, 0] == pytest.approx((90 * 4 + 10 * overall) / 100)
     assert expected[0, 1, 1] == pytest.approx((90 * 1 + 10 * overall) / 100)
@@ -70,24 +70,24 @@ def test_an_image_is_compared_with_the_others():
     generator = torch.Generator().manual_seed(0)
     maps = torch.rand(40, 2, 6, 6, generator=generator, dtype=torch.double)
     maps[7, 0, 2, 3] = 500.0
-    alike = maps / torch.from_numpy(expected_map([maps]))
-    alone = leave_one_out(alike, 40)
+    step = ExpectedMap.fit([maps])
+    alike, alone = step(maps, FRAMES), step.leave_one_out(maps, 40)
     for index in (0, 7):
         others = torch.cat([maps[:index], maps[index + 1 :]])
-        compared = maps[index] / torch.from_numpy(expected_map([others]))
+        compared = ExpectedMap.fit([others])(maps[index : index + 1], FRAMES[:1])[0]
         # The pull towards the overall mean, of which the image is a part too, remains.
         far = (alone[index] / compared - 1).abs()
         assert float(far.max()) < (0.25 if index == 7 else 0.02)
     # Without it, no place of an image could be more than so many times the usual.
-    assert float(alike.max()) < 50 < 500 < float(alone[7, 0, 2, 3])
+    assert float(alike.max()) < 25 < 250 < float(alone[7, 2, 3])
 
 
-def test_resizing_an_expected_map():
-    expected = torch.tensor([[[1.0, 3.0], [1.0, 3.0]]], dtype=torch.double)
-    resized = resize_map(expected, torch.Size([4, 8]))
-    assert resized.shape == (1, 4, 8)
-    assert float(resized[0, 0, 0]) == 1 and float(resized[0, 3, 7]) == 3
-    assert resize_map(expected, torch.Size([2, 2])) is expected
+def test_an_expected_map_serves_images_of_other_sizes():
+    step = ExpectedMap(expected=torch.tensor([[[1.0]], [[3.0]]], dtype=torch.double))
+    maps = torch.full((2, 2, 5, 7), 3.0, dtype=torch.double)
+    assert step(maps, FRAMES[:2]).tolist() == torch.full((2, 5, 7), 2.0).tolist()
+    with pytest.raises(ValueError, match="above 0"):
+        ExpectedMap(expected=torch.zeros(1, 1, 1))
 
 
 def test_thresholds_flag_their_share():

@@ -11,10 +11,14 @@ def normal():
     return 0.5 + torch.rand(20, 64, 64, generator=generator, dtype=torch.double)
 
 
+def weigh(size, maps):
+    return Surroundings(size=size)(maps, torch.zeros(len(maps), 5))
+
+
 def test_the_formula_is_the_documented_one(normal):
     wide = smooth(normal.clamp(max=2.0), 31, 2)
     near = smooth(normal.sqrt(), 13, 2)
-    torch.testing.assert_close(Surroundings(31).apply(normal), (normal + 0.3 * wide) * near)
+    torch.testing.assert_close(weigh(31, normal), (normal + 0.3 * wide) * near)
 
 
 def test_a_region_that_is_large_and_faint_stands_out(normal):
@@ -22,7 +26,7 @@ def test_a_region_that_is_large_and_faint_stands_out(normal):
     faint[:, :32] += 0.5
     # In the map itself, most of it lies within what normal images show.
     assert faint[0, 8:24].median() < normal.quantile(0.999)
-    weighed, usual = Surroundings(31).apply(faint), Surroundings(31).apply(normal)
+    weighed, usual = weigh(31, faint), weigh(31, normal)
     share_before = (faint[0, 8:24] > normal.quantile(0.95)).double().mean()
     share_after = (weighed[0, 8:24] > usual.quantile(0.95)).double().mean()
     assert share_after > share_before + 0.1
@@ -31,22 +35,27 @@ def test_a_region_that_is_large_and_faint_stands_out(normal):
 def test_what_is_far_from_a_strong_defect_is_left_alone(normal):
     strong = normal[:1].clone()
     strong[:, 4:8, 4:8] = 1000.0
-    surroundings = Surroundings(15)
-    changed = surroundings.apply(strong)[0] != surroundings.apply(normal[:1])[0]
+    changed = weigh(15, strong)[0] != weigh(15, normal[:1])[0]
     assert bool(changed[:8, :8].all())
-    assert not bool(changed[8 + surroundings.reach :].any())
+    assert not bool(changed[8 + Surroundings(size=15).reach :].any())
 
 
 def test_the_border_of_a_defect_stays_sharp():
     maps = torch.full((1, 64, 64), 0.01, dtype=torch.double)
     maps[0, 20:40, 20:40] = 10.0
-    weighed = Surroundings(31).apply(maps)[0]
+    weighed = weigh(31, maps)[0]
     assert weighed[20:40, 20:40].min() > 5 * weighed[30, 41]
 
 
 def test_maps_that_are_zero_stay_zero():
     maps = torch.zeros(1, 8, 8, dtype=torch.double)
-    assert float(Surroundings(5).apply(maps).abs().max()) == 0
+    assert float(weigh(5, maps).abs().max()) == 0
+
+
+@pytest.mark.parametrize("size", [0, 4, -3, 3.0, "3"])
+def test_a_size_that_is_none_is_refused(size):
+    with pytest.raises(ValueError, match="odd positive integer"):
+        Surroundings(size=size)
 
 
 def test_the_size_is_a_fraction_of_the_shorter_side_and_odd():
