@@ -371,8 +371,9 @@ class BaseAutoencoderDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator,
         NotFittedError
             If the detector is not fitted.
         TypeError
-            If a parameter is an object that numbers and names do not tell, such as a corruption
-            of one's own. Of a ``network`` that is a callable the weights alone are stored.
+            If a parameter is an object that numbers and names do not tell. Of one with
+            `get_params` its parameters are stored, and its class is given to `skanomaly.load`; of a
+            ``network`` that is a callable the weights alone are stored.
         ValueError
             If there are more than 2 GiB of it, or 4 MiB of parameters.
         OSError

@@ -56,12 +56,13 @@ def calibrate(
     -------
     DetectorModel
     """
+    aggregation = detector.score_aggregation
     model = DetectorModel(
         standardization,
         network,
-        smoothing_size=detector.smoothing_size,
-        smoothing_passes=detector.smoothing_passes,
-        aggregation=detector.score_aggregation,
+        smoothing_size=int(detector.smoothing_size),
+        smoothing_passes=int(detector.smoothing_passes),
+        aggregation=aggregation if isinstance(aggregation, str) else float(aggregation),
     )
     expected = _expected_map(detector, model, data, held_out, inference)
     steps: list[MapStep] = [expected]

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from torch import nn
 
+from ..corruption import PatchCorruption
 from ._contractive import ContractiveAE
 from ._denoising import DenoisingAE
-from ._model_file import load_detector
+from ._model_file import class_name, load_detector
 from ._self_supervised import SelfSupervisedAutoencoderDetector
 
 if TYPE_CHECKING:
     from ._base import BaseAutoencoderDetector
 
-_CLASSES = {
-    each.__name__: each for each in (SelfSupervisedAutoencoderDetector, DenoisingAE, ContractiveAE)
-}
+_CLASSES = (SelfSupervisedAutoencoderDetector, DenoisingAE, ContractiveAE, PatchCorruption)
 
 
 def load(
-    path: str | os.PathLike[str], *, network: Callable[..., nn.Module] | None = None
+    path: str | os.PathLike[str],
+    *,
+    network: Callable[..., nn.Module] | None = None,
+    classes: Sequence[type] = (),
 ) -> BaseAutoencoderDetector:
     """Read a fitted detector that its ``save`` wrote.
 
@@ -36,6 +38,10 @@ def load(
     network : callable, default=None
         What makes the network, if the detector was given a callable rather than a name: its code
         is not in the file.
+    classes : sequence of type, default=()
+        Classes of your own that the detector or its parameters may be of, such as a corruption with
+        `get_params` or a subclass of a detector. A file names them, and only those that are given
+        here are made.
 
     Returns
     -------
@@ -69,4 +75,5 @@ def load(
     >>> bool((loaded.score_samples(X) == detector.score_samples(X)).all())
     True
     """
-    return load_detector(path, _CLASSES, network)
+    accepted = {class_name(each): each for each in (*_CLASSES, *classes)}
+    return load_detector(path, accepted, network)

@@ -17,7 +17,6 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from .._tensor_file import ModelFileError, parse_json, read_tensor_file, write_tensor_file
-from ..corruption import PatchCorruption
 from ..networks import NETWORKS, ROW_NETWORKS
 from ..scoring import MAP_STEPS, ExpectedMap
 from ..training import to_channels_last
@@ -44,17 +43,12 @@ def save_detector(detector: Any, path: str | os.PathLike[str]) -> None:
     from .. import __version__
 
     check_is_fitted(detector, "model_")
-    if not type(detector).__module__.startswith("skanomaly.detectors."):
-        raise TypeError(
-            f"{type(detector).__name__} is no class of this library, and its code cannot be "
-            "stored as data. Store it with joblib instead."
-        )
     path = Path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, "There is no such folder", str(path.parent))
     arrays: Arrays = {}
     data = {
-        "class": type(detector).__name__,
+        "class": class_name(type(detector)),
         "parameters": {
             name: _to_data(name, value, arrays)
             for name, value in detector.get_params(deep=False).items()
@@ -66,7 +60,10 @@ def save_detector(detector: Any, path: str | os.PathLike[str]) -> None:
         text = json.dumps(data, allow_nan=False)
         # What is written can be read: better an error now than on the day that it is needed.
         own = detector.network if callable(detector.network) else None
-        _restore(parse_json(text), dict(arrays), {data["class"]: type(detector)}, own)
+        parameters = detector.get_params().values()
+        objects = [type(detector), *(type(p) for p in parameters if hasattr(p, "get_params"))]
+        classes = {class_name(each): each for each in objects}
+        _restore(parse_json(text), dict(arrays), classes, own)
     except ValueError as error:
         raise ValueError(f"This detector cannot be stored as a model file: {error}") from error
     metadata = {
@@ -82,12 +79,19 @@ def save_detector(detector: Any, path: str | os.PathLike[str]) -> None:
         raise OSError(error.errno, message, str(path)) from error
 
 
+def class_name(cls: type) -> str:
+    """What a file calls a class: its name, with its module if it is not of this library."""
+    if cls.__module__.partition(".")[0] == "skanomaly":
+        return cls.__name__
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
 def load_detector(
     path: str | os.PathLike[str],
     classes: Mapping[str, type],
     network: Callable[..., nn.Module] | None = None,
 ) -> Any:
-    """Read a fitted detector of one of these classes."""
+    """Read a fitted detector that consists of these classes, by `class_name`."""
     path = Path(path)
     metadata, arrays = read_tensor_file(path, kind=KIND, version=FORMAT_VERSION)
     try:
@@ -117,32 +121,36 @@ def _to_data(name: str, value: Any, arrays: Arrays) -> Any:
         return {"array": array_name}
     if isinstance(value, torch.device):
         return {"device": str(value)}
-    if type(value) is PatchCorruption:
+    if hasattr(value, "get_params") and not isinstance(value, type):
         parameters = value.get_params(deep=False).items()
-        return {"corruption": {key: _to_data(key, item, arrays) for key, item in parameters}}
+        stored = {key: _to_data(key, item, arrays) for key, item in parameters}
+        return {"object": [class_name(type(value)), stored]}
     raise TypeError(
         f"{name}={value!r} cannot be stored as data. Set it to something that can be, such as None "
         "or a number, by set_params, or store the detector with joblib."
     )
 
 
-def _from_data(value: Any, arrays: Arrays) -> Any:
+def _from_data(value: Any, arrays: Arrays, classes: Mapping[str, type]) -> Any:
     """Undo `_to_data`."""
     if isinstance(value, list):
-        return [_from_data(item, arrays) for item in value]
+        return [_from_data(item, arrays, classes) for item in value]
     if not isinstance(value, dict):
         return value
     ((tag, content),) = value.items()
     if tag == "tuple":
-        return tuple(_from_data(item, arrays) for item in content)
+        return tuple(_from_data(item, arrays, classes) for item in content)
     if tag == "dict":
-        return {key: _from_data(item, arrays) for key, item in content.items()}
+        return {key: _from_data(item, arrays, classes) for key, item in content.items()}
     if tag == "array":
         return arrays.pop(content)
     if tag == "device":
         return torch.device(content)
-    if tag == "corruption":
-        return PatchCorruption(**{key: _from_data(item, arrays) for key, item in content.items()})
+    if tag == "object":
+        name, stored = content
+        _require_class(name, classes)
+        parameters = {key: _from_data(item, arrays, classes) for key, item in stored.items()}
+        return classes[name](**parameters)
     raise ModelFileError(f"holds something unknown, {tag!r}")
 
 
@@ -174,9 +182,10 @@ def _restore(
     network: Callable[..., nn.Module] | None,
 ) -> Any:
     """Make a detector of what `save_detector` stored, trusting none of it."""
-    if data["class"] not in classes:
-        raise ModelFileError(f"holds a detector of an unknown class, {str(data['class'])[:150]!r}")
-    parameters = {name: _from_data(value, arrays) for name, value in data["parameters"].items()}
+    _require_class(data["class"], classes)
+    parameters = {
+        name: _from_data(value, arrays, classes) for name, value in data["parameters"].items()
+    }
     if any(name in parameters for name in _NOT_STORED):
         raise ModelFileError(f"sets one of {list(_NOT_STORED)}, which no model does")
     if data["network"] is not None:
@@ -299,6 +308,14 @@ def _restore_network(detector: Any, shape: Shape, weights: dict[str, Tensor]) ->
     network.load_state_dict(weights, assign=True)
     network = network.eval()
     return to_channels_last(network) if is_image else network
+
+
+def _require_class(name: Any, classes: Mapping[str, type]) -> None:
+    if not isinstance(name, str) or name not in classes:
+        raise ModelFileError(
+            f"holds an object of an unknown class, {str(name)[:150]!r}: if you trust that class, "
+            "give it as load(path, classes=[...])"
+        )
 
 
 def _require_numbers(module: nn.Module, *names: str) -> None:

@@ -187,7 +187,7 @@ FORGERIES = {
     "image": (set_detector(image_shape=[2**30, 2**30, 2**30]), "makes no sense"),
     "class": (set_detector(**{"class": "os.system"}), "unknown class"),
     "base class": (set_detector(**{"class": "BaseAutoencoderDetector"}), "unknown class"),
-    "no class": (set_detector(**{"class": {"a": 1}}), "makes no sense"),
+    "no class": (set_detector(**{"class": {"a": 1}}), "unknown class"),
     "newer": (set_metadata("format_version", "4"), "newer version of skanomaly.*format 4"),
     "older": (set_metadata("format_version", "2"), "older version of skanomaly.*format 2"),
     "no version": (set_metadata("format_version", "one"), "is not a skanomaly model"),

@@ -158,11 +158,39 @@ class OwnCorruption(PatchCorruption):
     pass
 
 
+class Stranger:
+    """Has no parameters that could be stored."""
+
+    def corrupt(self, images, generator):
+        return images, torch.ones_like(images)
+
+    def set_params(self, **parameters):
+        return self
+
+    def get_params(self, deep=True):
+        return {"state": object()}
+
+
+@pytest.mark.parametrize(
+    "detector, own",
+    [
+        (Own(noise=0.5), Own),
+        (SelfSupervisedAutoencoderDetector(corruption=OwnCorruption(radius=0.2)), OwnCorruption),
+    ],
+)
+def test_classes_of_ones_own_are_named_by_who_loads(detector, own, tmp_path):
+    detector.set_params(**FEW).fit(IMAGES).save(tmp_path / "model")
+    with pytest.raises(ModelFileError, match=rf"unknown class, '{own.__module__}.{own.__name__}'"):
+        skanomaly.load(tmp_path / "model")
+    loaded = skanomaly.load(tmp_path / "model", classes=[own])
+    assert type(loaded) is type(detector) and repr(loaded) == repr(clone(detector))
+    np.testing.assert_array_equal(loaded.score_samples(IMAGES), detector.score_samples(IMAGES))
+
+
 @pytest.mark.parametrize(
     "detector, message",
     [
-        (Own(), "Own is no class of this library.*joblib"),
-        (SelfSupervisedAutoencoderDetector(corruption=OwnCorruption()), "corruption=.*joblib"),
+        (SelfSupervisedAutoencoderDetector(corruption=Stranger()), "state=.*set_params"),
         (DenoisingAE(random_state=np.random.RandomState(0)), "random_state=.*set_params"),
     ],
 )

@@ -11,6 +11,7 @@ from sklearn.base import clone
 from sklearn.ensemble import IsolationForest
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
+from synthetic_images import make_images
 from torch import nn
 
 import skanomaly
@@ -322,3 +323,18 @@ def test_without_a_package(package, fitted, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ImportError, match=r"pip install \"skanomaly\[onnx\]\""):
         to_onnx(fitted["images"], tmp_path / "x.onnx")
+
+
+@pytest.mark.parametrize("standardization", ["image", "dataset"])
+def test_what_is_not_finite_is_never_normal(standardization, tmp_path):
+    images = make_images(8).astype(np.float32)
+    detector = DenoisingAE(max_iter=3, standardization=standardization, random_state=0).fit(images)
+    to_onnx(detector, tmp_path / "graph.onnx", input_dtype="float32", image_size=images.shape[1:])
+    session = onnxruntime.InferenceSession(tmp_path / "graph.onnx")
+    names = ["predict", "predict_mask", "decision_function"]
+    for value in (np.nan, np.inf, -np.inf):
+        damaged = images[:3].copy()
+        damaged[1, 4, 5] = value
+        predicted, masks, decisions = session.run(names, {"images": damaged})
+        assert predicted[1] == -1 and masks[1].all() and decisions[1] == -np.inf
+        np.testing.assert_array_equal(predicted[::2], detector.predict(images[:3:2]))
