@@ -21,9 +21,9 @@ class DenoisingAE(BaseAutoencoderDetector):
     r"""Find anomalies by an autoencoder that takes noise away from normal images.
 
     The network f reads a normal image with noise on each value and learns to give the image itself
-    back (DAE, Vincent et al., JMLR 11, 2010). With Gaussian noise of a small deviation σ, f(x) - x
-    is σ² times the gradient of the logarithm of the normal images' density, which points to where
-    images are more normal (Alain and Bengio, JMLR 15, 2014). A baseline: noise on single values
+    back (DAE, Vincent et al., JMLR 11, 2010). With Gaussian noise of a small standard deviation σ,
+    f(x) - x is σ² times the gradient of the logarithm of the normal images' density, which points
+    to where images are more normal (Alain and Bengio, JMLR 15, 2014). A baseline: noise on single values
     teaches little about damage that covers many of them, which
     `SelfSupervisedAutoencoderDetector` trains on.
 
@@ -31,7 +31,7 @@ class DenoisingAE(BaseAutoencoderDetector):
     ----------
     noise : float, default=1.0
         Standard deviation σ of Gaussian noise, in units of the standardised values, local contrast
-        included. With another ``noise_type``, the share of the values that are replaced, up to 1.
+        included. With another ``noise_type``, the fraction of the values to replace, up to 1.
         Images bear strong noise, since a pixel has many neighbours that tell of it; vectors of a
         few features need less, such as 0.5.
     noise_type : {"gaussian", "masking", "salt_and_pepper"}, default="gaussian"
@@ -80,7 +80,7 @@ class DenoisingAE(BaseAutoencoderDetector):
     ) -> Objective:
         if self.noise_type != "gaussian" and self.noise > 1:
             raise ValueError(
-                f"noise must be a share from 0 to 1 with noise_type={self.noise_type!r}, got "
+                f"noise must be a fraction from 0 to 1 with noise_type={self.noise_type!r}, got "
                 f"{self.noise}."
             )
         noisy = partial(add_noise, kind=self.noise_type, amount=float(self.noise))

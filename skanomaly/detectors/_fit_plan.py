@@ -202,12 +202,12 @@ def _hold_out(detector: Any, count: int, seed: int, *, early_stopping: bool) -> 
     """Which images are kept from training, for early stopping or to set the thresholds."""
     held_out = np.zeros(count, dtype=bool)
     if early_stopping or detector.contamination == "auto":
-        share = max(1, round(detector.validation_fraction * count))
+        held = max(1, round(detector.validation_fraction * count))
         if detector.contamination == "auto":
             # The spread of scores cannot be told from fewer.
-            share = max(share, min(_FEWEST_HELD_OUT, count // 3))
-        share = min(count - 1, share)
-        held_out[np.random.default_rng(seed).permutation(count)[:share]] = True
+            held = max(held, min(_FEWEST_HELD_OUT, count // 3))
+        held = min(count - 1, held)
+        held_out[np.random.default_rng(seed).permutation(count)[:held]] = True
     return held_out
 
 

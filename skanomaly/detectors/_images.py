@@ -91,8 +91,8 @@ class ValidatedInput:
     def scale(self, values: NDArray[Any]) -> NDArray[Any]:
         """Bring values to floats, of images or of parts of them.
 
-        Unsigned integers of images become shares of their largest value, as in scikit-image, so
-        that a picture means the same as uint8 and as float.
+        Unsigned integers of images are divided by their largest value, as in scikit-image, so
+        that an image means the same as uint8 and as float.
 
         Returns
         -------

@@ -32,14 +32,14 @@ network : {"auto", "plain", "sdc", "sdcc", "dense", "linear"} or callable, defau
 image_shape : (int, int) or (int, int, int), default=None
     (h, w) or (h, w, c) of images that come as flattened rows. None takes rows as vectors.
 standardization : {"image", "dataset", "none"}, default="image"
-    "dataset" scales by the training data's mean and deviation in each channel, and vectors
-    feature by feature. "image" scales each image by its own overall mean and deviation on top of
-    that, which takes differences in lighting out; for vectors it is the same as "dataset".
+    "dataset" scales by the training data's mean and standard deviation in each channel, and vectors
+    feature by feature. "image" scales each image by its own overall mean and standard deviation
+    besides, which takes differences in lighting out; for vectors it is the same as "dataset".
     "none" leaves values as they are.
 contrast_size : int or None, default=5
     Side of the window, in pixels, odd, whose logarithmic standard deviation goes beside the
     image as a further channel. The best repair of a random texture is smooth, so that a
-    blurred or flat place differs little from its repair, but its contrast does. None leaves
+    blurred or flat region differs little from its repair, but its contrast does. None leaves
     it out. Vectors have none.
 max_iter : int or "auto", default="auto"
     Number of gradient steps. "auto" is 3000, or fewer for few images, so that they are not
@@ -57,14 +57,14 @@ weight_decay : float, default=0.1
     Weight decay, for each unit of the learning rate.
 augmentation : "auto", str or sequence of str, or None, default="auto"
     Any of "flip_horizontal", "flip_vertical" and "rotate" (by right angles), where a flipped or
-    rotated good image is still a good one, and "mixup", which adds a small share of the
+    rotated good image is still a good one, and "mixup", which adds a small fraction of the
     difference to another image. "auto" takes "mixup", and those flips and rotations under which
     the training images look alike: a changed image has to be as close to the other images as an
     unchanged one, and the mean power spectrum has to stay. It finds most textures and parts in
     any orientation to be symmetric, and aligned parts not. None takes none, as do vectors with
     "auto".
 contamination : "auto" or float, default="auto"
-    Share of the training images, up to 0.5, to fall beyond the threshold. "auto" aims at
+    Fraction of the training images, up to 0.5, to fall beyond the threshold. "auto" aims at
     0.01 of new normal images instead: ``validation_fraction`` of the images, and at least 20 or
     a third of them, are not trained on, and the threshold is moved by as much as their scores are
     lower and vary more.
@@ -87,7 +87,7 @@ early_stopping : bool, default=False
     Whether to hold out images and to stop when their loss, under a corruption that stays
     the same, no longer falls. The best weights are restored.
 validation_fraction : float, default=0.1
-    Share of the images to hold out, for early stopping or ``contamination="auto"``.
+    Fraction of the images to hold out, for early stopping or ``contamination="auto"``.
 n_iter_no_change : int, default=500
     Gradient steps without improvement after which early stopping ends training; the loss
     is taken every 50 steps, or as often as this if it is less.
@@ -118,7 +118,7 @@ network_ : torch.nn.Module
 offset_ : float
     Score below which an image is anomalous.
 map_threshold_ : float
-    Value of the anomaly map above which a place is anomalous: the share ``contamination`` of
+    Value of the anomaly map above which a pixel is anomalous: the fraction ``contamination`` of
     the images exceed it somewhere.
 expected_map_ : ndarray of shape (k, 1, 1) or (1, n_features)
     Means of the maps of normal images, in squared standard deviations: of the image, and of its

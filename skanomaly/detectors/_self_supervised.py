@@ -35,8 +35,8 @@ class SelfSupervisedAutoencoderDetector(BaseAutoencoderDetector):
     mask_weight : float, default=0.1
         λ from 0 to 1: what repairing the damaged part weighs against keeping the rest.
     identity_noise : float, default=0.1
-        Deviation σ, in standard deviations of the image, of Gaussian noise on damaged input and
-        target alike; asks f to be the identity wherever it does not repair (FAE, Bauer and
+        Standard deviation σ, in those of the image, of Gaussian noise on damaged input and target
+        alike; asks f to be the identity wherever it does not repair (FAE, Bauer and
         Müller, arXiv 2511.07233). 0 leaves it out.
     idempotence_weight : float, default=0.0
         Weight of ‖f(f(x)) − f(x)‖², which pulls f towards a projection (Bauer, arXiv 2606.15280).

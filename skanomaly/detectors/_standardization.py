@@ -15,24 +15,24 @@ from ._images import Shape, ValidatedInput
 STANDARDIZATIONS = ("image", "dataset", "none")
 
 _FITTING_LIMIT = 1000
-# An image flatter than this share of the usual contrast is not blown up to full contrast.
+# An image flatter than this fraction of the usual contrast is not blown up to full contrast.
 _LEAST_CONTRAST = 0.1
-# Variance, in squared deviations of the image, below which a place is as good as flat.
+# Variance, in squared standard deviations of the image, below which a region is as good as flat.
 _FLAT_VARIANCE = 4e-3
 
 
 class Standardization(nn.Module):
-    """Mean and deviation of the training data, and optionally each image's own.
+    """Mean and standard deviation of the training data, and optionally each image's own.
 
     Buffers are float64, stay on the CPU, and follow their input.
 
     Parameters
     ----------
     mean, deviation : Tensor of shape (c,) or (n_features,)
-        Learned in `fit`; features that do not vary have deviation 1.
+        Learned in `fit`; features that do not vary have standard deviation 1.
     per_image : bool
-        Whether each image is shifted and scaled to mean 0 and deviation 1 on top of that, over
-        all its channels together.
+        Whether each image is shifted and scaled to mean 0 and standard deviation 1 besides, over all
+        its channels together.
     contrast_size : int or None
         Side of the window of `local_contrast`, in pixels; None leaves that channel out.
     contrast_mean, contrast_deviation : float
@@ -64,7 +64,7 @@ class Standardization(nn.Module):
     def fit(
         cls, data: ValidatedInput, *, standardization: str, contrast_size: int | None
     ) -> Standardization:
-        """Learn means and deviations from at most a thousand images, spread evenly.
+        """Learn means and standard deviations from at most a thousand images, spread evenly.
 
         Parameters
         ----------
@@ -163,7 +163,7 @@ class Standardization(nn.Module):
         return (batch - shift) / scale
 
     def of_dataset(self, batch: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and deviation of the training data, broadcastable to a batch."""
+        """Mean and standard deviation of the training data, broadcastable to a batch."""
         shape = (1, -1, 1, 1) if batch.ndim == 4 else (1, -1)
         return self.mean.to(batch).view(shape), self.deviation.to(batch).view(shape)
 
@@ -192,9 +192,9 @@ class Standardization(nn.Module):
 
 
 def local_contrast(images: Tensor, size: int) -> Tensor:
-    """Logarithm of the standard deviation in a window around each place.
+    """Logarithm of the standard deviation in a window around each pixel.
 
-    The best repair of a random texture is smooth, so that a blurred or a flat place differs
+    The best repair of a random texture is smooth, so that a blurred or a flat region differs
     little from its repair. Its contrast does differ from what the surroundings tell.
 
     Parameters
@@ -207,7 +207,7 @@ def local_contrast(images: Tensor, size: int) -> Tensor:
     Returns
     -------
     Tensor of shape (b, 1, h, w)
-        Half the logarithm of the variance, of which a little is added so that flat places have
+        Half the logarithm of the variance, of which a little is added so that flat regions have
         a finite contrast.
     """
     grey = images.mean(1)

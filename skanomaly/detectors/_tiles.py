@@ -1,4 +1,4 @@
-"""Large pictures, taken apart into overlapping tiles."""
+"""Large images, cut into overlapping tiles."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-# Side in pixels of what is looked at at once; larger pictures are taken apart.
+# Side in pixels of what is looked at at once; larger images are cut into tiles.
 _SIDE = 1536
 
 
 class Tile(NamedTuple):
-    """A part of a picture.
+    """A part of an image.
 
     Attributes
     ----------
     size : (int, int)
-        Height and width of the picture.
+        Height and width of the image.
     seen : (slice, slice)
         Rows and columns that are looked at.
     kept : (slice, slice)
         Rows and columns, inside those, that the result is kept of. Those of all tiles cover the
-        picture without overlap.
+        image without overlap.
     """
 
     size: tuple[int, int]
@@ -31,14 +31,14 @@ class Tile(NamedTuple):
 
     @property
     def is_whole(self) -> bool:
-        """Whether this is the whole picture."""
+        """Whether this is the whole image."""
         return all(
             part.stop - part.start == side for part, side in zip(self.kept, self.size, strict=True)
         )
 
     @property
     def is_last(self) -> bool:
-        """Whether this is the last tile of its picture."""
+        """Whether this is the last tile of its image."""
         return tuple(part.stop for part in self.kept) == self.size
 
     def near(self, margin: int) -> Tile:
@@ -66,14 +66,14 @@ class Tile(NamedTuple):
 
 
 def tiles(height: int, width: int, *, reach: int | None, stride: int = 1) -> Iterator[Tile]:
-    """Take a picture apart, row by row.
+    """Cut an image into tiles, row by row.
 
     Parameters
     ----------
     height, width : int
-        Of the picture in pixels.
+        Of the image in pixels.
     reach : int or None
-        How far away, in pixels, what a result depends on may lie. None leaves the picture whole.
+        How far away, in pixels, what a result depends on may lie. None leaves the image whole.
     stride : int, default=1
         Tiles start at multiples of it.
 

@@ -39,7 +39,7 @@ class DetectorGraph(nn.Module):
         if self.is_image:
             images = X.unsqueeze(1) if X.ndim == 3 else X.permute(0, 3, 1, 2)
             # onnxruntime adds value by value, which costs digits of float32 in means of whole
-            # images; so the shares of white are float32, as in the detector, and their sums not.
+            # images; so the quotients are float32, as in the detector, and their sums not.
             values = (images.float() / self.white).double()
         maps, scores = self.model(values)
         masks = maps > self.model.map_threshold

@@ -25,7 +25,7 @@ from ._graph import OUTPUTS, DetectorGraph
 
 _IMAGE_DTYPES = ("uint8", "uint16", "float32")
 _ROW_DTYPES = ("float64", "float32")
-# By how much a graph may differ from its detector, as a share of the largest value.
+# By how much a graph may differ from its detector, as a fraction of the largest value.
 _TOLERANCE = 1e-4
 
 
@@ -54,7 +54,7 @@ def to_onnx(
         takes a network that reads any: those that this library names do. Rows have none.
     input_dtype : {"uint8", "uint16", "float32"} or {"float64", "float32"}, default=None
         Of the images, or of the rows, that the graph reads; None is the first. As everywhere,
-        integers are shares of white: 255 means the same as 1.0 in float32.
+        integers are divided by the value of white: 255 means the same as 1.0 in float32.
 
     Raises
     ------
@@ -278,7 +278,7 @@ def _input_shape(
 def _noise(
     shape: tuple[int, ...], detector: BaseAutoencoderDetector, input_dtype: str
 ) -> NDArray[Any]:
-    """Normal noise with the mean and deviation of the training data."""
+    """Normal noise with the mean and standard deviation of the training data."""
     mean = detector.model_.standardization.mean.numpy()
     deviation = detector.model_.standardization.deviation.numpy()
     values = mean + deviation * np.random.default_rng(0).normal(size=shape)

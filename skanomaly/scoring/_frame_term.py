@@ -11,18 +11,18 @@ from torch import Tensor
 from ._map_step import MapStep
 from ._maps import aggregate
 
-# Added to variances, in multiples of the usual one, so that flat pictures have a finite logarithm.
+# Added to variances, in multiples of the usual one, so that flat images have a finite logarithm.
 _FLAT = 1e-3
-# Least distances from the training images at which a picture is anomalous by itself: of mean, in
-# usual deviations; of the logarithms of contrast and roughness. A quarter or four times the
-# contrast is flagged, half of it or twice as much is only light.
+# Least distances from the training images at which an image is anomalous by itself: of the mean,
+# in usual standard deviations; of the logarithms of contrast and roughness. A quarter or four times
+# the contrast is flagged, half of it or twice as much is only light.
 _LEAST_MARGINS = (1.0, math.log(4.0), 0.4)
 # Below it, a score is taken for this in quotients.
 _LEAST_SCORE = 1e-12
 
 
 def frame_sums(images: Tensor, core: tuple[int, int] | None = None) -> Tensor:
-    """Sums that say what pictures are like as a whole; those of parts add up.
+    """Sums that say what images are like as a whole; those of parts add up.
 
     Parameters
     ----------
@@ -63,10 +63,10 @@ def frame_sums(images: Tensor, core: tuple[int, int] | None = None) -> Tensor:
 
 
 class FrameTerm(MapStep):
-    """A factor for the maps of pictures that are unlike all training images as a whole.
+    """A factor for the maps of images that are unlike all training images as a whole.
 
     A black frame, noise or another surface may be easy to reconstruct, and brought to full contrast
-    it may look like any other picture. Mean, contrast and roughness (differences of neighbours over
+    it may look like any other image. Mean, contrast and roughness (differences of neighbours over
     contrast) tell it. What lies in the range of the training images, or a little
     beyond, changes nothing: defects do not change these much. This library's own.
 
@@ -175,7 +175,7 @@ class FrameTerm(MapStep):
         return {name: getattr(self, name) for name in names}
 
     def excess(self, sums: Tensor) -> Tensor:
-        """Compute how unlike the training images pictures are.
+        """Compute how unlike the training images others are.
 
         Parameters
         ----------
@@ -190,19 +190,19 @@ class FrameTerm(MapStep):
         statistics = _statistics(sums, self.variance)
         lowest, highest, margin = (t.to(sums) for t in (self.lowest, self.highest, self.margin))
         distance = torch.maximum(lowest - statistics, statistics - highest)
-        # A smaller picture shows less, and varies more.
+        # A smaller image shows less, and varies more.
         margin = margin * (self.count / sums[:, :1]).sqrt().clamp(min=1.0)
         return (2.0 * distance / margin - 1.0).clamp(min=0.0).amax(1)
 
     def factor(self, sums: Tensor, scores: Tensor) -> Tensor:
-        """Compute what maps are multiplied by, so that pictures score as high as they are unlike.
+        """Compute what maps are multiplied by, so that images score as high as they are unlike.
 
         Those whose map says so already are left alone.
 
         Parameters
         ----------
         sums : Tensor of shape (b, 5)
-            `frame_sums` of the pictures.
+            `frame_sums` of the images.
         scores : Tensor of shape (b,)
             Aggregates of their maps, at least 0.
 

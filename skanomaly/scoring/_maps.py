@@ -37,7 +37,7 @@ def difference_map(images: Tensor, reconstructions: Tensor) -> Tensor:
 def smooth(maps: Tensor, size: int, passes: int) -> Tensor:
     """Smooth maps with a mean filter, several times over.
 
-    At the border the mean is over the places that lie inside.
+    At the border the mean is over the pixels that lie inside.
 
     Parameters
     ----------
@@ -74,30 +74,30 @@ def _mean_by_shifts(maps: Tensor, size: int, axis: int) -> Tensor:
 
     On CPUs several times as fast as pooling.
     """
-    length, reach = maps.shape[axis], size // 2
-    padded = functional.pad(maps, (reach, reach) if axis == -1 else (0, 0, reach, reach))
+    length, radius = maps.shape[axis], size // 2
+    padded = functional.pad(maps, (radius, radius) if axis == -1 else (0, 0, radius, radius))
     total = padded.narrow(axis, 0, length).clone()
     for shift in range(1, size):
         total += padded.narrow(axis, shift, length)
-    count = _places_inside(length, reach, maps.device)
+    count = _pixels_inside(length, radius, maps.device)
     return total / (count if axis == -1 else count.unsqueeze(-1))
 
 
-def _places_inside(length: int, reach: int, device: torch.device) -> Tensor:
-    """How many places of a window lie inside, around each place: (length,)."""
-    place = torch.arange(length, device=device)
-    return (place + reach + 1).clamp(max=length) - (place - reach).clamp(min=0)
+def _pixels_inside(length: int, radius: int, device: torch.device) -> Tensor:
+    """How many pixels of a window lie inside, around each pixel: (length,)."""
+    pixel = torch.arange(length, device=device)
+    return (pixel + radius + 1).clamp(max=length) - (pixel - radius).clamp(min=0)
 
 
 def _mean_by_sums(maps: Tensor, size: int) -> Tensor:
     """Mean along the last axis, at a cost that does not: differences of running sums."""
-    length, reach = maps.shape[-1], size // 2
+    length, radius = maps.shape[-1], size // 2
     sums = maps.cumsum(-1)
     # Beyond the border sums stay as they are: 0 on one side, all on the other.
-    before = sums.new_zeros(*sums.shape[:-1], reach + 1)
-    after = sums[..., -1:].expand(*sums.shape[:-1], reach)
+    before = sums.new_zeros(*sums.shape[:-1], radius + 1)
+    after = sums[..., -1:].expand(*sums.shape[:-1], radius)
     sums = torch.cat([before, sums, after], dim=-1)
-    return (sums[..., size:] - sums[..., :length]) / _places_inside(length, reach, maps.device)
+    return (sums[..., size:] - sums[..., :length]) / _pixels_inside(length, radius, maps.device)
 
 
 def aggregate(maps: Tensor, aggregation: str | float) -> Tensor:
@@ -107,7 +107,7 @@ def aggregate(maps: Tensor, aggregation: str | float) -> Tensor:
     ----------
     maps : Tensor of shape (b, …)
     aggregation : {"max", "mean"} or float
-        A number from 0 to 1 is the mean of that share of the largest values, of one at least.
+        A number from 0 to 1 is the mean of that fraction of the largest values, of one at least.
 
     Returns
     -------

@@ -9,8 +9,8 @@ from scipy import stats
 AUTO_CONTAMINATION = 0.01
 # Held-out images from which on their spread is heeded.
 _FEWEST = 3
-# Scores below this share of the usual one are as good as that.
-_LEAST_SHARE = 1e-3
+# Scores below this fraction of the usual one are as good as that.
+_LEAST_FRACTION = 1e-3
 _LEAST_OF_NEW = 0.1
 
 
@@ -26,8 +26,8 @@ def score_offset(
     scores : ndarray of shape (n,)
         `score_samples` of normal images, at most 0, higher is more normal.
     contamination : "auto" or float
-        Share of the images to fall below: a percentile of the scores, interpolated, as in
-        scikit-learn's outlier detectors. "auto" is a share of 0.01 of *new* normal images: the
+        Fraction of the images to fall below: a percentile of the scores, interpolated, as in
+        scikit-learn's outlier detectors. "auto" is a fraction of 0.01 of *new* normal images: the
         percentile of the images trained on, in logarithms, moved by the difference of means and
         stretched by the ratio of standard deviations, from the images trained on to those held
         out. As in a prediction limit, the stretch is larger where few are held out: by the ratio
@@ -57,7 +57,7 @@ def score_offset(
         return _offset_of_new_images(scores)
     trained, new = -scores[~held_out], -scores[held_out]
     limit = float(np.percentile(trained, 100.0 * (1.0 - AUTO_CONTAMINATION)))
-    floor = _LEAST_SHARE * float(np.median(trained))
+    floor = _LEAST_FRACTION * float(np.median(trained))
     if floor == 0:
         return -limit
     # Scores are of one sign and skewed: what training takes off them are factors and powers.
@@ -90,14 +90,14 @@ def map_threshold(
     contamination: str | float,
     held_out: NDArray[np.bool_] | None = None,
 ) -> float:
-    """Value of a map above which a place counts as anomalous.
+    """Value of a map above which a pixel counts as anomalous.
 
     Parameters
     ----------
     maxima : ndarray of shape (n,)
         Largest value of each normal image's anomaly map.
     contamination, held_out
-        As in `score_offset`: the share of the images that may exceed the threshold somewhere.
+        As in `score_offset`: the fraction of the images that may exceed the threshold somewhere.
 
     Returns
     -------

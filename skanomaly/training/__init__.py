@@ -25,7 +25,7 @@ from ._loop import (
     EarlyStopping,
     NonFiniteLossError,
     TrainingResult,
-    learning_rate_share,
+    learning_rate_fraction,
     train,
 )
 from ._objective import RepairObjective, masked_reconstruction_loss
@@ -52,7 +52,7 @@ __all__ = [
     "find_symmetries",
     "has_fast_bfloat16",
     "held_back_interrupt",
-    "learning_rate_share",
+    "learning_rate_fraction",
     "masked_reconstruction_loss",
     "orthogonalize",
     "random_crops",

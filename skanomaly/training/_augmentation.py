@@ -12,8 +12,8 @@ from torch.nn import functional
 SYMMETRIES = ("flip_horizontal", "flip_vertical", "rotate")
 AUGMENTATIONS = (*SYMMETRIES, "mixup")
 
-# Standard deviation of the share of another image that "mixup" adds.
-_MIXUP_DEVIATION = 0.2
+# Standard deviation of the fraction of another image that "mixup" adds.
+_MIXUP_STANDARD_DEVIATION = 0.2
 
 # Images that symmetries are looked for in, and the side in pixels that they are brought to.
 SYMMETRY_LIMIT = 300
@@ -155,8 +155,8 @@ def augment(images: Tensor, augmentation: tuple[str, ...], generator: torch.Gene
     if "flip_vertical" in augmentation:
         images = torch.where(coin(), images.flip(-2), images)
     if "mixup" in augmentation:
-        share = torch.randn(len(images), 1, 1, 1, generator=generator, device=images.device)
-        images = torch.lerp(images, images.roll(1, 0), _MIXUP_DEVIATION * share)
+        fraction = torch.randn(len(images), 1, 1, 1, generator=generator, device=images.device)
+        images = torch.lerp(images, images.roll(1, 0), _MIXUP_STANDARD_DEVIATION * fraction)
     return images
 
 

@@ -27,7 +27,7 @@ def squared_jacobian_norm(
     Parameters
     ----------
     outputs : Tensor of shape (b, …)
-        Each a function of the input at its place.
+        Each a function of the input at its position.
     inputs : Tensor of shape (b, …)
         With ``requires_grad``.
     n_probes : int
@@ -151,8 +151,8 @@ class ContractiveObjective:
 def total_variance(code: Tensor) -> Tensor:
     """Sum of the variances of a code's values: (b, k) or (b, k, h, w) → scalar.
 
-    Over the batch, and for feature maps over places too, where all have the same meaning.
+    Over the batch, and for feature maps over positions too, where all have the same meaning.
     """
-    places = code[0, 0].numel()
+    positions = code[0, 0].numel()
     axes = (0, *range(2, code.ndim))
-    return places * code.var(axes, correction=0).sum()
+    return positions * code.var(axes, correction=0).sum()

@@ -21,7 +21,7 @@ Objective = Callable[[nn.Module, Tensor, torch.Generator], Tensor]
 _SNAPSHOT_INTERVAL = 50
 _CHECKPOINT_INTERVAL = 200
 _GRADIENT_NORM = 1.0
-_WARM_UP_SHARE = 0.1
+_WARM_UP_FRACTION = 0.1
 
 
 class NonFiniteLossError(FloatingPointError):
@@ -117,8 +117,8 @@ class Checkpointing:
     interrupted: Callable[[], bool] | None = None
 
 
-def learning_rate_share(step: int, max_iter: int) -> float:
-    """Share of the learning rate at a step: a linear rise over a tenth, then half a cosine to zero.
+def learning_rate_fraction(step: int, max_iter: int) -> float:
+    """Fraction of the learning rate at a step: a linear rise over a tenth, then a cosine to zero.
 
     Parameters
     ----------
@@ -134,11 +134,11 @@ def learning_rate_share(step: int, max_iter: int) -> float:
 
     Examples
     --------
-    >>> from skanomaly.training import learning_rate_share
-    >>> [round(learning_rate_share(step, 100), 3) for step in (0, 9, 10, 55, 99)]
+    >>> from skanomaly.training import learning_rate_fraction
+    >>> [round(learning_rate_fraction(step, 100), 3) for step in (0, 9, 10, 55, 99)]
     [0.1, 1.0, 1.0, 0.5, 0.0]
     """
-    warm_up = max(1, round(_WARM_UP_SHARE * max_iter))
+    warm_up = max(1, round(_WARM_UP_FRACTION * max_iter))
     if step < warm_up:
         return (step + 1) / warm_up
     return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, max_iter - warm_up)))
@@ -264,7 +264,7 @@ def train(
         # Taken while loss and gradient of these very weights are known to be finite.
         if (step - start) % _SNAPSHOT_INTERVAL == 0:
             snapshot, snapshot_step = copy.deepcopy(network.state_dict()), step
-        optimizer.step(1.0 if constant_rate else learning_rate_share(step, max_iter))
+        optimizer.step(1.0 if constant_rate else learning_rate_fraction(step, max_iter))
         result.loss_curve.append(value)
 
         done = step + 1

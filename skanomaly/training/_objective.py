@@ -20,7 +20,7 @@ def masked_reconstruction_loss(
           + \frac{\lambda}{\|M\|_1} \|M \odot (f(\hat x) - x)\|^2
 
     for each image, then the mean over the batch (SSAE, Bauer, Nakajima and Müller 2024). An
-    image without corrupted or without intact places drops that term.
+    image without corrupted or without intact pixels drops that term.
 
     Parameters
     ----------

@@ -11,7 +11,7 @@ from skanomaly.training import (
     NonFiniteLossError,
     augment,
     has_fast_bfloat16,
-    learning_rate_share,
+    learning_rate_fraction,
     random_crops,
     resolve_device,
     resolve_precision,
@@ -53,11 +53,11 @@ def test_training_learns():
 
 
 def test_the_schedule_warms_up_and_decays_to_nothing():
-    shares = [learning_rate_share(step, 100) for step in range(100)]
+    shares = [learning_rate_fraction(step, 100) for step in range(100)]
     assert shares[0] == pytest.approx(0.1) and max(shares) == shares[9] == 1.0
     assert shares[9:] == sorted(shares[9:], reverse=True)
     assert 0 < shares[-1] < 1e-3
-    assert learning_rate_share(0, 1) == 1.0
+    assert learning_rate_fraction(0, 1) == 1.0
 
 
 @pytest.mark.parametrize("bad_step", [0, 1, 73])
