@@ -23,8 +23,8 @@ class DenoisingAE(BaseAutoencoderDetector):
     The network f reads a normal image with noise on each value and learns to give the image itself
     back (DAE, Vincent et al., JMLR 11, 2010). With Gaussian noise of a small standard deviation σ,
     f(x) - x is σ² times the gradient of the logarithm of the normal images' density, which points
-    to where images are more normal (Alain and Bengio, JMLR 15, 2014). A baseline: noise on single values
-    teaches little about damage that covers many of them, which
+    to where images are more normal (Alain and Bengio, JMLR 15, 2014). A baseline: noise on single
+    values teaches little about damage that covers many of them, which
     `SelfSupervisedAutoencoderDetector` trains on.
 
     Parameters

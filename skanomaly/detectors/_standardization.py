@@ -31,8 +31,8 @@ class Standardization(nn.Module):
     mean, deviation : Tensor of shape (c,) or (n_features,)
         Learned in `fit`; features that do not vary have standard deviation 1.
     per_image : bool
-        Whether each image is shifted and scaled to mean 0 and standard deviation 1 besides, over all
-        its channels together.
+        Whether each image is shifted and scaled to mean 0 and standard deviation 1 besides, over
+        all its channels together.
     contrast_size : int or None
         Side of the window of `local_contrast`, in pixels; None leaves that channel out.
     contrast_mean, contrast_deviation : float
