@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..scoring import (
+    OPTIONAL_STEPS,
     ExpectedMap,
     FrameTerm,
     MapStep,
-    Surroundings,
     aggregate,
     map_threshold,
     score_offset,
@@ -65,9 +65,9 @@ def calibrate(
         aggregation=aggregation if isinstance(aggregation, str) else float(aggregation),
     )
     expected = _expected_map(detector, model, data, held_out, inference)
-    steps: list[MapStep] = [expected]
-    if detector.normalize_map and detector.region_size is not None and data.is_image:
-        steps.append(Surroundings.of_images(data.shape[:2], detector.region_size))
+    parameters = detector.get_params(deep=False)
+    optional = (kind.from_parameters(parameters, data.shape) for kind in OPTIONAL_STEPS)
+    steps: list[MapStep] = [expected, *(step for step in optional if step is not None)]
 
     # A number for contamination is a fraction of these very images, as `predict` takes them.
     shared = detector.normalize_map and not data.is_image and detector.contamination == "auto"

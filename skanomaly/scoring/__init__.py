@@ -7,13 +7,16 @@ from ._maps import aggregate, difference_map, smooth
 from ._surroundings import Surroundings
 from ._thresholds import map_threshold, score_offset
 
+# Taken in this order between `ExpectedMap` and `FrameTerm`, by detectors whose parameters ask for it.
+OPTIONAL_STEPS: tuple[type[MapStep], ...] = (Surroundings,)
 # Those that files of fitted detectors may name.
 MAP_STEPS: dict[str, type[MapStep]] = {
-    step.__name__: step for step in (ExpectedMap, Surroundings, FrameTerm)
+    step.__name__: step for step in (ExpectedMap, *OPTIONAL_STEPS, FrameTerm)
 }
 
 __all__ = [
     "MAP_STEPS",
+    "OPTIONAL_STEPS",
     "ExpectedMap",
     "FrameTerm",
     "MapStep",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
 
 from torch import Tensor, nn
 
@@ -41,6 +42,26 @@ class MapStep(nn.Module):
     """
 
     reach: int | None = 0
+
+    @classmethod
+    def from_parameters(
+        cls, parameters: Mapping[str, Any], image_shape: Sequence[int]
+    ) -> Self | None:
+        """Make the step that a detector asks for; those of ``OPTIONAL_STEPS`` have this.
+
+        Parameters
+        ----------
+        parameters : mapping of str to object
+            The detector's.
+        image_shape : (int, int, int) or (int,)
+            Height, width and channels of its images, or the number of features.
+
+        Returns
+        -------
+        MapStep or None
+            None if the detector goes without.
+        """
+        raise NotImplementedError
 
     def forward(self, maps: Tensor, frame: Tensor) -> Tensor:
         """Take the step.

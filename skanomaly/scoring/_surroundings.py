@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
 
 from torch import Tensor
 
@@ -58,7 +58,17 @@ class Surroundings(MapStep):
         self.reach = _PASSES * (size // 2)
 
     @classmethod
-    def of_images(cls, shape: Sequence[int], fraction: float) -> Surroundings:
+    def from_parameters(
+        cls, parameters: Mapping[str, Any], image_shape: Sequence[int]
+    ) -> Self | None:
+        """Make one of ``region_size``, for maps of images that are in multiples of the usual."""
+        fraction = parameters["region_size"]
+        if fraction is None or not parameters["normalize_map"] or len(image_shape) != 3:
+            return None
+        return cls.of_images(image_shape[:2], fraction)
+
+    @classmethod
+    def of_images(cls, shape: Sequence[int], fraction: float) -> Self:
         """Make one for images of a size.
 
         Parameters
