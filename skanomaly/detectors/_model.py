@@ -40,7 +40,8 @@ class DetectorModel(nn.Module):
     >>> from skanomaly import DenoisingAE
     >>> X = np.random.default_rng(0).normal(size=(50, 4))
     >>> detector = DenoisingAE(max_iter=20, random_state=0).fit(X)
-    >>> maps, scores = detector.model_(torch.from_numpy(X))
+    >>> with torch.no_grad():
+    ...     maps, scores = detector.model_(torch.from_numpy(X))
     >>> maps.shape, bool(np.allclose(scores, detector.score_samples(X), rtol=1e-4))
     (torch.Size([50, 4]), True)
     """

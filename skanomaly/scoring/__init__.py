@@ -7,12 +7,12 @@ from ._maps import aggregate, difference_map, smooth
 from ._surroundings import Surroundings
 from ._thresholds import map_threshold, score_offset
 
-# Taken in this order between `ExpectedMap` and `FrameTerm`, by detectors whose parameters ask for it.
+# Taken between `ExpectedMap` and `FrameTerm`, in this order, by detectors whose parameters ask for
+# them.
 OPTIONAL_STEPS: tuple[type[MapStep], ...] = (Surroundings,)
 # Those that files of fitted detectors may name.
-MAP_STEPS: dict[str, type[MapStep]] = {
-    step.__name__: step for step in (ExpectedMap, *OPTIONAL_STEPS, FrameTerm)
-}
+_STEPS: tuple[type[MapStep], ...] = (ExpectedMap, *OPTIONAL_STEPS, FrameTerm)
+MAP_STEPS = {step.__name__: step for step in _STEPS}
 
 __all__ = [
     "MAP_STEPS",
