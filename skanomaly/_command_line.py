@@ -38,4 +38,7 @@ def add_shared_options(parser: argparse.ArgumentParser) -> None:
 
 def wants_progress(options: argparse.Namespace) -> bool:
     """Whether to show progress: as asked, or else on a terminal."""
-    return sys.stderr.isatty() if options.progress is None else bool(options.progress)
+    if options.progress is not None:
+        return bool(options.progress)
+    # A program without a console has no stderr.
+    return sys.stderr is not None and sys.stderr.isatty()

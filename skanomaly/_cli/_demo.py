@@ -15,6 +15,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.utils import Bunch
 
 from .._command_line import add_shared_options, wants_progress
+from .._files import check_output_file
 from ..datasets import make_textured_surfaces
 from ..detectors import SelfSupervisedAutoencoderDetector
 from ..inspection import plot_anomaly_maps
@@ -101,12 +102,12 @@ def run(options: argparse.Namespace) -> None:
             )
         )
         detector.fit(data.X_train)
-        maps = detector.anomaly_map(data.X_test)
-        table.append(_evaluate(data, detector.score_samples(data.X_test), maps))
+        found = detector.detect(data.X_test)
+        table.append(_evaluate(data, found.score_samples, found.anomaly_map))
         if not options.json:
             _print_row(texture, table[-1])
         if figure is not None:
-            _draw(blocks[index], texture, index, data, detector, maps)
+            _draw(blocks[index], texture, index, data, detector, found.anomaly_map)
     seconds = time.monotonic() - start
     if figure is not None:
         figure.savefig(options.output, dpi=130)
@@ -137,10 +138,7 @@ def _open_figure(output: Path) -> Any:
         raise ValueError(
             f"--output must end in one of {', '.join(f'.{s}' for s in suffixes)}, got '{output}'."
         )
-    if not output.parent.is_dir():
-        raise ValueError(f"The folder '{output.parent}' that --output lies in does not exist.")
-    if output.is_dir():
-        raise ValueError(f"--output must name a file, but '{output}' is a folder.")
+    check_output_file(output, "--output")
     return figure
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from collections.abc import Sequence
 
@@ -10,7 +11,7 @@ import torch
 
 from .. import __version__
 from .._command_line import FAILURE, INTERRUPTED, WRONG_USE, OneLineParser, report_error
-from . import _demo, _fit, _score
+from . import _calibrate, _demo, _fit, _info, _score
 
 _PROGRAM = "skanomaly"
 _BENCHMARK = "benchmark"
@@ -20,9 +21,11 @@ example:
   skanomaly demo
   skanomaly fit photos/good --output model.safetensors
   skanomaly score model.safetensors photos/new --report report.html
+  skanomaly calibrate model.safetensors photos/good-today
   skanomaly benchmark data/magnetic_tile --output results --report
 
-exit codes: 0 done; 1 training failed or memory ran out; 2 wrong usage or input; 130 interrupted
+exit codes: 0 done; 1 training failed, memory ran out or an image could not be read; 2 wrong usage
+or input; 130 interrupted
 """
 
 
@@ -37,7 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0; 2 for wrong usage or input; 1 if training failed or memory ran out; 130 if interrupted.
+        0; 2 for wrong usage or input; 1 if training failed, memory ran out or an image that was to
+        be scored could not be read; 130 if interrupted.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments[:1] == [_BENCHMARK]:
@@ -45,8 +49,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         return benchmark(arguments[1:], program=f"{_PROGRAM} {_BENCHMARK}")
     options = _make_parser().parse_args(arguments)
+    # What a stream cannot encode is escaped: a result must not be lost to a character.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        options.run(options)
+        return int(options.run(options) or 0)
     except KeyboardInterrupt:
         print(f"\n{_PROGRAM}: interrupted", file=sys.stderr)
         return INTERRUPTED
@@ -56,7 +63,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (FloatingPointError, MemoryError, torch.cuda.OutOfMemoryError) as error:
         report_error(_PROGRAM, error)
         return FAILURE
-    return 0
 
 
 def _make_parser() -> argparse.ArgumentParser:
@@ -68,7 +74,7 @@ def _make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"{_PROGRAM} {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (_demo, _fit, _score):
+    for command in (_demo, _fit, _score, _calibrate, _info):
         command.add_parser(commands)
     # Named here for --help alone: the benchmark reads what follows it.
     commands.add_parser(_BENCHMARK, help="measure detectors on datasets with known defects")
