@@ -11,6 +11,7 @@ import torch
 from sklearn.utils._param_validation import Interval, StrOptions
 from torch import Tensor, nn
 
+from ..networks import find_encoder
 from ..training import PENALTIES, ContractiveObjective
 from ._base import BaseAutoencoderDetector, Objective
 from ._parameters import add_shared_docs
@@ -152,8 +153,7 @@ class ContractiveAE(BaseAutoencoderDetector):
         )
 
     def _check_encoder(self, network: nn.Module) -> None:
-        passes_by_the_code = getattr(network, "convex", False)
-        if passes_by_the_code or not hasattr(network, "encode"):
+        if find_encoder(network) is None:
             raise ValueError(
                 "penalty='encoder' needs a network whose output goes through a code, which its "
                 "method encode gives: 'plain', 'sdc', 'dense' or 'linear'; got "

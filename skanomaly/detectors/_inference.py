@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ..networks import receptive_field
 from ..scoring import Surroundings, difference_map, frame_sums, smooth
 from ..training import autocast
 from ._images import ValidatedInput, channels_first
@@ -139,8 +140,7 @@ def reconstruct_in_batches(
 
     cuts: list[Tile | None] = [None]
     if data.is_image:
-        reach = getattr(network, "reach", None)
-        stride = getattr(network, "stride", 1)
+        reach, stride = receptive_field(network)
         reach = None if reach is None else reach + margin
         cuts = list(tiles(*data.shape[:2], reach=reach, stride=stride))
     batches = (
