@@ -91,9 +91,9 @@ def write_tensor_file(
     for part in parts:
         digest.update(part)
     # The value of the checksum stands for itself as zeros; it is the last of the metadata.
-    place = head.index(f'"{_CHECKSUM}":"{_NO_CHECKSUM}"}}'.encode()) + len(_CHECKSUM) + 4
+    position = head.index(f'"{_CHECKSUM}":"{_NO_CHECKSUM}"}}'.encode()) + len(_CHECKSUM) + 4
     with atomic_write(path, durable=True) as aside, aside.open("wb") as file:
-        file.write(head[:place] + digest.hexdigest().encode() + head[place + 64 :])
+        file.write(head[:position] + digest.hexdigest().encode() + head[position + 64 :])
         for part in parts:
             file.write(part)
 

@@ -5,23 +5,6 @@ from __future__ import annotations
 import argparse
 import math
 import re
-from collections.abc import Callable
-
-
-def integer(lowest: int, highest: int | None = None) -> Callable[[str], int]:
-    """Make the type of an integer within limits."""
-    limits = f"{lowest} or more" if highest is None else f"from {lowest} to {highest}"
-
-    def parse(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            value = lowest - 1
-        if value < lowest or (highest is not None and value > highest):
-            raise argparse.ArgumentTypeError(f"expected an integer {limits}, got {text!r}")
-        return value
-
-    return parse
 
 
 def image_size(text: str) -> tuple[int, int]:

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from .._command_line import add_shared_options, wants_progress
+from .._command_line import add_shared_options, integer, wants_progress
 from .._files import check_apart, check_output_file
 from ..datasets import ImageSequence, load_image_folder
 from ..detectors import SelfSupervisedAutoencoderDetector
 from ..training import AUGMENTATIONS
-from ._arguments import fraction, image_size, integer
+from ._arguments import fraction, image_size
 from ._inputs import refuse_dataset
 from ._progress import progress, training_callbacks
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .._command_line import one_line
 from .._tensor_file import ModelFileError
 from ..datasets import ImageSequence
 from ..detectors import load
@@ -56,7 +57,7 @@ class Model:
                 try:
                     images[index] = ImageSequence([path], size=self.size, mode=self.mode)[0]
                 except (OSError, ValueError) as error:
-                    scored[index] = Scored(error=_one_line(error))
+                    scored[index] = Scored(error=one_line(error))
             # Integers of 8 and of 16 bits differ in scale, and cannot share an array.
             for dtype in {image.dtype for image in images.values()}:
                 alike = {index: image for index, image in images.items() if image.dtype == dtype}
@@ -68,7 +69,7 @@ class Model:
             result = self.detector.detect(np.stack(list(images.values())))
         except ValueError as error:
             if len(images) == 1:
-                return dict.fromkeys(images, Scored(error=_one_line(error)))
+                return dict.fromkeys(images, Scored(error=one_line(error)))
             # One of them holds what the detector refuses.
             parts = [self._score_arrays({index: image}) for index, image in images.items()]
             return {index: each for part in parts for index, each in part.items()}
@@ -101,7 +102,3 @@ def load_model(path: Path) -> Model:
             "grey images or colour images."
         )
     return Model(detector, (shape[0], shape[1]), _MODES[shape[2]])
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
