@@ -239,7 +239,7 @@ class _Steps:
     def setup(self, estimator: Any, context: Any) -> None:
         """Begin."""
         self._memory_above = _memory_above(self.device)
-        self._done = 0
+        self._done, self._start = 0, now(self.device)
 
     def on_fit_task_begin(self, estimator: Any, context: Any) -> None:
         """Do nothing."""

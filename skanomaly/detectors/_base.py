@@ -165,7 +165,8 @@ class BaseAutoencoderDetector(CallbackSupportMixin, MapDetector, metaclass=ABCMe
             fitted_shape=self.image_shape_ if continued else None,
             reset=not continued,
         )
-        if hasattr(corruption := getattr(self, "corruption", None), "check_parameters"):
+        corruption: Any = getattr(self, "corruption", None)
+        if hasattr(corruption, "check_parameters"):
             corruption.check_parameters(rows=not data.is_image)
         checkpoint = Path(self.checkpoint) if resumable and self.checkpoint is not None else None
         random_state = check_random_state(self.random_state)

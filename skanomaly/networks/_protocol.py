@@ -55,13 +55,27 @@ class Network(Protocol):
     stride: int = 1
     convex: bool = False
 
+    def __init__(self) -> None:
+        """Do nothing."""
+
     def __call__(self, batch: Tensor, /) -> Tensor:
         """Repair images or rows."""
         ...
 
 
 def receptive_field(network: nn.Module) -> tuple[int | None, int]:
-    """Return a network's receptive-field radius, in pixels or None, and its stride.
+    """Return a network's receptive-field radius and its stride, as `Network` describes them.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+
+    Returns
+    -------
+    reach : int or None
+        In pixels.
+    stride : int
+        In pixels.
 
     Examples
     --------
@@ -80,6 +94,14 @@ def receptive_field(network: nn.Module) -> tuple[int | None, int]:
 
 def find_encoder(network: nn.Module) -> Callable[[Tensor], Tensor] | None:
     """Return what computes the code that all of the output depends on, or None.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+
+    Returns
+    -------
+    callable or None
 
     Examples
     --------
