@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import re
 import sys
 from collections.abc import Sequence
 
@@ -48,14 +49,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from ..benchmark._command import main as benchmark
 
         return benchmark(arguments[1:], program=f"{_PROGRAM} {_BENCHMARK}")
-    options = _make_parser().parse_args(arguments)
+    options = _make_parser().parse_args(_join_numbers(arguments))
     # What a stream cannot encode is escaped: a result must not be lost to a character.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return int(options.run(options) or 0)
-    except KeyboardInterrupt:
-        print(f"\n{_PROGRAM}: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        print(f"\n{_PROGRAM}: interrupted{interrupt}", file=sys.stderr)
         return INTERRUPTED
     except (OSError, ValueError) as error:
         report_error(_PROGRAM, error)
@@ -63,6 +64,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (FloatingPointError, MemoryError, torch.cuda.OutOfMemoryError) as error:
         report_error(_PROGRAM, error)
         return FAILURE
+
+
+def _join_numbers(arguments: Sequence[str]) -> list[str]:
+    """Write ``--threshold -1e-5`` as one word: before Python 3.14 it is taken for two options."""
+    joined: list[str] = []
+    for word in arguments:
+        if joined and re.fullmatch(r"-[\d.]+[eE][-+]?\d+", word) and joined[-1].startswith("--"):
+            joined[-1] += f"={word}"
+        else:
+            joined.append(word)
+    return joined
 
 
 def _make_parser() -> argparse.ArgumentParser:

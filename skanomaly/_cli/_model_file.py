@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -50,19 +51,28 @@ class Model:
     def score(self, paths: Sequence[Path]) -> Iterator[Scored]:
         """Score images batch by batch, each with one pass through the network."""
         step = max(1, _BATCH_PIXELS // (self.size[0] * self.size[1]))
-        for start in range(0, len(paths), step):
-            scored: dict[int, Scored] = {}
-            images: dict[int, NDArray[Any]] = {}
-            for index, path in enumerate(paths[start : start + step]):
-                try:
-                    images[index] = ImageSequence([path], size=self.size, mode=self.mode)[0]
-                except (OSError, ValueError) as error:
-                    scored[index] = Scored(error=one_line(error))
-            # Integers of 8 and of 16 bits differ in scale, and cannot share an array.
-            for dtype in {image.dtype for image in images.values()}:
-                alike = {index: image for index, image in images.items() if image.dtype == dtype}
-                scored |= self._score_arrays(alike)
-            yield from (scored[index] for index in sorted(scored))
+        batches = [paths[start : start + step] for start in range(0, len(paths), step)]
+        # The next batch is read while this one is in use.
+        with ThreadPoolExecutor(max_workers=1) as reader:
+            upcoming = reader.submit(self._read, batches[0] if batches else [])
+            for following in [*batches[1:], []]:
+                images, scored = upcoming.result()
+                upcoming = reader.submit(self._read, following)
+                # Integers of 8 and of 16 bits differ in scale, and cannot share an array.
+                for dtype in {image.dtype for image in images.values()}:
+                    alike = {key: image for key, image in images.items() if image.dtype == dtype}
+                    scored |= self._score_arrays(alike)
+                yield from (scored[index] for index in sorted(scored))
+
+    def _read(self, paths: Sequence[Path]) -> tuple[dict[int, NDArray[Any]], dict[int, Scored]]:
+        """Read images by their indices, and why others cannot be read."""
+        images, errors = {}, {}
+        for index, path in enumerate(paths):
+            try:
+                images[index] = ImageSequence([path], size=self.size, mode=self.mode)[0]
+            except (OSError, ValueError) as error:
+                errors[index] = Scored(error=one_line(error))
+        return images, errors
 
     def _score_arrays(self, images: Mapping[int, NDArray[Any]]) -> dict[int, Scored]:
         try:

@@ -98,7 +98,7 @@ def add_parser(commands: Any) -> None:
         "--threshold",
         metavar="SCORE",
         type=score,
-        help="score below which an image is anomalous, as --threshold=-1.5 (default: the model's)",
+        help="score below which an image is anomalous, such as -1.5 (default: the model's)",
     )
     parser.add_argument(
         "--maps", choices=("npy", "tiff"), help="write anomaly maps into OUT, as .npy or TIFF"

@@ -102,5 +102,8 @@ def open_table(
         for row in rows:
             writer.write(row)
     with table.open("a", **options) as file:
-        yield TableWriter(file).write
+        try:
+            yield TableWriter(file).write
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt("; give the same command again to go on") from None
     (folder / UNFINISHED).unlink()

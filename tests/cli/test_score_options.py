@@ -3,6 +3,8 @@
 import csv
 import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -67,12 +69,13 @@ def test_each_image_passes_the_network_once(photos, tmp_path, passes):
 
 
 @pytest.mark.usefixtures("one_by_one")
-def test_an_interrupted_run_goes_on(photos, tmp_path, monkeypatch, passes):
+def test_an_interrupted_run_goes_on(photos, tmp_path, monkeypatch, passes, capsys):
     whole, out = tmp_path / "whole", tmp_path / "out"
     assert score(photos, photos.new, "--output", whole) == 0
     with monkeypatch.context() as patched:
         interrupt_at(patched, 4)
         assert score(photos, photos.new, "--output", out) == 130
+    assert capsys.readouterr().err.endswith("interrupted; give the same command again to go on\n")
     assert [row["path"] for row in read_table(out / "scores.csv")] == [
         "a.png",
         "b c/ü.png",
@@ -129,7 +132,7 @@ def test_a_page_is_made_from_the_start(photos, tmp_path, monkeypatch, passes):
 
 def test_threshold(photos, tmp_path):
     out = tmp_path / "out"
-    assert score(photos, photos.new, "--output", out, "--threshold=-1e-6") == 0
+    assert score(photos, photos.new, "--output", out, "--threshold", "-1e-6") == 0
     for row in read_table(out / "scores.csv"):
         assert row["decision"] == "anomalous"
         assert float(row["decision_function"]) == float(row["score"]) + 1e-6
@@ -257,3 +260,13 @@ def test_torch_is_left_alone(photos):
     state = torch.get_rng_state()
     assert score(photos, photos.new / "a.png") == 0
     assert torch.equal(state, torch.get_rng_state())
+
+
+def test_an_output_that_knows_ascii_alone(photos, tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    shutil.copy(photos.new / "a.png", folder / "ü.png")
+    command = [sys.executable, "-m", "skanomaly", "score", str(photos.model), str(folder)]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "OMP_NUM_THREADS": "1"}
+    result = subprocess.run(command, capture_output=True, env=environment, check=True)
+    assert result.stdout.splitlines()[1].startswith(rb"\xfc.png,-")
