@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from typing import NoReturn
 
 WRONG_USE = 2
@@ -20,8 +21,28 @@ class OneLineParser(argparse.ArgumentParser):
 
 def report_error(program: str, error: Exception) -> None:
     """Write an error on stderr, in one line."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    print(f"{program}: error: {text}", file=sys.stderr)
+    print(f"{program}: error: {one_line(error)}", file=sys.stderr)
+
+
+def one_line(error: Exception) -> str:
+    """Write an error without line breaks."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def integer(lowest: int, highest: int | None = None) -> Callable[[str], int]:
+    """Make the type of an integer within limits."""
+    limits = f"{lowest} or more" if highest is None else f"from {lowest} to {highest}"
+
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = lowest - 1
+        if value < lowest or (highest is not None and value > highest):
+            raise argparse.ArgumentTypeError(f"expected an integer {limits}, got {text!r}")
+        return value
+
+    return parse
 
 
 def add_shared_options(parser: argparse.ArgumentParser) -> None:
@@ -38,4 +59,7 @@ def add_shared_options(parser: argparse.ArgumentParser) -> None:
 
 def wants_progress(options: argparse.Namespace) -> bool:
     """Whether to show progress: as asked, or else on a terminal."""
-    return sys.stderr.isatty() if options.progress is None else bool(options.progress)
+    if options.progress is not None:
+        return bool(options.progress)
+    # A program without a console has no stderr.
+    return sys.stderr is not None and sys.stderr.isatty()

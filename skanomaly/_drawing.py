@@ -75,7 +75,7 @@ def random_blotch(
 ) -> Floats:
     """Return the coverage (h, w), from 0 to 1, of a level set of a Gaussian random field.
 
-    It lies around one place and takes a share of the image between the two of `area`.
+    It lies around one point and takes a fraction of the image between the two of `area`.
     """
     size = min(shape)
     rows, columns = np.indices(shape)
@@ -92,12 +92,12 @@ def random_blotch(
 
 
 def average_along(image: Floats, support: NDArray[np.bool_], angle: float, reach: float) -> Floats:
-    """Return means (m,) of the image (h, w) along one direction, for each place of the support."""
+    """Return means (m,) of the image (h, w) along one direction, for each pixel of the support."""
     direction = np.array([np.sin(angle), np.cos(angle)])
     offsets = np.linspace(-reach, reach, 2 * int(np.ceil(reach)) + 1)
-    places = np.argwhere(support).T[:, np.newaxis]
+    pixels = np.argwhere(support).T[:, np.newaxis]
     along = direction[:, np.newaxis, np.newaxis] * offsets[:, np.newaxis]
-    means: Floats = ndimage.map_coordinates(image, places + along, order=1, mode="reflect").mean(
+    means: Floats = ndimage.map_coordinates(image, pixels + along, order=1, mode="reflect").mean(
         axis=0
     )
     return means

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from ._files import written_aside
+from ._files import atomic_write
 
 # A parsed header takes some twenty times its length in memory.
 _LARGEST_HEADER = 4 * 2**20
@@ -91,9 +91,9 @@ def write_tensor_file(
     for part in parts:
         digest.update(part)
     # The value of the checksum stands for itself as zeros; it is the last of the metadata.
-    place = head.index(f'"{_CHECKSUM}":"{_NO_CHECKSUM}"}}'.encode()) + len(_CHECKSUM) + 4
-    with written_aside(path, durable=True) as aside, aside.open("wb") as file:
-        file.write(head[:place] + digest.hexdigest().encode() + head[place + 64 :])
+    position = head.index(f'"{_CHECKSUM}":"{_NO_CHECKSUM}"}}'.encode()) + len(_CHECKSUM) + 4
+    with atomic_write(path, durable=True) as aside, aside.open("wb") as file:
+        file.write(head[:position] + digest.hexdigest().encode() + head[position + 64 :])
         for part in parts:
             file.write(part)
 

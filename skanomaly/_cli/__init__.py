@@ -1,4 +1,4 @@
-"""The command line: demo, fit and score."""
+"""The command line: demo, fit, score, calibrate and info."""
 
 from ._main import main
 

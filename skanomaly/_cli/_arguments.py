@@ -3,24 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import math
 import re
-from collections.abc import Callable
-
-
-def integer(lowest: int, highest: int | None = None) -> Callable[[str], int]:
-    """Make the type of an integer within limits."""
-    limits = f"{lowest} or more" if highest is None else f"from {lowest} to {highest}"
-
-    def parse(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            value = lowest - 1
-        if value < lowest or (highest is not None and value > highest):
-            raise argparse.ArgumentTypeError(f"expected an integer {limits}, got {text!r}")
-        return value
-
-    return parse
 
 
 def image_size(text: str) -> tuple[int, int]:
@@ -34,14 +18,26 @@ def image_size(text: str) -> tuple[int, int]:
     return size
 
 
-def share(text: str) -> float:
-    """Parse a share above 0 and up to one half."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
+def fraction(text: str) -> float:
+    """Parse a fraction above 0 and up to one half."""
+    value = _number(text)
     if not 0 < value <= 0.5:
         raise argparse.ArgumentTypeError(
             f"expected a number above 0 and up to 0.5 such as 0.02, got {text!r}"
         )
     return value
+
+
+def score(text: str) -> float:
+    """Parse a score, which is at most 0."""
+    value = _number(text)
+    if not -math.inf < value <= 0:
+        raise argparse.ArgumentTypeError(f"expected a score, 0 or less such as -1.5, got {text!r}")
+    return value
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan

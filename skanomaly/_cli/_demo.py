@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.utils import Bunch
 
-from .._command_line import add_shared_options, wants_progress
+from .._command_line import add_shared_options, integer, wants_progress
+from .._files import check_output_file
 from ..datasets import make_textured_surfaces
 from ..detectors import SelfSupervisedAutoencoderDetector
 from ..inspection import plot_anomaly_maps
 from ..inspection._figure import make_figure
 from ..metrics import pixel_average_precision_score, pixel_roc_auc_score
-from ._arguments import integer
 from ._progress import training_callbacks
 
 _TEXTURES = ("brick", "grass", "gravel")
@@ -54,7 +54,7 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument(
         "--output",
-        metavar="PICTURE",
+        metavar="FIGURE",
         type=Path,
         default=Path("demo.png"),
         help="file to draw the figure to, overwritten if it exists (default demo.png)",
@@ -101,12 +101,12 @@ def run(options: argparse.Namespace) -> None:
             )
         )
         detector.fit(data.X_train)
-        maps = detector.anomaly_map(data.X_test)
-        table.append(_evaluate(data, detector.score_samples(data.X_test), maps))
+        found = detector.detect(data.X_test)
+        table.append(_evaluate(data, found.score_samples, found.anomaly_map))
         if not options.json:
             _print_row(texture, table[-1])
         if figure is not None:
-            _draw(blocks[index], texture, index, data, detector, maps)
+            _draw(blocks[index], texture, index, data, detector, found.anomaly_map)
     seconds = time.monotonic() - start
     if figure is not None:
         figure.savefig(options.output, dpi=130)
@@ -115,8 +115,8 @@ def run(options: argparse.Namespace) -> None:
             texture: dict(zip(_COLUMNS, row, strict=True))
             for texture, row in zip(_TEXTURES, table, strict=True)
         }
-        picture = None if figure is None else str(options.output)
-        print(json.dumps({"textures": textures, "seconds": seconds, "output": picture}))
+        output = None if figure is None else str(options.output)
+        print(json.dumps({"textures": textures, "seconds": seconds, "output": output}))
         return
     _print_row("mean", np.mean(table, axis=0))
     print("AP, average precision, counts defects as positive.")
@@ -137,10 +137,7 @@ def _open_figure(output: Path) -> Any:
         raise ValueError(
             f"--output must end in one of {', '.join(f'.{s}' for s in suffixes)}, got '{output}'."
         )
-    if not output.parent.is_dir():
-        raise ValueError(f"The folder '{output.parent}' that --output lies in does not exist.")
-    if output.is_dir():
-        raise ValueError(f"--output must name a file, but '{output}' is a folder.")
+    check_output_file(output, "--output")
     return figure
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,11 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from .._command_line import add_shared_options, wants_progress
+from .._command_line import add_shared_options, integer, wants_progress
+from .._files import check_apart, check_output_file
 from ..datasets import ImageSequence, load_image_folder
 from ..detectors import SelfSupervisedAutoencoderDetector
 from ..training import AUGMENTATIONS
-from ._arguments import image_size, integer, share
+from ._arguments import fraction, image_size
+from ._inputs import refuse_dataset
 from ._progress import progress, training_callbacks
 
 _LARGEST_DEFAULT_SIDE = 128
@@ -79,9 +81,16 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument(
         "--contamination",
-        metavar="SHARE",
-        type=share,
-        help="share of the good images that the threshold may flag (default 0.01)",
+        metavar="FRACTION",
+        type=fraction,
+        help="fraction of the good images that the threshold may flag; auto (default): by good "
+        "images that are kept from training",
+    )
+    parser.add_argument(
+        "--on-error",
+        choices=("raise", "skip"),
+        default="raise",
+        help="what to do about an image that cannot be read: stop (default), or leave it out",
     )
     parser.add_argument(
         "--seed", metavar="S", type=integer(0, 2**32 - 1), default=0, help="random seed (default 0)"
@@ -97,10 +106,13 @@ def add_parser(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Train a detector and write it to a file."""
-    _check_output(options.output, force=options.force)
-    paths = load_image_folder(options.folder).paths
+    check_output_file(options.output, "--output", exist_ok=options.force)
+    refuse_dataset(options.folder)
+    paths = list(load_image_folder(options.folder).paths)
+    check_apart([("--output", options.output)], paths)
     shown = wants_progress(options)
-    sizes, has_color = _read_headers(paths, shown=shown)
+    skip = options.on_error == "skip"
+    paths, sizes, has_color = _read_headers(paths, skip=skip, shown=shown)
     size = options.size or _choose_size(sizes)
     mode = options.mode if options.mode != "auto" else "rgb" if has_color else "gray"
     if not options.json:
@@ -117,7 +129,7 @@ def run(options: argparse.Namespace) -> None:
         *training_callbacks("training", options.max_iter, shown=shown, bar=not options.json)
     )
     start = time.monotonic()
-    detector.fit(ImageSequence(paths, size=size, mode=mode))
+    detector.fit(ImageSequence(paths, size=size, mode=mode, on_error=options.on_error))
     detector.set_callbacks()
     seconds = time.monotonic() - start
     detector.save(options.output)
@@ -148,23 +160,15 @@ def _augmentation(names: list[str] | None) -> str | tuple[str, ...] | None:
     return None if "none" in names else tuple(names)
 
 
-def _check_output(path: Path, *, force: bool) -> None:
-    """Refuse before hours of training what could not be written after them."""
-    if path.is_dir():
-        raise ValueError(f"--output must name a file, but '{path}' is a folder.")
-    if path.exists() and not force:
-        raise ValueError(f"'{path}' exists; pass --force to overwrite it.")
-    if not path.parent.is_dir():
-        raise ValueError(f"The folder '{path.parent}' that --output lies in does not exist.")
-    if not os.access(path.parent, os.W_OK):
-        raise ValueError(f"The folder '{path.parent}' that --output lies in cannot be written to.")
-
-
-def _read_headers(paths: Sequence[Path], *, shown: bool) -> tuple[list[tuple[int, int]], bool]:
+def _read_headers(
+    paths: Sequence[Path], *, skip: bool, shown: bool
+) -> tuple[list[Path], list[tuple[int, int]], bool]:
     """Read size and kind of all images without decoding them.
 
     Returns
     -------
+    paths : list of Path
+        Those that could be read.
     sizes : list of (height, width)
     has_color : bool
         Whether any of them is a colour image.
@@ -172,21 +176,32 @@ def _read_headers(paths: Sequence[Path], *, shown: bool) -> tuple[list[tuple[int
     Raises
     ------
     ValueError
-        If a file is not an image.
+        If a file is not an image, and is not to be skipped, or if none of them is.
     """
     from PIL import Image
 
-    sizes, has_color = [], False
+    read, sizes, has_color = [], [], False
+    errors = []
     with progress("looking through the folder", len(paths), "image", shown=shown) as bar:
-        for path in paths:
+        for done, path in enumerate(paths, start=1):
             try:
                 with Image.open(path) as opened:
                     sizes.append((opened.height, opened.width))
                     has_color |= not opened.mode.startswith(("1", "L", "I", "F"))
-            except OSError as error:
-                raise ValueError(f"Could not read the image file '{path}': {error}.") from error
-            bar.show(len(sizes))
-    return sizes, has_color
+                read.append(path)
+            # A damaged file can make a decoder raise anything.
+            except Exception as error:
+                errors.append(f"Could not read the image file '{path}': {error}.")
+                if not skip or len(errors) == len(paths):
+                    raise ValueError(errors[0]) from error
+            bar.show(done)
+    if errors:
+        more = f" And {len(errors) - 1} more." if len(errors) > 1 else ""
+        print(
+            f"skanomaly: {len(errors)} of {len(paths)} images are left out: {errors[0]}{more}",
+            file=sys.stderr,
+        )
+    return read, sizes, has_color
 
 
 def _choose_size(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:

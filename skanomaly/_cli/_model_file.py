@@ -1,15 +1,33 @@
-"""The file that ``fit`` writes and ``score`` reads."""
+"""The file that ``fit`` writes and other commands read."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
+from .._command_line import one_line
 from .._tensor_file import ModelFileError
+from ..datasets import ImageSequence
 from ..detectors import load
 from ..detectors._base import BaseAutoencoderDetector
 
 _MODES = {1: "gray", 3: "rgb"}
+# Pixels of a batch: bounds the memory that is held however many images there are.
+_BATCH_PIXELS = 2**20
+
+
+class Scored(NamedTuple):
+    """Score and map of an image, or why there are none."""
+
+    score: float = np.nan
+    anomaly_map: NDArray[np.float64] | None = None
+    error: str = ""
 
 
 @dataclass(frozen=True)
@@ -29,6 +47,44 @@ class Model:
     detector: BaseAutoencoderDetector
     size: tuple[int, int]
     mode: str
+
+    def score(self, paths: Sequence[Path]) -> Iterator[Scored]:
+        """Score images batch by batch, each with one pass through the network."""
+        step = max(1, _BATCH_PIXELS // (self.size[0] * self.size[1]))
+        batches = [paths[start : start + step] for start in range(0, len(paths), step)]
+        # The next batch is read while this one is in use.
+        with ThreadPoolExecutor(max_workers=1) as reader:
+            upcoming = reader.submit(self._read, batches[0] if batches else [])
+            for following in [*batches[1:], []]:
+                images, scored = upcoming.result()
+                upcoming = reader.submit(self._read, following)
+                # Integers of 8 and of 16 bits differ in scale, and cannot share an array.
+                for dtype in {image.dtype for image in images.values()}:
+                    alike = {key: image for key, image in images.items() if image.dtype == dtype}
+                    scored |= self._score_arrays(alike)
+                yield from (scored[index] for index in sorted(scored))
+
+    def _read(self, paths: Sequence[Path]) -> tuple[dict[int, NDArray[Any]], dict[int, Scored]]:
+        """Read images by their indices, and why others cannot be read."""
+        images, errors = {}, {}
+        for index, path in enumerate(paths):
+            try:
+                images[index] = ImageSequence([path], size=self.size, mode=self.mode)[0]
+            except (OSError, ValueError) as error:
+                errors[index] = Scored(error=one_line(error))
+        return images, errors
+
+    def _score_arrays(self, images: Mapping[int, NDArray[Any]]) -> dict[int, Scored]:
+        try:
+            result = self.detector.detect(np.stack(list(images.values())))
+        except ValueError as error:
+            if len(images) == 1:
+                return dict.fromkeys(images, Scored(error=one_line(error)))
+            # One of them holds what the detector refuses.
+            parts = [self._score_arrays({index: image}) for index, image in images.items()]
+            return {index: each for part in parts for index, each in part.items()}
+        pairs = zip(result.score_samples.tolist(), result.anomaly_map, strict=True)
+        return {index: Scored(*pair) for index, pair in zip(images, pairs, strict=True)}
 
 
 def load_model(path: Path) -> Model:
@@ -52,7 +108,7 @@ def load_model(path: Path) -> Model:
     shape = detector.image_shape_
     if len(shape) != 3 or shape[2] not in _MODES or detector.image_shape is not None:
         raise ModelFileError(
-            f"'{path}' holds a detector of arrays of shape {shape}, where 'skanomaly score' reads "
+            f"'{path}' holds a detector of arrays of shape {shape}, where the command line reads "
             "grey images or colour images."
         )
     return Model(detector, (shape[0], shape[1]), _MODES[shape[2]])

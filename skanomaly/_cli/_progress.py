@@ -136,8 +136,8 @@ class TrainingLines:
     def on_fit_task_end(self, estimator: Any, context: Any) -> None:
         """Show the step that a task has come to."""
         if context.parent is not None:
-            share = (context.task_id + 1) / context.parent.max_subtasks
-            self._lines.show(round(share * self.total))
+            fraction = (context.task_id + 1) / context.parent.max_subtasks
+            self._lines.show(round(fraction * self.total))
 
     def teardown(self, estimator: Any, context: Any) -> None:
         """Do nothing."""

@@ -1,41 +1,61 @@
-"""``skanomaly score``: from a model and a folder to a table and heat maps."""
+"""``skanomaly score``: from a model and images to a table, maps and masks."""
 
 from __future__ import annotations
 
 import argparse
-import csv
+import hashlib
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+import math
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
-from .._command_line import add_shared_options, wants_progress
-from .._files import written_aside
-from ..datasets import ImageSequence, load_image_folder
-from ..inspection import overlay_anomaly_map
+from .. import __version__
+from .._command_line import add_shared_options, report_error, wants_progress
+from .._files import check_apart, check_output_file, check_output_folder
+from ..datasets import ImageSequence
 from ..inspection._html_report import AddImage, html_report
-from ..scoring import aggregate
-from ._model_file import Model, load_model
+from ._arguments import score
+from ._inputs import find_inputs
+from ._model_file import Model, Scored, load_model
 from ._progress import progress
+from ._score_files import WriteFiles, file_writer
+from ._score_table import (
+    TABLE,
+    UNFINISHED,
+    Row,
+    TableWriter,
+    find_unfinished,
+    make_error_row,
+    make_row,
+    open_table,
+    read_rows,
+)
 
-# Pixels of a batch: bounds the memory that is held however many images there are.
-_BATCH_PIXELS = 2**20
-
-_COLUMNS = ("path", "score", "decision_function", "decision")
+_FILES = ("overlays", "maps", "masks")
 
 _DESCRIPTION = """\
-Score all images of a folder and its subfolders by a model that 'skanomaly fit' wrote. OUT gets
+Score images, or all images of folders and their subfolders, by a model that 'skanomaly fit' wrote.
+The table goes to stdout, or with --output into the folder OUT, which gets
 
-  scores.csv   for each image, sorted by path: path within FOLDER, score (higher is more normal),
-               decision_function (score minus the model's threshold) and decision, 'anomalous'
-               where decision_function is below 0 and 'normal' elsewhere
+  scores.csv   for each image: path within FOLDER, score (higher is more normal), decision_function
+               (score minus the threshold), decision ('normal', 'anomalous' where decision_function
+               is below 0, 'unreadable'), relative_score (score over the threshold: 1 is the limit,
+               and more is anomalous) and error, why an image could not be read
   overlays/    for each image, a PNG of its size in the same subfolder: the image, coloured where
                the anomaly map exceeds the model's threshold, on one scale for all images
+  maps/        with --maps, the anomaly maps in the sizes of the images, as float32
+  masks/       with --masks, PNGs that are 255 where the map exceeds its threshold and 0 elsewhere
+
+A text that a spreadsheet would run as a formula begins with an apostrophe in the table. Rows are
+written as they come: after an interruption, the same command goes on where it was stopped, and
+with --report from the start.
 
 FILE.html is one page that shows the same and needs nothing but a browser: a table to sort and
 filter, a histogram with the threshold, and the anomaly map of an image on a click. Images are read
@@ -45,8 +65,11 @@ batch by batch, so that a folder can hold any number of them.
 _EPILOG = """\
 example:
   skanomaly score model.safetensors photos/new --report report.html
-  skanomaly score model.safetensors photos/new --output scores --report report.html
+  skanomaly score model.safetensors photos/new --output scores --maps tiff --masks
+  skanomaly score model.safetensors a.png b.png > scores.csv
   skanomaly score model.safetensors photos/new --json > scores.json
+
+exit code 1: an image could not be read, and its row in the table says why
 """
 
 
@@ -54,187 +77,249 @@ def add_parser(commands: Any) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "score",
-        help="score a folder of images and show where they are anomalous",
+        help="score images and show where they are anomalous",
         description=_DESCRIPTION,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("model", metavar="MODEL", type=Path, help="file that 'skanomaly fit' wrote")
-    parser.add_argument("folder", metavar="FOLDER", type=Path, help="folder of images to score")
     parser.add_argument(
-        "--output", metavar="OUT", type=Path, help="folder to write the table and overlays to"
+        "images",
+        metavar="FOLDER_OR_IMAGE",
+        type=Path,
+        nargs="+",
+        help="folder of images, or image file, to score",
+    )
+    parser.add_argument(
+        "--output", metavar="OUT", type=Path, help="folder to write table and overlays to"
     )
     parser.add_argument("--report", metavar="FILE.html", type=Path, help="page to write")
+    parser.add_argument(
+        "--threshold",
+        metavar="SCORE",
+        type=score,
+        help="score below which an image is anomalous, such as -1.5 (default: the model's)",
+    )
+    parser.add_argument(
+        "--maps", choices=("npy", "tiff"), help="write anomaly maps into OUT, as .npy or TIFF"
+    )
+    parser.add_argument("--masks", action="store_true", help="write masks into OUT, as PNG")
+    parser.add_argument("--no-overlays", action="store_true", help="write no overlays into OUT")
     parser.add_argument(
         "--force",
         action="store_true",
         help="write into OUT even if it holds something, and over FILE.html: files of the same "
         "names are overwritten, others stay",
     )
-    parser.add_argument(
-        "--no-overlays", action="store_true", help="write no overlays into OUT, scores.csv alone"
-    )
     add_shared_options(parser)
     parser.set_defaults(run=run)
 
 
-def run(options: argparse.Namespace) -> None:
-    """Score a folder."""
+def run(options: argparse.Namespace) -> int:
+    """Score images; 1 if one of them could not be read."""
     output, page = options.output, options.report
-    if output is None and page is None and not options.json:
-        raise ValueError("Nothing to do: give --output OUT, --report FILE.html or --json.")
+    if output is None and (options.maps or options.masks):
+        raise ValueError("--maps and --masks need --output OUT, the folder to write them into.")
     model = load_model(options.model)
-    paths = load_image_folder(options.folder).paths
+    paths, names = find_inputs(options.images)
+    threshold = model.detector.offset_ if options.threshold is None else options.threshold
+    threshold = float(threshold)
+    _check_apart(options)
     if page is not None:
-        _check_page(page, output, force=options.force)
-    if output is not None:
-        _make_output(output, options.folder, force=options.force)
-    images = ImageSequence(paths, size=model.size, mode=model.mode)
-    names = [path.relative_to(options.folder).as_posix() for path in paths]
-    overlays = None
-    if output is not None and not options.no_overlays:
-        overlays = _overlay_paths(names, output / "overlays")
+        check_output_file(page, "--report", exist_ok=options.force)
+    identity = _identity(options, threshold)
+    by_name = dict(zip(names, paths, strict=True))
+    rows = [] if output is None else _find_rows(options, identity, by_name)
+    summary = _Summary(rows, keeps_rows=options.json)
+    scored_before = {row["path"] for row in rows}
+    left = [index for index, name in enumerate(names) if name not in scored_before]
+    suffixes = _suffixes(options)
+    write_files = None
+    if suffixes:
+        map_threshold = float(model.detector.map_threshold_)
+        write_files = file_writer(output, suffixes, names, map_threshold)
 
-    results: list[dict[str, Any]] = []
-    n_anomalous = 0
     with ExitStack() as stack:
-        writer = None if output is None else stack.enter_context(_table(output / "scores.csv"))
-        add = None if page is None else stack.enter_context(_page(page, options, model))
+        write_row: Callable[[Row], None] | None = None
+        if output is not None:
+            write_row = stack.enter_context(open_table(output, identity, rows))
+        elif page is None and not options.json:
+            table = TableWriter(sys.stdout)
+            table.write_heading()
+            write_row = table.write
+        add = None
+        if page is not None:
+            add = stack.enter_context(_page(page, options, model, threshold))
         shown = wants_progress(options)
-        bar = stack.enter_context(progress("scoring", len(images), "image", shown=shown))
-        for index, score, decision, anomaly_map in _score(model, images):
-            verdict = "normal" if decision >= 0 else "anomalous"
-            n_anomalous += verdict == "anomalous"
-            if writer is not None:
-                writer.writerow((names[index], repr(score), repr(decision), verdict))
-            if options.json:
-                values = (names[index], score, decision, verdict)
-                results.append(dict(zip(_COLUMNS, values, strict=True)))
-            if overlays is not None or add is not None:
-                # At the size that it is stored in.
-                image = ImageSequence([paths[index]], mode=model.mode)[0]
-            if overlays is not None:
-                _write_overlay(image, overlays[index], anomaly_map, model)
-            if add is not None:
-                kind = names[index].rpartition("/")[0]
-                add(names[index], image, anomaly_map, score=score, decision=decision, kind=kind)
-            bar.show(index + 1)
-    if options.json:
-        print(_as_json(model, n_anomalous, options, results))
+        bar = stack.enter_context(progress("scoring", len(left), "image", shown=shown))
+        for done, scored in enumerate(model.score([paths[index] for index in left])):
+            index = left[done]
+            row = _make_row(names[index], scored, threshold)
+            if write_files is not None or add is not None:
+                _show(index, row, scored, paths[index], model, write_files, add)
+            if write_row is not None:
+                write_row(row)
+            summary.add(row)
+            bar.show(done + 1)
+    summary.print(options, threshold)
+    return int(bool(summary.errors))
+
+
+def _check_apart(options: argparse.Namespace) -> None:
+    """Refuse outputs that would replace an input, or one another."""
+    inputs = [options.model, *options.images]
+    parts = (
+        []
+        if options.output is None
+        else [options.output / name for name in (TABLE, UNFINISHED, *_FILES)]
+    )
+    outputs = [("--output", path) for path in [options.output, *parts] if path is not None]
+    if options.report is not None:
+        check_apart([("--report", options.report)], [*inputs, *parts])
+    check_apart(outputs, inputs)
+
+
+def _identity(options: argparse.Namespace, threshold: float) -> dict[str, Any]:
+    """What the table depends on beside the images themselves."""
+    with options.model.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {
+        "model": digest,
+        "images": [os.path.abspath(path) for path in options.images],
+        "threshold": threshold,
+        "files": _suffixes(options),
+        "skanomaly": __version__,
+    }
+
+
+def _find_rows(
+    options: argparse.Namespace, identity: dict[str, Any], paths: dict[str, Path]
+) -> list[Row]:
+    """Make the folder OUT, and read what an interrupted run of the same command wrote there."""
+    output = options.output
+    if options.force or not find_unfinished(output, identity):
+        check_output_folder(output, "--output", exist_ok=options.force)
+        output.mkdir(parents=True, exist_ok=True)
+        (output / UNFINISHED).unlink(missing_ok=True)
+        return []
+    if options.report is not None or not (output / TABLE).is_file():
+        return []
+    start = (output / UNFINISHED).stat().st_mtime
+    return [
+        row
+        for row in read_rows(output / TABLE)
+        # Images that have changed since then are scored again.
+        if row["path"] in paths and paths[row["path"]].stat().st_mtime <= start
+    ]
+
+
+def _make_row(name: str, scored: Scored, threshold: float) -> Row:
+    if scored.error:
+        return make_error_row(name, scored.error)
+    return make_row(name, scored.score, threshold)
+
+
+def _show(
+    index: int,
+    row: Row,
+    scored: Scored,
+    path: Path,
+    model: Model,
+    write_files: WriteFiles | None,
+    add: AddImage | None,
+) -> None:
+    """Write the files of an image, and add it to the page."""
+    name, kind = row["path"], row["path"].rpartition("/")[0]
+    if scored.anomaly_map is None:
+        if add is not None:
+            blank = np.zeros((1, 1), np.uint8)
+            add(f"{name} (could not be read)", blank, None, score=None, decision=None, kind=kind)
         return
-    print(f"{n_anomalous} of {len(images)} images are anomalous.")
-    if output is not None:
-        print(f"Wrote {output / 'scores.csv'}")
-    if overlays is not None:
-        print(f"Wrote {len(overlays)} overlays to {output / 'overlays'}")
-    if page is not None:
-        print(f"Wrote {page}")
-
-
-@contextmanager
-def _table(path: Path) -> Iterator[Any]:
-    """Open a CSV file, which is there once all is written."""
-    with (
-        written_aside(path) as aside,
-        # File names need not be valid text: what is not comes out as the bytes that went in.
-        aside.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
-    ):
-        writer = csv.writer(file)
-        writer.writerow(_COLUMNS)
-        yield writer
+    # At the size that it is stored in.
+    image = ImageSequence([path], mode=model.mode)[0]
+    if write_files is not None:
+        write_files(index, image, scored.anomaly_map)
+    if add is not None:
+        decision = row["decision_function"]
+        add(name, image, scored.anomaly_map, score=scored.score, decision=decision, kind=kind)
 
 
 def _page(
-    path: Path, options: argparse.Namespace, model: Model
+    path: Path, options: argparse.Namespace, model: Model, threshold: float
 ) -> AbstractContextManager[AddImage]:
     height, width = model.size
+    first, *others = options.images
     return html_report(
         path,
-        title=f"Anomalies in {options.folder.resolve().name}",
+        title=f"Anomalies in {first.resolve().name}" + (" and others" if others else ""),
         facts={
-            "folder": str(options.folder),
+            "images": ", ".join(map(str, options.images)),
             "model": f"{options.model}, reads images at {height} × {width} pixels",
             "detector": " ".join(repr(model.detector).split()),
         },
-        threshold=float(model.detector.offset_),
+        threshold=threshold,
         map_threshold=float(model.detector.map_threshold_),
         kind_label="subfolder",
     )
 
 
-def _as_json(
-    model: Model, n_anomalous: int, options: argparse.Namespace, results: list[dict[str, Any]]
-) -> str:
-    return json.dumps(
-        {
-            "n_images": len(results),
-            "n_anomalous": n_anomalous,
-            "threshold": float(model.detector.offset_),
-            "output": options.output and str(options.output),
-            "report": options.report and str(options.report),
-            "images": results,
-        }
-    )
+class _Summary:
+    """Counts what was found, and keeps the rows for JSON."""
+
+    def __init__(self, rows: Sequence[Row], *, keeps_rows: bool) -> None:
+        self.counts: Counter[str] = Counter()
+        self.errors: list[str] = []
+        self.rows: list[Row] | None = [] if keeps_rows else None
+        for row in rows:
+            self.add(row)
+
+    def add(self, row: Row) -> None:
+        """Take note of a row."""
+        self.counts[row["decision"]] += 1
+        if row["error"]:
+            self.errors.append(row["error"])
+        if self.rows is not None:
+            self.rows.append({name: _finite(value) for name, value in row.items()})
+
+    def print(self, options: argparse.Namespace, threshold: float) -> None:
+        """Say it on stdout, or on stderr where stdout holds the table."""
+        total, n_anomalous = self.counts.total(), self.counts["anomalous"]
+        output, page = options.output, options.report
+        if self.rows is not None:
+            result = {
+                "n_images": total,
+                "n_anomalous": n_anomalous,
+                "n_unreadable": len(self.errors),
+                "threshold": threshold,
+                "output": output and str(output),
+                "report": page and str(page),
+                "images": self.rows,
+            }
+            print(json.dumps(result))
+        else:
+            stream = sys.stderr if output is None and page is None else sys.stdout
+            print(f"{n_anomalous} of {total} images are anomalous.", file=stream)
+            if output is not None:
+                print(f"Wrote {', '.join(str(output / n) for n in (TABLE, *_suffixes(options)))}")
+            if page is not None:
+                print(f"Wrote {page}")
+        if self.errors:
+            more = f" And {len(self.errors) - 1} more." if len(self.errors) > 1 else ""
+            text = f"{len(self.errors)} of {total} images could not be read: {self.errors[0]}{more}"
+            report_error("skanomaly", ValueError(text))
 
 
-def _check_page(page: Path, output: Path | None, *, force: bool) -> None:
-    if page.is_dir():
-        raise ValueError(f"--report must name a file, but '{page}' is a folder.")
-    if page.exists() and not force:
-        raise ValueError(f"'{page}' exists; pass --force to overwrite it.")
-    if page.parent != output and not page.parent.is_dir():
-        raise ValueError(f"The folder '{page.parent}' that --report lies in does not exist.")
+def _suffixes(options: argparse.Namespace) -> dict[str, str]:
+    """Suffixes of the files that are wanted of each image, by their folder in OUT."""
+    if options.output is None:
+        return {}
+    wanted = {
+        "overlays": None if options.no_overlays else ".png",
+        "maps": options.maps and f".{options.maps}",
+        "masks": ".png" if options.masks else None,
+    }
+    return {kind: suffix for kind, suffix in wanted.items() if suffix}
 
 
-def _make_output(output: Path, folder: Path, *, force: bool) -> None:
-    if output.resolve().is_relative_to(folder.resolve()):
-        raise ValueError(
-            f"--output must not lie in the folder that is scored, got '{output}' in '{folder}'."
-        )
-    if output.exists() and not output.is_dir():
-        raise ValueError(f"--output must name a folder, but '{output}' is a file.")
-    if output.is_dir() and not force and any(output.iterdir()):
-        raise ValueError(f"The folder '{output}' is not empty; pass --force to write into it.")
-    output.mkdir(parents=True, exist_ok=True)
-
-
-def _overlay_paths(names: Sequence[str], folder: Path) -> list[Path]:
-    """Name overlays as their images; a.jpg beside a.png makes all keep their suffixes, too."""
-    overlays = [folder / Path(name).with_suffix(".png") for name in names]
-    if len({str(path).casefold() for path in overlays}) == len(names):
-        return overlays
-    return [folder / f"{name}.png" for name in names]
-
-
-def _score(
-    model: Model, images: ImageSequence
-) -> Iterator[tuple[int, float, float, NDArray[np.float64]]]:
-    """Score images batch by batch.
-
-    Yields
-    ------
-    index : int
-    score, decision : float
-        As of `score_samples` and `decision_function`.
-    anomaly_map : ndarray of shape (h, w), float64
-    """
-    detector = model.detector
-    size = max(1, _BATCH_PIXELS // (model.size[0] * model.size[1]))
-    for start in range(0, len(images), size):
-        maps = detector.anomaly_map(images[start : start + size])
-        # One pass of the network serves map and score.
-        scores = -aggregate(torch.from_numpy(maps), detector.score_aggregation).numpy()
-        decisions = scores - detector.offset_
-        for offset, (score, decision) in enumerate(zip(scores, decisions, strict=True)):
-            yield start + offset, float(score), float(decision), maps[offset]
-
-
-def _write_overlay(
-    image: NDArray[Any], target: Path, anomaly_map: NDArray[np.float64], model: Model
-) -> None:
-    from PIL import Image
-
-    overlay = overlay_anomaly_map(image, anomaly_map, model.detector.map_threshold_)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with written_aside(target) as aside:
-        Image.fromarray(overlay).save(aside, format="PNG")
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value

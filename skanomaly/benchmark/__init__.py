@@ -3,7 +3,7 @@
 from ._evaluation import describe_environment, evaluate
 from ._pca_reconstruction import PCAReconstruction
 from ._report import markdown_report, read_references
-from ._run import BenchmarkError, run_benchmark
+from ._run_benchmark import BenchmarkError, run_benchmark
 
 __all__ = [
     "BenchmarkError",

@@ -25,15 +25,15 @@ from ..networks import ConvolutionalAutoencoder
 from ._datasets import MADE
 from ._detectors import has_parameter, make_detector
 from ._report import markdown_report, read_references
-from ._run import BenchmarkError, run_benchmark
+from ._run_benchmark import BenchmarkError, run_benchmark
 from ._speed_command import SPEED, speed
 
 _PROGRAM = "python -m skanomaly.benchmark"
 _DESCRIPTION = """\
 Fit detectors on the good images of datasets, and print how well they find the defects in others, as
-Markdown tables with mean and spread over seeds. With --output, each finished cell (a dataset, a
+Markdown tables with mean and spread over seeds. With --output, each finished run (a dataset, a
 detector and a seed) is kept in a file, and the same command goes on where it was stopped.
-With the word speed in place of datasets, measure training and scoring by stages instead, see
+With the word speed in place of datasets, measure how fast training and scoring are instead, see
 {program} speed --help; a dataset of that name is ./speed.
 """
 _EXAMPLES = """\
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None, *, program: str = _PROGRAM) -> 
     Returns
     -------
     int
-        0; 1 if a cell failed, the others being kept; 2 for wrong usage or input; 130 if
+        0; 1 if a run failed, the others being kept; 2 for wrong usage or input; 130 if
         interrupted.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
@@ -151,7 +151,7 @@ def _make_parser(program: str) -> argparse.ArgumentParser:
         help="parameters of the convolutional autoencoder in skanomaly's detectors",
     )
     parser.add_argument(
-        "--jobs", type=int, default=1, metavar="N", help="cells at a time, -1 for all processors"
+        "--jobs", type=int, default=1, metavar="N", help="runs at a time, -1 for all processors"
     )
     parser.add_argument(
         "--output", type=Path, metavar="FOLDER", help="folder to keep results in, and to resume"
@@ -159,7 +159,7 @@ def _make_parser(program: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--report",
         action="store_true",
-        help="write an HTML page for each cell into FOLDER/reports: scores, maps and true masks",
+        help="write an HTML page for each run into FOLDER/reports: scores, maps and true masks",
     )
     parser.add_argument(
         "--on-damaged",
@@ -191,7 +191,7 @@ def _make_detectors(
     """
     shared = dict(common)
     if network:
-        # An unknown name fails here and not in each cell.
+        # An unknown name fails here and not in each run.
         ConvolutionalAutoencoder((16, 16, 1), **dict(network))
         shared["network"] = partial(ConvolutionalAutoencoder, **dict(network))
     detectors = []

@@ -71,7 +71,7 @@ def _find(name: str) -> Any:
 def check_detector(detector: Any) -> None:
     """Raise TypeError if this is not a detector, ValueError if a parameter has no valid value."""
     _check_methods(detector, repr(detector))
-    # `fit` would complain as well, but in each cell, and hours later.
+    # `fit` would complain as well, but in each run, and hours later.
     if hasattr(detector, "_parameter_constraints"):
         detector._validate_params()
 

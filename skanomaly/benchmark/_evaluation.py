@@ -156,12 +156,10 @@ def _measure(
     fitted = detector.fit(train)
     training = time.perf_counter() - start
     start = time.perf_counter()
-    scores = np.asarray(fitted.score_samples(test), dtype=np.float64)
+    scores, decisions, maps = _detect(fitted, test)
     scoring = time.perf_counter() - start
     row: Row = dict.fromkeys(METRICS)
-    maps = decisions = None
-    if hasattr(fitted, "anomaly_map"):
-        maps = fitted.anomaly_map(test)
+    if maps is not None:
         report = image_report(data.masks_test, maps, y_true=data.y_test, scores=scores)
         row = {name: report[name] for name in METRICS}
     else:
@@ -169,8 +167,7 @@ def _measure(
         row["image_roc_auc"] = float(roc_auc_score(anomalous, -scores))
         row["image_average_precision"] = float(average_precision_score(anomalous, -scores))
     row["false_alarms"] = row["misses"] = None
-    if hasattr(fitted, "decision_function"):
-        decisions = np.asarray(fitted.decision_function(test), dtype=np.float64)
+    if decisions is not None:
         row["false_alarms"] = float(np.mean(decisions[~anomalous] < 0))
         row["misses"] = float(np.mean(decisions[anomalous] >= 0))
     row["training_seconds"] = training
@@ -181,3 +178,19 @@ def _measure(
     if show is not None:
         show(fitted, data, scores, decisions, maps)
     return row
+
+
+def _detect(
+    detector: Any, test: NDArray[Any]
+) -> tuple[NDArray[np.float64], NDArray[np.float64] | None, NDArray[Any] | None]:
+    """Compute scores, decisions and maps, each None if a detector does not give it."""
+    if hasattr(detector, "detect"):
+        found = detector.detect(test)
+        return found.score_samples, found.decision_function, found.anomaly_map
+    scores = np.asarray(detector.score_samples(test), dtype=np.float64)
+    decisions = maps = None
+    if hasattr(detector, "decision_function"):
+        decisions = np.asarray(detector.decision_function(test), dtype=np.float64)
+    if hasattr(detector, "anomaly_map"):
+        maps = detector.anomaly_map(test)
+    return scores, decisions, maps

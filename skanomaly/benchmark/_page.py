@@ -1,4 +1,4 @@
-"""The HTML page of a cell: its test images with scores, maps and true masks."""
+"""The HTML page of a run: its test images with scores, maps and true masks."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def write_page(
     map_threshold = getattr(detector, "map_threshold_", None)
     if map_threshold is None and maps is not None and (kinds == "good").any():
         map_threshold = float(np.quantile(maps[kinds == "good"], _QUANTILE))
-        share = f"{_QUANTILE:.0%} quantile of the good test images"
-        facts = {**facts, "threshold of maps": share}
+        source = f"{_QUANTILE:.0%} quantile of the good test images"
+        facts = {**facts, "threshold of maps": source}
     path.parent.mkdir(parents=True, exist_ok=True)
     with html_report(
         path,

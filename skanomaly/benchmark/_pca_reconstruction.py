@@ -25,7 +25,7 @@ class PCAReconstruction(OutlierMixin, BaseEstimator):
     Parameters
     ----------
     n_components : int, float or None, default=0.95
-        As in `sklearn.decomposition.PCA`: their number, or the share of the variance to explain.
+        As in `sklearn.decomposition.PCA`: their number, or the fraction of the variance to explain.
     contamination : float, default=0.01
         Share of the training images that fall beyond the threshold. They are reconstructed better
         than new images, of which more will.

@@ -1,4 +1,4 @@
-"""Cells in fresh processes, several at a time."""
+"""Runs in fresh processes, several at a time."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Any
 from joblib import Parallel, cpu_count, delayed
 from joblib.externals.loky import ProcessPoolExecutor
 
-from ._cells import Cell
 from ._evaluation import Row
-from ._output import CellFile
+from ._output import RunFile
+from ._runs import Run
 
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -24,19 +24,19 @@ THREAD_VARIABLES = (
 )
 
 
-def run_cells(
-    cells: Mapping[int, Cell], files: Mapping[int, CellFile], *, n_jobs: int
+def compute_runs(
+    runs: Mapping[int, Run], files: Mapping[int, RunFile], *, n_jobs: int
 ) -> Iterator[tuple[int, Row | Exception]]:
-    """Run cells, each in a process of its own, which also writes its file.
+    """Compute runs, each in a process of its own, which also writes its file.
 
     Yields
     ------
     index : int
-        Key of the cell; they come as they finish.
+        Key of the run; they come as they finish.
     result : dict or Exception
         Its row, or why there is none.
     """
-    n_jobs = min(n_jobs, len(cells))
+    n_jobs = min(n_jobs, len(runs))
     environment = _limit_threads(n_jobs)
     running: set[Any] = set()
 
@@ -44,7 +44,7 @@ def run_cells(
         with fresh_process(environment) as executor:
             running.add(executor)
             try:
-                future = executor.submit(_run_cell, cells[index], files.get(index), n_jobs)
+                future = executor.submit(_compute_run, runs[index], files.get(index), n_jobs)
                 return index, future.result()
             except Exception as error:
                 return index, error
@@ -53,7 +53,7 @@ def run_cells(
 
     parallel = Parallel(n_jobs=n_jobs, backend="threading", return_as="generator_unordered")
     try:
-        yield from parallel(delayed(run_apart)(index) for index in cells)
+        yield from parallel(delayed(run_apart)(index) for index in runs)
     finally:
         # Only after an interruption are there any.
         for executor in list(running):
@@ -80,8 +80,8 @@ def fresh_process(environment: Mapping[str, str]) -> Iterator[Any]:
         executor.shutdown(kill_workers=True)
 
 
-def _run_cell(cell: Cell, file: CellFile | None, n_jobs: int) -> Row:
-    row = {**cell.run(None if file is None else file.page), "n_jobs": n_jobs}
+def _compute_run(run: Run, file: RunFile | None, n_jobs: int) -> Row:
+    row = {**run.compute(None if file is None else file.page), "n_jobs": n_jobs}
     if file is not None:
         file.write(row)
     return row
@@ -102,9 +102,9 @@ def _limit_threads(n_jobs: int) -> dict[str, str]:
     """Share the processors out, for threads that compete for one are many times slower."""
     if n_jobs == 1:
         return {}
-    share = max(1, cpu_count() // n_jobs)
+    each = max(1, cpu_count() // n_jobs)
     limits = {}
     for name in THREAD_VARIABLES:
         given = os.environ.get(name, "")
-        limits[name] = str(min(share, int(given)) if given.isdigit() else share)
+        limits[name] = str(min(each, int(given)) if given.isdigit() else each)
     return limits

@@ -200,14 +200,14 @@ def _summarize(values: Sequence[float], digits: int | None) -> str:
 
 def _describe_environments(rows: Sequence[Row]) -> list[str]:
     texts = Counter(
-        f"{environment_text(row)}; {row['n_jobs']} cell(s) at a time"
+        f"{environment_text(row)}; {row['n_jobs']} run(s) at a time"
         for row in rows
         if "skanomaly" in row
     )
     if not texts:
         return []
     lines = [
-        f"- {f'{count} of {len(rows)} cells: ' if len(texts) > 1 else ''}{text}"
+        f"- {f'{count} of {len(rows)} runs: ' if len(texts) > 1 else ''}{text}"
         for text, count in texts.items()
     ]
     parts = ["## Versions and machine", "\n".join(lines)]

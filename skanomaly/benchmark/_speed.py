@@ -1,42 +1,41 @@
-"""How fast detectors are trained and score, beside plain operations in the same minute."""
+"""How fast detectors are trained and score, beside a matrix product in the same minute."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+import copy
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
+from time import perf_counter
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.base import clone
-from torch import Tensor, nn
+from torch import nn
+from torch.nn.modules.module import register_module_forward_pre_hook
+from torch.profiler import ProfilerActivity, profile
+from torch.utils.flop_counter import FlopCounterMode
 
-from ..corruption import PatchCorruption
-from ..detectors import SelfSupervisedAutoencoderDetector, _fitting
-from ..training import autocast, resolve_device, resolve_precision, train
+from ..detectors import SelfSupervisedAutoencoderDetector
+from ..training import autocast, resolve_device, resolve_precision
 from ._evaluation import Row, describe_environment
 from ._memory import peak_memory, reset_peak_memory
-from ._operations import Operations, Peaks, count_operations, seconds_per_call
 from ._processes import fresh_process
 from ._speed_onnx import measure_onnx
-from ._stages import (
-    SCORING_STAGES,
-    TRAINING_STAGES,
-    Stopwatch,
-    entering,
-    network_calls,
-    now,
-    scoring_stages,
-    stage_shares,
-)
 
 # After the first steps, the optimiser and the libraries have what they keep.
 _WARM_UP_STEPS = 2
 _WARM_UP_SIZE = 16
+# Detectors report each of at most a hundred steps to callbacks.
+MOST_REPEATS = 100 - _WARM_UP_STEPS
+# A burst of calls takes at least so long.
+_BURST_SECONDS = 0.1
+_N_OPERATORS = 5
+# Side of the matrices of the product.
+_SIDES = {"cpu": 1024}
+_LARGE_SIDE = 8192
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ class SpeedCase:
     device : str
         As for a detector.
     repeats : int
-        How often each figure is measured; what is reported is the median.
+        How often each figure is measured, up to 98; what is reported is the median.
     with_onnx : bool
         Whether to measure the exported graph too, see `measure_onnx`.
     detector : SelfSupervisedAutoencoderDetector
@@ -95,15 +94,14 @@ def measure_speed(case: SpeedCase, environment: Mapping[str, str]) -> Row:
     -------
     dict
         The case: "size", "channels", "precision", "batch_size", "device", "repeats". For
-        "training" and for "scoring": "…_images_per_second"; "…_of_convolution", the operations per
-        second of the network's products over those of the plain convolution; "…_share_<stage>",
-        which add up to 1; "…_memory_mb", how far it raised the peak of a process that had done the
-        same with small images, in 10⁶ bytes or None, and "…_memory_batches", the same in batches as
-        the network reads them in float32. Of the
-        network's forward pass alone: "operations_per_image", "forward_operations_per_second",
-        "forward_of_convolution" and "forward_of_product". Of what it is compared with:
-        "convolution_shape", "convolution_operations_per_second", "product_side" and
-        "product_operations_per_second". What `measure_onnx` returns, if asked for. And what
+        "training" and for "scoring": "…_images_per_second"; "…_of_product", the FLOPs per second of
+        the network over those of a matrix product; "…_operators", the operators of torch that took
+        the most time themselves, and which fraction of all; "…_memory_mb", how far it raised the
+        peak of a process that had done the same with small images, in 10⁶ bytes or None, and
+        "…_memory_batches", the same in batches as the network reads them in float32. Of the
+        network's forward pass alone: "flops_per_image", "forward_flops_per_second" and
+        "forward_of_product". Of what it is compared with: "product_side" and
+        "product_flops_per_second". What `measure_onnx` returns, if asked for. And what
         `describe_environment` returns.
     """
     with fresh_process(environment) as process:
@@ -112,8 +110,7 @@ def measure_speed(case: SpeedCase, environment: Mapping[str, str]) -> Row:
     with fresh_process(environment) as process:
         memory = process.submit(_measure_scoring_memory, case, fitted).result()
     row["scoring_memory_mb"] = memory
-    channels, height, width = row.pop("network_shape")
-    batch = 4 * case.batch_size * channels * height * width / 1e6
+    batch = 4 * case.batch_size * np.prod(row.pop("network_shape")) / 1e6
     for kind in ("training", "scoring"):
         memory = row[f"{kind}_memory_mb"]
         row[f"{kind}_memory_batches"] = None if memory is None else memory / batch
@@ -123,14 +120,28 @@ def measure_speed(case: SpeedCase, environment: Mapping[str, str]) -> Row:
 def _measure_times(case: SpeedCase) -> tuple[Row, Any]:
     """Return all but the memory of scoring, and the fitted detector."""
     device = resolve_device(case.device)
+    dtype = resolve_precision(case.precision, device)
     X = _warm_up(case)
-    trained = _Training(device, resolve_precision(case.precision, device))
-    detector = trained.fit(_set_up(case), X, case.repeats)
-    assert trained.peaks is not None and trained.operations is not None
-    scored = list(_measure_scoring(detector, X, trained, case))
-    forward = [each.beside for each in scored]
-    peaks = [each.beside for each in trained.measured] + forward
-    operations = trained.operations
+    product = Product(dtype, device)
+    steps = _Steps(device, product)
+    detector = _set_up(case).set_params(max_iter=_WARM_UP_STEPS + case.repeats)
+    detector.set_callbacks(steps).fit(X).set_callbacks()
+    shape = _network_shape(detector, X)
+    flops, training_flops = count_flops(detector.network_, shape)
+    batch = torch.randn(case.batch_size, *shape, device=device)
+
+    def pass_forward() -> None:
+        with autocast(device, dtype):
+            detector.network_(batch)
+
+    scoring, forward = [], []
+    for _ in range(case.repeats):
+        beside = product.flops_per_second()
+        forward.append((case.batch_size / seconds_per_call(pass_forward, device), beside))
+        start = now(device)
+        detector.score_samples(X)
+        scoring.append((len(X) / (now(device) - start), beside))
+    training = [(case.batch_size / seconds, beside) for seconds, beside in steps.measured]
     row: Row = {
         "size": case.size,
         "channels": case.channels,
@@ -138,18 +149,21 @@ def _measure_times(case: SpeedCase) -> tuple[Row, Any]:
         "batch_size": case.batch_size,
         "device": device.type,
         "repeats": case.repeats,
-        **_summarize("training", trained.measured, operations.training),
-        "training_memory_mb": trained.memory,
-        **_summarize("scoring", scored, operations.forward),
-        "operations_per_image": operations.forward,
-        "forward_operations_per_second": median(each["forward"] for each in forward),
-        "forward_of_convolution": median(e["forward"] / e["convolution"] for e in forward),
-        "forward_of_product": median(e["forward"] / e["product"] for e in forward),
-        "convolution_shape": list(trained.peaks.shape),
-        "convolution_operations_per_second": median(each["convolution"] for each in peaks),
-        "product_side": trained.peaks.side,
-        "product_operations_per_second": median(each["product"] for each in peaks),
-        "network_shape": list(trained.network_shape),
+        "training_images_per_second": median(rate for rate, _ in training),
+        "training_of_product": median(training_flops * rate / each for rate, each in training),
+        "training_operators": slowest_operators(
+            lambda: _set_up(case).set_params(max_iter=_WARM_UP_STEPS).fit(X)
+        ),
+        "training_memory_mb": steps.memory,
+        "scoring_images_per_second": median(rate for rate, _ in scoring),
+        "scoring_of_product": median(flops * rate / each for rate, each in scoring),
+        "scoring_operators": slowest_operators(lambda: detector.score_samples(X)),
+        "flops_per_image": flops,
+        "forward_flops_per_second": median(flops * rate for rate, _ in forward),
+        "forward_of_product": median(flops * rate / each for rate, each in forward),
+        "product_side": product.side,
+        "product_flops_per_second": median(each for _, each in training + scoring),
+        "network_shape": list(shape),
         **(measure_onnx(detector, X, case.repeats) if case.with_onnx else {}),
         **describe_environment(),
     }
@@ -205,155 +219,135 @@ def _memory_above(device: torch.device) -> Callable[[], float | None]:
     return above
 
 
-@dataclass(frozen=True)
-class _Measured:
-    """One step, or one scoring, and what was measured beside it.
+class _Steps:
+    """Callback for scikit-learn's `set_callbacks` that measures the steps of a fit.
 
     Attributes
     ----------
-    images_per_second : float
-    stages : dict of str to float
-        Seconds of each stage, measured next to it.
-    beside : dict of str to float
-        Operations per second of what was measured between the two: "convolution", "product" and,
-        with scoring, the network's "forward" pass alone.
-    """
-
-    images_per_second: float
-    stages: Mapping[str, float]
-    beside: Mapping[str, float]
-
-
-class _Training:
-    """Measures the steps of a real fit: one by stages, one as a whole, and so on.
-
-    Attributes
-    ----------
-    measured : list of _Measured
-        For each repetition.
+    measured : list of (float, float)
+        Seconds of a step, and FLOPs per second of the product next to it.
     memory : float or None
-        How far training has raised the peak, in 10⁶ bytes.
-    network_shape : (int, int, int)
-        Channels, height and width of what the network reads.
-    operations : Operations
-    peaks : Peaks
+        How far the first steps have raised the peak, in 10⁶ bytes.
     """
 
-    def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, device: torch.device, product: Product) -> None:
         self.device = device
-        self.dtype = dtype
-        self.measured: list[_Measured] = []
+        self.product = product
+        self.measured: list[tuple[float, float]] = []
         self.memory: float | None = None
-        self.network_shape: tuple[int, ...] = ()
-        self.operations: Operations | None = None
-        self.peaks: Peaks | None = None
-        self._watch = Stopwatch(device, TRAINING_STAGES)
-        self._marks = ExitStack()
 
-    def fit(self, detector: Any, X: NDArray[np.uint8], repeats: int) -> Any:
-        """Fit a detector to images while its steps are measured, and return it."""
-        corruption = PatchCorruption() if detector.corruption is None else detector.corruption
-        detector.set_params(corruption=corruption, max_iter=_WARM_UP_STEPS + 2 * repeats)
+    def setup(self, estimator: Any, context: Any) -> None:
+        """Begin."""
         self._memory_above = _memory_above(self.device)
-        with (
-            entering(self._watch, corruption, "corrupt", "corruption", "representation"),
-            patch.object(_fitting, "train", self._train),
-            # Marks are taken off should a step fail.
-            self._marks,
-        ):
-            return detector.fit(X)
+        self._done, self._start = 0, now(self.device)
 
-    def _train(
-        self,
-        network: nn.Module,
-        draw_batch: Callable[[int], Tensor],
-        objective: Any,
-        *,
-        on_step: Callable[[int, float], bool],
-        **options: Any,
-    ) -> Any:
-        """Train as `train` does."""
+    def on_fit_task_begin(self, estimator: Any, context: Any) -> None:
+        """Do nothing."""
 
-        def begin_step(step: int) -> Tensor:
-            by_stages = step >= _WARM_UP_STEPS and (step - _WARM_UP_STEPS) % 2 == 0
-            if by_stages:
-                self._mark()
-                self._watch.start("data")
-            self._start = now(self.device)
-            batch = draw_batch(step)
-            self._watch.enter("other")
-            return batch
-
-        def end_step(step: int, loss: float) -> bool:
-            seconds = now(self.device) - self._start
-            if self._watch.is_running:
-                self._stages = self._watch.stop()
-                self._marks.close()
-                self._measure_beside(network)
-            elif step >= _WARM_UP_STEPS:
-                rate = self._batch_size / seconds
-                self.measured.append(_Measured(rate, self._stages, self._beside))
-            return on_step(step, loss)
-
-        return train(network, begin_step, objective, on_step=end_step, **options)
-
-    def _mark(self) -> None:
-        """Have the stages entered, which are not known beforehand: the network and the rest."""
-
-        def before(images: Tensor) -> None:
-            self._batch_size = len(images)
-            self.network_shape = tuple(images.shape[1:])
-            self._watch.enter("forward")
-
-        self._marks.enter_context(network_calls(before, lambda: self._watch.enter("other")))
-        self._marks.enter_context(
-            entering(self._watch, torch.Tensor, "backward", "backward", "optimiser")
-        )
-
-    def _measure_beside(self, network: nn.Module) -> None:
-        if self.peaks is None:
+    def on_fit_task_end(self, estimator: Any, context: Any) -> None:
+        """Measure the step that has ended."""
+        if context.parent is None:
+            return
+        end = now(self.device)
+        self._done += 1
+        if self._done == _WARM_UP_STEPS:
             self.memory = self._memory_above()
-            self.operations = count_operations(network, self.network_shape)
-            shape = (self._batch_size, *self.operations.heaviest)
-            self.peaks = Peaks(shape, self.dtype, self.device)
-        self._beside = self.peaks.measure()
+        if self._done > _WARM_UP_STEPS:
+            self.measured.append((end - self._start, self.product.flops_per_second()))
+        self._start = now(self.device)
+
+    def teardown(self, estimator: Any, context: Any) -> None:
+        """Do nothing."""
 
 
-def _measure_scoring(
-    detector: Any, X: NDArray[np.uint8], trained: _Training, case: SpeedCase
-) -> Iterator[_Measured]:
-    """Measure what a fitted detector takes to score images, and its network alone."""
-    assert trained.peaks is not None and trained.operations is not None
-    device, network = trained.device, detector.network_
-    batch = torch.randn(case.batch_size, *trained.network_shape, device=device)
+class Product:
+    """A plain product of square matrices.
 
-    def pass_forward() -> None:
-        with autocast(device, trained.dtype):
-            network(batch)
+    Parameters
+    ----------
+    dtype : torch.dtype
+    device : torch.device
+    """
 
-    operations = case.batch_size * trained.operations.forward
-    watch = Stopwatch(device, SCORING_STAGES)
-    for _ in range(case.repeats):
-        with scoring_stages(watch):
-            watch.start("other")
-            detector.score_samples(X)
-            stages = watch.stop()
-        forward = operations / seconds_per_call(pass_forward, device)
-        beside = {**trained.peaks.measure(), "forward": forward}
-        start = now(device)
-        detector.score_samples(X)
-        yield _Measured(len(X) / (now(device) - start), stages, beside)
+    def __init__(self, dtype: torch.dtype, device: torch.device) -> None:
+        self.device = device
+        self.side = _SIDES.get(device.type, _LARGE_SIDE)
+        self._matrices = torch.randn(2, self.side, self.side, dtype=dtype, device=device)
+        # The first call takes longer.
+        self.flops_per_second()
+
+    def flops_per_second(self) -> float:
+        """Measure it at this moment."""
+        left, right = self._matrices
+        return 2 * self.side**3 / seconds_per_call(lambda: torch.mm(left, right), self.device)
 
 
-def _summarize(kind: str, measured: list[_Measured], operations_per_image: int) -> Row:
-    return {
-        f"{kind}_images_per_second": median(each.images_per_second for each in measured),
-        f"{kind}_of_convolution": median(
-            operations_per_image * each.images_per_second / each.beside["convolution"]
-            for each in measured
-        ),
-        **{
-            f"{kind}_share_{stage}": share
-            for stage, share in stage_shares([each.stages for each in measured]).items()
-        },
-    }
+def now(device: torch.device) -> float:
+    """Return the time in seconds at which the device is done with what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+    return perf_counter()
+
+
+def seconds_per_call(function: Callable[[], object], device: torch.device) -> float:
+    """Median time of a function's calls in a short burst, without gradients."""
+    times: list[float] = []
+    with torch.inference_mode():
+        while sum(times) < _BURST_SECONDS:
+            start = now(device)
+            function()
+            times.append(now(device) - start)
+    return median(times)
+
+
+def count_flops(network: nn.Module, shape: Sequence[int]) -> tuple[int, int]:
+    """Count the FLOPs of a network's convolutions and matrix products for one image.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Left as it is.
+    shape : (int, int, int)
+        Channels, height and width of what it reads.
+
+    Returns
+    -------
+    forward, training : int
+        Of a forward pass, and of a forward and a backward pass.
+    """
+    # In training mode nothing is folded or fused that the counter does not know.
+    network = copy.deepcopy(network).train()
+    images = torch.zeros(1, *shape, device=next(network.parameters()).device)
+    with FlopCounterMode(display=False) as counter:
+        output = network(images)
+        forward = counter.get_total_flops()
+        output.sum().backward()
+    return forward, counter.get_total_flops()
+
+
+def slowest_operators(function: Callable[[], object]) -> dict[str, float]:
+    """Profile a call: the operators that took the most time, and which fraction of all."""
+    activities = [ProfilerActivity.CPU]
+    if torch.cuda.is_available():
+        activities.append(ProfilerActivity.CUDA)
+    with profile(activities=activities) as profiler:
+        function()
+    events = profiler.key_averages()
+    times = {e.key: float(e.self_device_time_total) for e in events}
+    if not any(times.values()):
+        times = {e.key: float(e.self_cpu_time_total) for e in events}
+    slowest = sorted(times, key=lambda name: times[name], reverse=True)[:_N_OPERATORS]
+    return {name: times[name] / sum(times.values()) for name in slowest}
+
+
+def _network_shape(detector: Any, X: NDArray[np.uint8]) -> tuple[int, ...]:
+    """Channels, height and width of what the network reads, local contrast among the channels."""
+    shapes: list[torch.Size] = []
+    hook = register_module_forward_pre_hook(
+        lambda module, arguments: shapes.append(arguments[0].shape)
+    )
+    with hook:
+        detector.score_samples(X[:1])
+    return tuple(shapes[0][1:])

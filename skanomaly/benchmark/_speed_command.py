@@ -11,22 +11,28 @@ from typing import Any
 
 import torch
 
-from .._command_line import OneLineParser
+from .._command_line import (
+    FAILURE,
+    INTERRUPTED,
+    WRONG_USE,
+    OneLineParser,
+    integer,
+    one_line,
+    report_error,
+)
+from .._files import check_output_file, write_text
 from ..training import PRECISIONS, resolve_device, resolve_precision
 from ._evaluation import Row
-from ._output import write_whole
 from ._processes import THREAD_VARIABLES
 from ._report import environment_text, markdown_table
-from ._speed import SpeedCase, describe_images, measure_speed
-from ._stages import SCORING_STAGES, TRAINING_STAGES
+from ._speed import MOST_REPEATS, SpeedCase, describe_images, measure_speed
 
 SPEED = "speed"
 _PROGRAM = "python -m skanomaly.benchmark speed"
 _DESCRIPTION = """\
-Train and score made images with the default detector, and print where the time goes, as shares of a
-real training step and of a real scoring, and what is achieved, as a share of what a plain
-convolution and a plain matrix product achieve in the same run. Each case (a size, grey or RGB, a
-precision) is measured in fresh processes.
+Train and score made images with the default detector, and print how fast that is, as a fraction of
+what a plain matrix product achieves in the same run, and which operators of torch take the time.
+Each case (a size, grey or RGB, a precision) is measured in fresh processes.
 """
 _EXAMPLES = """\
 examples:
@@ -34,15 +40,13 @@ examples:
   {program} --sizes 128 256 --channels 1 --threads 1 --json speed.json
 """
 _NOTES = """\
-All figures are medians, measured in turn with the plain convolution and the plain matrix product:
-on a shared machine compare ratios, not times. images/s is of gradient steps and of `score_samples`;
-"of convolution" is what the network's products achieve at that rate, as a share of the plain
-convolution. The other columns are shares of the time and add up to 1: data is reading and
-standardising, representation local contrast and noise, optimiser clipping too, other mostly the
-loss; with scoring, reading is local contrast too, maps all from the network's output to the scores.
-Operations are multiplications and additions. Memory is how far the peak of a process rose that
-had done the same with small images before, in MB and in batches as the network reads them in
-float32."""
+All figures are medians, measured in turn with the plain matrix product: on a shared machine compare
+ratios, not times. images/s is of gradient steps and of `score_samples`; "of product" is what the
+network's convolutions and products achieve at that rate, as a fraction of the plain product.
+Operators are those of torch that take the most time themselves, with their fraction of all; in
+training, of a short fit with all that it does. FLOPs are multiplications and additions. Memory is
+how far the peak of a process rose that had done the same with small images before, in MB and in
+batches as the network reads them in float32."""
 
 
 def speed(arguments: Sequence[str], *, program: str = _PROGRAM) -> int:
@@ -63,10 +67,11 @@ def speed(arguments: Sequence[str], *, program: str = _PROGRAM) -> int:
     options = _make_parser(program).parse_args(arguments)
     try:
         cases = _make_cases(options)
-        _check_output(options.json)
+        if options.json is not None:
+            check_output_file(options.json, "--json")
     except (OSError, ValueError) as error:
-        print(f"{program}: error: {_in_one_line(error)}", file=sys.stderr)
-        return 2
+        report_error(program, error)
+        return WRONG_USE
     threads = options.threads
     environment = {} if threads is None else dict.fromkeys(THREAD_VARIABLES, str(threads))
     rows, failures = [], 0
@@ -76,17 +81,17 @@ def speed(arguments: Sequence[str], *, program: str = _PROGRAM) -> int:
                 rows.append(measure_speed(case, environment))
             except Exception as error:
                 failures += 1
-                print(f"{program}: failed: {case}: {_in_one_line(error)}", file=sys.stderr)
+                print(f"{program}: failed: {case}: {one_line(error)}", file=sys.stderr)
                 continue
             print(f"[{done}/{len(cases)}] {case}", file=sys.stderr, flush=True)
             if options.json is not None:
-                write_whole(options.json, json.dumps(rows, indent=1, allow_nan=False) + "\n")
+                write_text(options.json, json.dumps(rows, indent=1, allow_nan=False) + "\n")
     except KeyboardInterrupt:
         print(f"\n{program}: interrupted", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     if rows:
         print(speed_report(rows))
-    return 1 if failures else 0
+    return FAILURE if failures else 0
 
 
 def speed_report(rows: Sequence[Row]) -> str:
@@ -103,13 +108,6 @@ def speed_report(rows: Sequence[Row]) -> str:
         ]
         return markdown_table(["images", "precision", *columns.values()], lines)
 
-    def shares(kind: str, stages: Sequence[str]) -> str:
-        rates = {
-            f"{kind}_images_per_second": "images/s",
-            f"{kind}_of_convolution": "of convolution",
-        }
-        return table(rates | {f"{kind}_share_{stage}": stage for stage in stages})
-
     first = rows[0]
     onnx = []
     if any("of_onnx" in row for row in rows):
@@ -120,31 +118,29 @@ def speed_report(rows: Sequence[Row]) -> str:
             "single_of_onnx": "ours / onnxruntime, one by one",
         }
         onnx = ["## Scoring with onnxruntime, in float32", table(columns)]
+
+    def rates(kind: str) -> str:
+        columns = {"images_per_second": "images/s", "of_product": "of product"}
+        columns["operators"] = "operators"
+        return table({f"{kind}_{name}": title for name, title in columns.items()})
+
     return "\n\n".join(
         [
             f"## Training, batches of {first['batch_size']}",
-            shares("training", TRAINING_STAGES),
+            rates("training"),
             "## Scoring",
-            shares("scoring", SCORING_STAGES),
+            rates("scoring"),
             "## The network's forward pass alone",
             table(
                 {
-                    "operations_per_image": "10⁹ operations per image",
-                    "forward_operations_per_second": "10⁹ per s",
-                    "forward_of_convolution": "of convolution",
+                    "flops_per_image": "10⁹ FLOPs per image",
+                    "forward_flops_per_second": "10⁹ FLOPs per s",
                     "forward_of_product": "of product",
+                    "product_side": "product of",
+                    "product_flops_per_second": "its 10⁹ FLOPs per s",
                 }
             ),
             *onnx,
-            "## Plain operations",
-            table(
-                {
-                    "convolution_shape": "3 × 3 convolution of",
-                    "convolution_operations_per_second": "10⁹ per s",
-                    "product_side": "product of",
-                    "product_operations_per_second": "10⁹ per s",
-                }
-            ),
             "## Memory",
             table(
                 {
@@ -169,7 +165,7 @@ def _make_parser(program: str) -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--sizes",
-        type=_positive,
+        type=integer(1),
         nargs="+",
         default=[128, 256, 512],
         metavar="N",
@@ -184,7 +180,7 @@ def _make_parser(program: str) -> argparse.ArgumentParser:
         help="1 for grey, 3 for RGB (default: both)",
     )
     parser.add_argument(
-        "--batch-size", type=_positive, default=16, metavar="N", help="of training (default: 16)"
+        "--batch-size", type=integer(1), default=16, metavar="N", help="of training (default: 16)"
     )
     parser.add_argument(
         "--precision",
@@ -193,11 +189,11 @@ def _make_parser(program: str) -> argparse.ArgumentParser:
         help="(default: float32, and bfloat16 where the hardware multiplies it)",
     )
     parser.add_argument(
-        "--threads", type=_positive, metavar="N", help="(default: as many as torch takes)"
+        "--threads", type=integer(1), metavar="N", help="(default: as many as torch takes)"
     )
     parser.add_argument(
         "--repeats",
-        type=_positive,
+        type=integer(1, MOST_REPEATS),
         default=5,
         metavar="N",
         help="how often each figure is measured, for the median (default: 5)",
@@ -212,12 +208,6 @@ def _make_parser(program: str) -> argparse.ArgumentParser:
         "--json", type=Path, metavar="FILE", help="file to write all figures to, case by case"
     )
     return parser
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"expected a positive integer, got {text!r}")
-    return int(text)
 
 
 def _make_cases(options: argparse.Namespace) -> list[SpeedCase]:
@@ -243,28 +233,16 @@ def _make_cases(options: argparse.Namespace) -> list[SpeedCase]:
     ]
 
 
-def _check_output(path: Path | None) -> None:
-    """Raise OSError now, and not after minutes, if no file can be written there."""
-    if path is not None and path.is_dir():
-        raise IsADirectoryError(f"The file for JSON must not be a folder. Got '{path}'.")
-    if path is not None and not path.parent.is_dir():
-        raise NotADirectoryError(f"The file for JSON must lie in a folder. Got '{path}'.")
-
-
 def _write(row: Row, column: str) -> str:
     value: Any = row.get(column)
     if value is None:
         return "–"
-    if isinstance(value, list):
-        return " × ".join(map(str, value))
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {fraction:.2f}" for name, fraction in value.items())
     if column == "product_side":
         return f"{value} × {value}"
-    if "operations" in column:
+    if "flops" in column:
         value /= 1e9
-    if "share" in column or "of_" in column:
+    if "of_" in column:
         return f"{value:.3f}"
     return f"{value:.3g}" if value < 100 else f"{value:.0f}"
-
-
-def _in_one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

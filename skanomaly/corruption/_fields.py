@@ -43,7 +43,7 @@ def coarse_field(
 ) -> Tensor:
     """Draw what `smooth_field` scales up: (count, channels, rows, columns)."""
     longer = max(height, width)
-    # One value more than cells, so that the border is interpolated like every other place.
+    # One value more than cells, so that the border is interpolated like every other pixel.
     rows = max(2, min(height, round(cells * height / longer)) + 1)
     columns = max(2, min(width, round(cells * width / longer)) + 1)
     return torch.randn(count, channels, rows, columns, generator=generator, device=generator.device)
@@ -53,7 +53,7 @@ def enlarge(coarse: Tensor, height: int, width: int) -> Tensor:
     """Scale coarse fields up: (count, channels, height, width).
 
     Linear between the nodes, of which the outer ones lie on the outer pixels: so what is linear
-    in the place may be computed for the nodes alone.
+    in the coordinates may be computed for the nodes alone.
     """
     if max(coarse.shape[2:]) > _MANY_NODES:
         return functional.interpolate(
@@ -65,9 +65,9 @@ def enlarge(coarse: Tensor, height: int, width: int) -> Tensor:
 
 
 def _node_weights(nodes: int, size: int, device: torch.device) -> Tensor:
-    """How much each node counts at each of so many places between them: (size, nodes)."""
-    places = torch.linspace(0, nodes - 1, size, device=device).view(-1, 1)
-    return (1 - (places - torch.arange(nodes, device=device)).abs()).clamp_(min=0)
+    """How much each node counts at each of so many pixels between them: (size, nodes)."""
+    pixels = torch.linspace(0, nodes - 1, size, device=device).view(-1, 1)
+    return (1 - (pixels - torch.arange(nodes, device=device)).abs()).clamp_(min=0)
 
 
 def multiscale_noise(
@@ -130,7 +130,7 @@ def uniform(
     -------
     Tensor of shape (count,), float32
     """
-    share = torch.rand(count, generator=generator, device=generator.device)
+    fraction = torch.rand(count, generator=generator, device=generator.device)
     if log and low > 0:
-        return low * (high / low) ** share
-    return low + (high - low) * share
+        return low * (high / low) ** fraction
+    return low + (high - low) * fraction

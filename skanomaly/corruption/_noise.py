@@ -22,7 +22,7 @@ def add_noise(images: Tensor, generator: torch.Generator, *, kind: str, amount: 
         "salt_and_pepper" puts the smallest or the largest value of the batch, in that channel or
         at that coordinate, in place of some, at even odds.
     amount : float
-        Standard deviation of "gaussian", else the share of values that are replaced, up to 1.
+        Standard deviation of "gaussian", else the fraction of values that are replaced, up to 1.
 
     Returns
     -------

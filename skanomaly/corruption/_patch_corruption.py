@@ -18,6 +18,14 @@ from ._rows import ROW_TEXTURES, block_masks, replacement_rows
 from ._shapes import Range, soft_patches
 from ._textures import TEXTURES, replacement_textures
 
+_LIMITS: dict[str, tuple[float, float, type]] = {
+    "n_patches": (1, np.inf, Integral),
+    "radius": (0.0, np.inf, Real),
+    "elongation": (1.0, np.inf, Real),
+    "distortion": (0.0, np.inf, Real),
+    "softness": (0.0, 1.0, Real),
+    "opacity": (0.0, 1.0, Real),
+}
 # Beyond it squares leave the range of float32.
 _LARGEST = 1e15
 
@@ -35,16 +43,16 @@ class PatchCorruption(BaseEstimator):
     n_patches : int or (int, int), default=(1, 5)
         Number of patches in an image; uniform.
     radius : float or (float, float), default=(0.01, 0.3)
-        Radius of a patch before it is stretched, as a share of the image's shorter side;
-        log-uniform. For plain rows, half the length of a block as a share of the row.
+        Radius of a patch before it is stretched, as a fraction of the image's shorter side;
+        log-uniform. For plain rows, half the length of a block as a fraction of the row.
     elongation : float or (float, float), default=(1, 30)
         Ratio of a patch's longer to its shorter axis, at least 1; log-uniform. The area stays.
     distortion : float or (float, float), default=(0, 1)
         Amplitude of the smooth displacement that bends a patch, in radii.
     softness : float or (float, float), default=(0.05, 0.8)
-        Share of the radius over which a patch fades to nothing, from 0 to 1.
+        Fraction of the radius over which a patch fades to nothing, from 0 to 1.
     texture : str, sequence of str or dict of str to float, default all but "blur"
-        What is put into a patch, one of them at random: "image", another image or place of the
+        What is put into a patch, one of them at random: "image", another image or region of the
         batch, turned, mirrored, scaled and warped; "color", one uniform colour; "noise", smooth
         noise of several scales; "deformation", the image itself, locally warped; "shade", the
         image brightened or darkened; "blur", the image smeared along its rows, its columns or
@@ -162,6 +170,34 @@ class PatchCorruption(BaseEstimator):
         cast = np.where(inside, cast, np.where(new <= float(low), low, high))
         return np.where(touched, cast, values).astype(values.dtype), soft
 
+    def check_parameters(self, *, rows: bool = False) -> None:
+        """Check all parameters, as a detector does before it trains.
+
+        Parameters
+        ----------
+        rows : bool, default=False
+            Whether plain rows are to be corrupted, and not images.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is out of range.
+
+        Examples
+        --------
+        >>> from skanomaly.corruption import PatchCorruption
+        >>> PatchCorruption(opacity=5).check_parameters()
+        Traceback (most recent call last):
+        ValueError: opacity must be a number or a pair (low, high), at least 0 and at most 1, got 5.
+        """
+        for name in _LIMITS:
+            self._range(name)
+        self._weights(ROW_TEXTURES if rows else TEXTURES)
+        textures = self._texture_images()
+        if textures is not None and not np.isfinite(textures).all():
+            raise ValueError("texture_images must hold no NaN or infinity.")
+        check_random_state(self.random_state)
+
     def corrupt(self, images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Corrupt a batch on the device that it lies on, as training does.
 
@@ -183,9 +219,8 @@ class PatchCorruption(BaseEstimator):
             return self._corrupt(images, generator)
 
     def _corrupt(self, images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        low, high = _as_range("n_patches", self.n_patches, 1, np.inf, Integral)
-        opacity = _as_range("opacity", self.opacity, 0.0, 1.0)
-        radius = _as_range("radius", self.radius, 0.0, np.inf, open_low=True)
+        low, high = self._range("n_patches")
+        opacity, radius = self._range("opacity"), self._range("radius")
         batch, slots = len(images), int(high)
         device = images.device
         amount = torch.randint(int(low), slots + 1, (batch, 1), generator=generator, device=device)
@@ -212,9 +247,9 @@ class PatchCorruption(BaseEstimator):
                 height,
                 width,
                 radius=radius,
-                elongation=_as_range("elongation", self.elongation, 1.0, np.inf),
-                distortion=_as_range("distortion", self.distortion, 0.0, np.inf),
-                softness=_as_range("softness", self.softness, 0.0, 1.0),
+                elongation=self._range("elongation"),
+                distortion=self._range("distortion"),
+                softness=self._range("softness"),
                 generator=generator,
             )
             weights = weights * alpha.view(-1, 1, 1, 1)
@@ -237,29 +272,43 @@ class PatchCorruption(BaseEstimator):
         with_user_images: bool = False,
     ) -> Tensor:
         """Index into ``textures`` of the texture of each patch: (count,), int64."""
+        weights = torch.tensor(self._weights(textures), device=generator.device)
+        if with_user_images:
+            weights = torch.cat([weights, weights[weights > 0].mean().view(1)])
+        return torch.multinomial(weights, count, replacement=True, generator=generator)
+
+    def _range(self, name: str) -> tuple[float, float]:
+        """A parameter as (low, high), checked."""
+        low, high, kind = _LIMITS[name]
+        return _as_range(name, getattr(self, name), low, high, kind, open_low=name == "radius")
+
+    def _weights(self, textures: Sequence[str]) -> list[float]:
+        """Relative weights of some textures, checked."""
         by_name = _texture_weights(self.texture)
-        weights = torch.tensor([by_name[name] for name in textures], device=generator.device)
-        if not bool((weights > 0).any()):
+        weights = [by_name[name] for name in textures]
+        if not any(weights):
             raise ValueError(
                 f"texture must name one of {list(textures)} for vectors, got {self.texture!r}."
             )
-        if with_user_images:
-            mean = (
-                weights[weights > 0].mean() if bool((weights > 0).any()) else weights.new_ones(())
-            )
-            weights = torch.cat([weights, mean.view(1)])
-        return torch.multinomial(weights, count, replacement=True, generator=generator)
+        return weights
 
-    def _user_images(self, images: Tensor, count: int, generator: torch.Generator) -> Tensor | None:
-        """Up to ``count`` of the user's textures, in the size and channels of ``images``."""
+    def _texture_images(self) -> NDArray[Any] | None:
+        """The user's textures, checked."""
         if self.texture_images is None:
             return None
         textures = np.asarray(self.texture_images)
-        if textures.ndim not in (3, 4) or len(textures) == 0:
+        if textures.ndim not in (3, 4) or textures.size == 0 or textures.dtype.kind not in "buif":
             raise ValueError(
-                "texture_images must have shape (n, h, w) or (n, h, w, c) with n > 0, got an array "
-                f"of shape {textures.shape}."
+                "texture_images must be real numbers of shape (n, h, w) or (n, h, w, c) with n > 0,"
+                f" got an array of shape {textures.shape} and dtype {textures.dtype}."
             )
+        return textures
+
+    def _user_images(self, images: Tensor, count: int, generator: torch.Generator) -> Tensor | None:
+        """Up to ``count`` of the user's textures, in the size and channels of ``images``."""
+        textures = self._texture_images()
+        if textures is None:
+            return None
         chosen = torch.randint(
             len(textures),
             (min(count, len(textures)),),
@@ -268,8 +317,8 @@ class PatchCorruption(BaseEstimator):
         )
         # The images may be standardised, the textures are not: give them the images' range.
         low, high = float(textures.min()), float(textures.max())
-        share = (textures[chosen.cpu().numpy()].astype(np.float32) - low) / max(high - low, 1e-12)
-        tensor = torch.from_numpy(share).to(images.device)
+        scaled = (textures[chosen.cpu().numpy()].astype(np.float32) - low) / max(high - low, 1e-12)
+        tensor = torch.from_numpy(scaled).to(images.device)
         tensor = tensor.unsqueeze(1) if tensor.ndim == 3 else tensor.permute(0, 3, 1, 2)
         channels = images.shape[1]
         if tensor.shape[1] != channels:
@@ -302,14 +351,17 @@ def _lay_over(
 
 def _texture_weights(texture: str | Sequence[str] | Mapping[str, float]) -> dict[str, float]:
     """Relative weights of ``TEXTURES``, checked."""
-    if isinstance(texture, str):
-        texture = {texture: 1.0}
-    if not isinstance(texture, Mapping):
-        texture = dict.fromkeys(texture, 1.0)
-    unknown = [name for name in texture if name not in TEXTURES]
-    if unknown or not texture:
-        raise ValueError(f"texture must be taken from {list(TEXTURES)}, got {list(texture)!r}.")
-    weights = [float(texture.get(name, 0.0)) for name in TEXTURES]
+    given = {texture: 1.0} if isinstance(texture, str) else texture
+    try:
+        given = given if isinstance(given, Mapping) else dict.fromkeys(given, 1.0)
+        weights = [float(given.get(name, 0.0)) for name in TEXTURES]
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            "texture must be a name, a sequence of names, or a dict of names and numbers, got "
+            f"{texture!r}."
+        ) from error
+    if not given or any(name not in TEXTURES for name in given):
+        raise ValueError(f"texture must be taken from {list(TEXTURES)}, got {list(given)!r}.")
     if min(weights) < 0 or sum(weights) == 0 or not np.isfinite(weights).all():
         raise ValueError(
             f"The weights of texture must be finite, at least 0 and not all 0, got {texture!r}."

@@ -22,7 +22,7 @@ def block_masks(
     count, n_features : int
         Number of blocks and length of a row.
     radius : (float, float)
-        Range of half the block's length, as a share of the row; log-uniform.
+        Range of half the block's length, as a fraction of the row; log-uniform.
     generator : torch.Generator
         Source of the random numbers.
 
@@ -70,6 +70,13 @@ def replacement_rows(
     roll = torch.randint(n_features, (count, 1), generator=generator, device=device)
     moved = own.gather(1, (torch.arange(n_features, device=device) + roll) % n_features)
     shifted = own + (high - low) * (level - 0.5)
-    choices = torch.stack([other, constant, noise, moved, shifted])
+    by_name = {
+        "image": other,
+        "color": constant,
+        "noise": noise,
+        "deformation": moved,
+        "shade": shifted,
+    }
+    choices = torch.stack([by_name[name] for name in ROW_TEXTURES])
     chosen = choices[kind, torch.arange(count, device=device)]
     return torch.minimum(torch.maximum(chosen, low), high)

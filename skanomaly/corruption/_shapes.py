@@ -32,14 +32,14 @@ def soft_patches(
     count, height, width : int
         Number of patches and size of the image in pixels.
     radius : (float, float)
-        Range of the radius of the disc, as a share of the image's shorter side; log-uniform.
+        Range of the radius of the disc, as a fraction of the image's shorter side; log-uniform.
         Stretching keeps the area.
     elongation : (float, float)
         Range of the ratio of the longer to the shorter axis, at least 1; log-uniform.
     distortion : (float, float)
         Range of the displacement field's amplitude, in radii.
     softness : (float, float)
-        Range of the share of the radius over which the patch fades to nothing.
+        Range of the fraction of the radius over which the patch fades to nothing.
     generator : torch.Generator
         Source of the random numbers; everything lives on its device.
 
@@ -80,7 +80,7 @@ def soft_patches(
     centre_y = uniform(count, 0.0, float(height), generator)
 
     displacement = coarse_field(count, 2, height, width, 8, generator) * _per_patch(amplitude)
-    # All but the distance is linear in the place, so that the nodes of the field will do.
+    # All but the distance is linear in the coordinates, so that the nodes of the field will do.
     rows, columns = displacement.shape[2:]
     x = torch.linspace(0.5, width - 0.5, columns, device=device).view(1, 1, 1, -1)
     y = torch.linspace(0.5, height - 0.5, rows, device=device).view(1, 1, -1, 1)

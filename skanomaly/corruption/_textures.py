@@ -1,6 +1,10 @@
 """What is put into the corrupted patches."""
 
+from __future__ import annotations
+
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -8,7 +12,7 @@ from torch.nn import functional
 
 from ._fields import coarse_field, enlarge, multiscale_noise, uniform
 
-TEXTURES = ("image", "color", "noise", "deformation", "shade", "blur")
+_SUPPLIED = "texture_images"
 
 
 def replacement_textures(
@@ -70,70 +74,118 @@ def replacement_textures(
     ... ).shape
     torch.Size([6, 1, 32, 32])
     """
-    result = images[owner]
+    content = images[owner]
     low = images.amin(dim=(0, 2, 3), keepdim=True)
     high = images.amax(dim=(0, 2, 3), keepdim=True)
-
-    sampled = (kind == 0) | (kind == 3)
-    (patches,) = torch.nonzero(sampled, as_tuple=True)
-    if len(patches):
-        deformed = kind[patches] == 3
-        other = torch.randint(
-            len(images), (len(patches),), generator=generator, device=images.device
-        )
-        source = torch.where(deformed, owner[patches], other)
-        grid = _sampling_grid(displacement[patches], deformed, images.shape[2:], generator)
-        result[patches] = _sample(images[source], grid)
-    (patches,) = torch.nonzero(kind == len(TEXTURES), as_tuple=True)
-    if len(patches) and texture_images is not None:
-        chosen = torch.randint(
-            len(texture_images), (len(patches),), generator=generator, device=images.device
-        )
-        not_deformed = torch.zeros(len(patches), dtype=torch.bool, device=images.device)
-        grid = _sampling_grid(displacement[patches], not_deformed, images.shape[2:], generator)
-        result[patches] = _sample(texture_images[chosen], grid)
-
-    (patches,) = torch.nonzero((kind == 1) | (kind == 2), as_tuple=True)
-    if len(patches):
-        result[patches] = _color_or_noise(
-            len(patches), kind[patches] == 2, low, high, images.shape[-2:], generator
-        )
-    (patches,) = torch.nonzero(kind == 4, as_tuple=True)
-    if len(patches):
-        strength = torch.randn(len(patches), 1, 1, 1, generator=generator, device=images.device)
-        spread = images.std(dim=(0, 2, 3), keepdim=True)
-        result[patches] += 1.5 * strength * spread
-    (patches,) = torch.nonzero(kind == 5, as_tuple=True)
-    if len(patches):
-        result[patches] = _blurred(result[patches], generator)
-    return result.clamp_(low, high)
+    for function in dict.fromkeys(_FUNCTIONS.values()):
+        names = [name for name in _FUNCTIONS if _FUNCTIONS[name] is function]
+        wanted = torch.isin(kind, kind.new_tensor([_index(name) for name in names]))
+        (chosen,) = torch.nonzero(wanted, as_tuple=True)
+        if len(chosen):
+            patches = Patches(
+                images=images,
+                content=content[chosen],
+                owner=owner[chosen],
+                kind=kind[chosen],
+                displacement=displacement[chosen],
+                texture_images=texture_images,
+                low=low,
+                high=high,
+            )
+            content[chosen] = function(patches, generator)
+    return content.clamp_(low, high)
 
 
-def _blurred(images: Tensor, generator: torch.Generator) -> Tensor:
+@dataclass(frozen=True)
+class Patches:
+    """Patches that one function draws the content of.
+
+    Attributes
+    ----------
+    images : Tensor of shape (batch, channels, height, width)
+        The normal images.
+    content : Tensor of shape (patches, channels, height, width)
+        The normal image below each patch.
+    owner : Tensor of shape (patches,), int64
+        Its index.
+    kind : Tensor of shape (patches,), int64
+        Index into ``TEXTURES``.
+    displacement : Tensor of shape (patches, 2, rows, columns)
+        The smooth field that distorted each patch.
+    texture_images : Tensor of shape (textures, channels, height, width) or None
+        Images that the user supplies.
+    low, high : Tensor of shape (1, channels, 1, 1)
+        Smallest and largest value of ``images``, which the result is clipped to.
+    """
+
+    images: Tensor
+    content: Tensor
+    owner: Tensor
+    kind: Tensor
+    displacement: Tensor
+    texture_images: Tensor | None
+    low: Tensor
+    high: Tensor
+
+    def __len__(self) -> int:
+        return len(self.owner)
+
+    def has(self, name: str) -> Tensor:
+        """Which patches have the texture of this name: (patches,), bool."""
+        return self.kind == _index(name)
+
+    def draw_index(self, count: int, generator: torch.Generator) -> Tensor:
+        """Draw one of so many for each patch: (patches,), int64."""
+        return torch.randint(count, (len(self),), generator=generator, device=self.images.device)
+
+
+Texture = Callable[[Patches, torch.Generator], Tensor]
+
+
+def _image_or_deformation(patches: Patches, generator: torch.Generator) -> Tensor:
+    deformed = patches.has("deformation")
+    other = patches.draw_index(len(patches.images), generator)
+    source = torch.where(deformed, patches.owner, other)
+    grid = _sampling_grid(patches.displacement, deformed, patches.images.shape[2:], generator)
+    return _sample(patches.images[source], grid)
+
+
+def _supplied_image(patches: Patches, generator: torch.Generator) -> Tensor:
+    if patches.texture_images is None:
+        return patches.content
+    chosen = patches.draw_index(len(patches.texture_images), generator)
+    not_deformed = torch.zeros_like(patches.owner, dtype=torch.bool)
+    grid = _sampling_grid(patches.displacement, not_deformed, patches.images.shape[2:], generator)
+    return _sample(patches.texture_images[chosen], grid)
+
+
+def _shade(patches: Patches, generator: torch.Generator) -> Tensor:
+    """Brighten or darken the image."""
+    device = patches.images.device
+    strength = torch.randn(len(patches), 1, 1, 1, generator=generator, device=device)
+    spread = patches.images.std(dim=(0, 2, 3), keepdim=True)
+    return patches.content + 1.5 * strength * spread
+
+
+def _blur(patches: Patches, generator: torch.Generator) -> Tensor:
     """Smear images along rows, along columns or both, by as much for all of them."""
-    widest = max(3, min(images.shape[-2:]) // 7)
+    widest = max(3, min(patches.content.shape[-2:]) // 7)
     half = uniform(1, 1.0, widest / 2, generator, log=True).round().int()
     size = 2 * int(half) + 1
     direction = int(torch.randint(3, (), generator=generator, device=generator.device))
     kernel = ((size, size), (size, 1), (1, size))[direction]
     padding = [side // 2 for side in kernel]
-    return functional.avg_pool2d(images, kernel, 1, padding, count_include_pad=False)
+    return functional.avg_pool2d(patches.content, kernel, 1, padding, count_include_pad=False)
 
 
-def _color_or_noise(
-    count: int,
-    noisy: Tensor,
-    low: Tensor,
-    high: Tensor,
-    size: torch.Size,
-    generator: torch.Generator,
-) -> Tensor:
-    """Uniform colours, with smooth noise on top where ``noisy``: (count, channels, *size)."""
-    height, width = size
+def _color_or_noise(patches: Patches, generator: torch.Generator) -> Tensor:
+    """Uniform colours, with smooth noise on top of some."""
+    count, low, high = len(patches), patches.low, patches.high
+    height, width = patches.images.shape[2:]
     channels = low.shape[1]
     position = torch.rand(count, channels, 1, 1, generator=generator, device=low.device)
     color = low + (high - low) * position
-    (grainy,) = torch.nonzero(noisy, as_tuple=True)
+    (grainy,) = torch.nonzero(patches.has("noise"), as_tuple=True)
     noise = multiscale_noise(count, height, width, generator, chosen=grainy)
     tint = torch.rand(count, channels, 1, 1, generator=generator, device=low.device)
     contrast = uniform(count, 0.02, 0.5, generator, log=True).view(-1, 1, 1, 1)
@@ -182,8 +234,8 @@ def _sampling_grid(
         rows, columns = moved.shape[2:]
         x = torch.linspace(1 / width - 1, 1 - 1 / width, columns, device=device)
         y = torch.linspace(1 / height - 1, 1 - 1 / height, rows, device=device)
-        places = torch.stack(torch.meshgrid(x, y, torch.ones(1, device=device), indexing="xy"))
-        nodes = torch.einsum("pij,jrc->pirc", transform[patches], places[..., 0])
+        nodes_xy = torch.stack(torch.meshgrid(x, y, torch.ones(1, device=device), indexing="xy"))
+        nodes = torch.einsum("pij,jrc->pirc", transform[patches], nodes_xy[..., 0])
         nodes = nodes + moved[patches] * to_grid.view(1, 2, 1, 1)
         grid[patches] = enlarge(nodes, height, width)
     return grid.permute(0, 2, 3, 1)
@@ -197,3 +249,22 @@ def _sample(source: Tensor, grid: Tensor) -> Tensor:
         padding_mode="reflection",
         align_corners=False,
     )
+
+
+# A function is called once for all patches of its names, in the order in which they first appear
+# here, which fixes the stream of random numbers: add a texture at the end.
+_FUNCTIONS: dict[str, Texture] = {
+    "image": _image_or_deformation,
+    _SUPPLIED: _supplied_image,
+    "color": _color_or_noise,
+    "noise": _color_or_noise,
+    "deformation": _image_or_deformation,
+    "shade": _shade,
+    "blur": _blur,
+}
+TEXTURES = tuple(name for name in _FUNCTIONS if name != _SUPPLIED)
+
+
+def _index(name: str) -> int:
+    """What stands for a texture in ``kind``."""
+    return len(TEXTURES) if name == _SUPPLIED else TEXTURES.index(name)

@@ -433,6 +433,9 @@ class BaseAutoencoderDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator,
             reset=not continued,
             minimum=2,
         )
+        corruption: Any = getattr(self, "corruption", None)
+        if hasattr(corruption, "check_parameters"):
+            corruption.check_parameters(rows=not data.is_image)
         return FitPlan.from_parameters(self, data, continued=continued, one_pass=one_pass)
 
     def _train(self, plan: FitPlan, X: Any, y: Any) -> None:

@@ -9,6 +9,7 @@ from typing import Unpack
 from sklearn.utils._param_validation import Interval, StrOptions
 from torch import Tensor, nn
 
+from ..networks import find_encoder
 from ..training import PENALTIES, ContractiveObjective
 from ._base import BaseAutoencoderDetector, Objective
 from ._parameters import SharedParameters, set_shared, shared_parameters
@@ -100,8 +101,7 @@ class ContractiveAE(BaseAutoencoderDetector):
         )
 
     def _check_encoder(self, network: nn.Module) -> None:
-        passes_by_the_code = getattr(network, "convex", False)
-        if passes_by_the_code or not hasattr(network, "encode"):
+        if find_encoder(network) is None:
             raise ValueError(
                 "penalty='encoder' needs a network whose output goes through a code, which its "
                 "method encode gives: 'plain', 'sdc', 'dense' or 'linear'; got "

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from numbers import Integral
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import Any
 
 import joblib
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 from torch import Tensor, nn
 
+from .._files import check_output_file
 from .._memory import available_memory, require_memory
 from ..datasets import ImageSequence
 from ..training import (
@@ -226,20 +226,10 @@ def _usual_steps(
 
 def _check_folder(checkpoint: Path) -> None:
     """Find out before training whether its state can be written."""
-    if not checkpoint.parent.is_dir():
-        raise ValueError(
-            f"checkpoint={str(checkpoint)!r} must lie in a folder that exists, but "
-            f"{str(checkpoint.parent)!r} does not."
-        )
     try:
-        with TemporaryFile(dir=checkpoint.parent):
-            pass
+        check_output_file(checkpoint, "checkpoint")
     except OSError as error:
-        raise OSError(
-            error.errno,
-            f"A checkpoint could not be written to checkpoint={str(checkpoint)!r}: "
-            f"{error.strerror}. Training has not begun",
-        ) from error
+        raise OSError(error.errno, f"{error.strerror}. Training has not begun") from error
 
 
 def _check_crop(crop_size: Any, data: ValidatedInput) -> tuple[int, int] | None:

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..networks import receptive_field
 from ..scoring import MapStep
 from ..training import autocast
 from ._images import ValidatedInput, channels_first
@@ -168,8 +169,7 @@ class Inference:
 
         cuts: list[Tile | None] = [None]
         if data.is_image:
-            reach = getattr(model.network, "reach", None)
-            stride = getattr(model.network, "stride", 1)
+            reach, stride = receptive_field(model.network)
             reach = None if reach is None else reach + margin
             cuts = list(tiles(*data.shape[:2], reach=reach, stride=stride))
         batches = (

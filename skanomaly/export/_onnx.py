@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from .. import __version__
-from .._files import written_aside
+from .._files import atomic_write, check_output_file
 from ..detectors._base import BaseAutoencoderDetector
 from ..detectors._images import integer_scale
 from ._graph import OUTPUTS, DetectorGraph
@@ -108,7 +108,8 @@ def to_onnx(
             "detector inside."
         )
     check_is_fitted(detector, "model_")
-    path = _check_path(path)
+    path = Path(path)
+    check_output_file(path, "path")
     input_dtype = _check_dtype(input_dtype, detector)
     _check_size(image_size, detector)
     try:
@@ -125,20 +126,8 @@ def to_onnx(
     content = model.SerializeToString()
     _check_agreement(content, graph, detector, image_size, input_dtype)
     onnx.checker.check_model(content)
-    with written_aside(path) as aside:
+    with atomic_write(path) as aside:
         aside.write_bytes(content)
-
-
-def _check_path(path: str | PathLike[str]) -> Path:
-    path = Path(path)
-    if not path.parent.is_dir():
-        raise ValueError(
-            f"path={str(path)!r} must lie in a folder that exists, but {str(path.parent)!r} does "
-            "not."
-        )
-    if path.is_dir():
-        raise ValueError(f"path={str(path)!r} must be a file, but is a folder.")
-    return path
 
 
 def _check_dtype(input_dtype: str | None, detector: BaseAutoencoderDetector) -> str:

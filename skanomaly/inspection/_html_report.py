@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import __version__
-from .._files import written_aside
+from .._files import atomic_write, check_output_file
 from ._overlay import _COLORS, overlay_anomaly_map, to_rgb
 
 # Longer side in pixels of what the page holds: 40 kB for an image with its map and overlay.
@@ -124,6 +124,7 @@ def write_html_report(
         names = names_within_folder(paths) if paths else [str(index) for index in range(count)]
     map_threshold = getattr(detector, "map_threshold_", None)
     size = max(1, _BATCH_PIXELS // (images.shape[1] * images.shape[2]))
+    check_output_file(Path(path), "path")
     with html_report(
         Path(path),
         title=title,
@@ -202,7 +203,7 @@ def html_report(
         file.write(_row(name, kind, score, decision, _jpeg(pixels), pictures))
 
     with (
-        written_aside(path) as aside,
+        atomic_write(path) as aside,
         # What of a file name is no valid text is written as \udcff.
         aside.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
     ):

@@ -11,6 +11,7 @@ from ._autoencoder import ConvolutionalAutoencoder
 from ._dense import DenseAutoencoder
 from ._layers import ConvexCombination, StackedDilatedConv
 from ._linear import LinearAutoencoder
+from ._protocol import Network, find_encoder, receptive_field
 
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "plain": partial(ConvolutionalAutoencoder, dilations=(1,), convex=False),
@@ -29,5 +30,8 @@ __all__ = [
     "ConvolutionalAutoencoder",
     "DenseAutoencoder",
     "LinearAutoencoder",
+    "Network",
     "StackedDilatedConv",
+    "find_encoder",
+    "receptive_field",
 ]

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from ._layers import ConvBlock, ConvexCombination, StackedDilatedConv
 
-# With fewer places than these on the shorter side of the coarsest feature map, the stem is made
+# With fewer pixels than these on the shorter side of the coarsest feature map, the stem is made
 # finer, and then levels are left out.
 _SMALL_MAP = 8
 _SMALLEST_MAP = 4
@@ -29,7 +29,7 @@ class ConvolutionalAutoencoder(nn.Module):
         Height, width and channels of the training images. Stem, depth and dilations are cut down
         to what fits them; the network reads other sizes too.
     dilations : sequence of int, default=(1, 2, 4, 8)
-        Dilations of the stacked dilated convolutions at the coarsest level, in places of that
+        Dilations of the stacked dilated convolutions at the coarsest level, in pixels of that
         level. ``(1,)`` makes ordinary residual blocks.
     convex : bool, default=True
         Whether the decoder is blended with the encoder's features at each level, and with the
@@ -50,10 +50,10 @@ class ConvolutionalAutoencoder(nn.Module):
     Attributes
     ----------
     stride : int
-        Side of a place of the coarsest level in pixels.
+        Side of a pixel of the coarsest level, in pixels of the image.
     reach : int or None
-        How far away, in pixels, the input that an output pixel depends on may lie, in evaluation
-        mode; None with "group", whose statistics are of the whole picture.
+        Receptive-field radius: how far away, in pixels, the input that an output pixel depends on
+        may lie, in evaluation mode; None with "group", whose statistics are of the whole image.
 
     Examples
     --------
@@ -115,12 +115,12 @@ class ConvolutionalAutoencoder(nn.Module):
         # Channels of the decoder's image and, if combined, of its weight against the input.
         self.channels = channels
         self.convex = convex
-        # A convolution reaches one place, or its dilation, of its level, which is stem · 2**level
-        # pixels wide: there are four at each level but the coarsest, where there are two and the
-        # blocks.
+        # A convolution sees one pixel of its level, or its dilation, further, which is
+        # stem · 2**level pixels of the image: there are four at each level but the coarsest, where
+        # there are two and the blocks.
         finer = sum(4 * stem * 2**level for level in range(depth - 1))
         blocks = n_blocks * max(dilations) * self.stride
-        # A place of the coarsest is seen as a whole.
+        # A pixel of the coarsest is seen as a whole.
         reach = finer + 2 * self.stride + blocks + self.stride - 1
         self.reach = None if normalization == "group" else reach
         self.head = nn.Conv2d(before, stem**2 * channels * (2 if convex else 1), 3, padding=1)
@@ -137,10 +137,10 @@ class ConvolutionalAutoencoder(nn.Module):
         -------
         Tensor of the same shape
         """
-        decoded, share = self.decode(images)
-        if share is None:
+        decoded, weight = self.decode(images)
+        if weight is None:
             return decoded
-        return torch.lerp(decoded, images, share)
+        return torch.lerp(decoded, images, weight)
 
     def encode(self, images: Tensor) -> Tensor:
         """Compute the code: the features at the coarsest level.
@@ -175,7 +175,7 @@ class ConvolutionalAutoencoder(nn.Module):
         Returns
         -------
         decoded : Tensor of shape (b, c, h, w), float32
-        share : Tensor of shape (b, c, h, w), float32, or None
+        weight : Tensor of shape (b, c, h, w), float32, or None
             β of f(x) = β ⊙ x + (1 − β) ⊙ decoded; None without convex combination.
         """
         height, width = images.shape[-2:]
@@ -224,7 +224,7 @@ def _pad_to_multiple(images: Tensor, stride: int) -> Tensor:
 
 @torch.no_grad()
 def _start_smooth(head: nn.Conv2d, count: int) -> None:
-    """Give the pixels that share a place, so many of them, the same start, against checkerboards.
+    """Give the pixels of one coarse pixel, so many of them, the same start, against checkerboards.
 
     Aitken et al., *Checkerboard artifact free sub-pixel convolution*, arXiv 1707.02937.
     """

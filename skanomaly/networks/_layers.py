@@ -73,7 +73,7 @@ class StackedDilatedConv(nn.Module):
     channels : int
         Channels of input and output; shared out among the dilations.
     dilations : sequence of int
-        Dilation of each convolution, in places of the feature map. All equal to 1 makes an
+        Dilation of each convolution, in pixels of the feature map. All equal to 1 makes an
         ordinary residual block.
     normalization : {"batch", "group", "none"}
         What the convolutions are followed by: batch normalisation, group normalisation or nothing.
@@ -93,15 +93,15 @@ class StackedDilatedConv(nn.Module):
 
     def __init__(self, channels: int, dilations: Sequence[int], normalization: str) -> None:
         super().__init__()
-        share, rest = divmod(channels, len(dilations))
-        if share == 0:
+        width, rest = divmod(channels, len(dilations))
+        if width == 0:
             raise ValueError(
                 f"There must be at least one channel for each dilation, got {channels} channels "
                 f"and {len(dilations)} dilations."
             )
         bias = normalization == "none"
         self.branches = nn.ModuleList(
-            DilatedConv(channels, share + (1 if i < rest else 0), dilation, bias=bias)
+            DilatedConv(channels, width + (1 if i < rest else 0), dilation, bias=bias)
             for i, dilation in enumerate(dilations)
         )
         self.activation = nn.Sequential(
@@ -127,10 +127,10 @@ class StackedDilatedConv(nn.Module):
 
 
 class ConvexCombination(nn.Module):
-    """Blend encoder and decoder features at every place and channel.
+    """Blend encoder and decoder features at every pixel and channel.
 
     The CCM of SSAE: z = β ⊙ encoder + (1 − β) ⊙ decoder, where β ∈ (0, 1) is computed from both
-    by a 1 × 1 convolution. Normal places pass through, odd ones are filled by the decoder.
+    by a 1 × 1 convolution. Normal pixels pass through, odd ones are filled by the decoder.
 
     Parameters
     ----------
@@ -157,13 +157,13 @@ class ConvexCombination(nn.Module):
         Parameters
         ----------
         encoder, decoder : Tensor of shape (b, channels, h, w)
-            Features at the same places.
+            Features at the same pixels.
 
         Returns
         -------
         Tensor of the same shape
-            Between the two at every place.
+            Between the two at every pixel.
         """
-        share = torch.sigmoid(self.gate(torch.cat([encoder, decoder], dim=1)))
+        weight = torch.sigmoid(self.gate(torch.cat([encoder, decoder], dim=1)))
         # Under mixed precision on a GPU the three come in different dtypes, which lerp refuses.
-        return torch.lerp(decoder, encoder.to(decoder.dtype), share.to(decoder.dtype))
+        return torch.lerp(decoder, encoder.to(decoder.dtype), weight.to(decoder.dtype))

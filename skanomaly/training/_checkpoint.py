@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from .._files import written_aside
+from .._files import atomic_write
 
 _MAGIC = b"skanomaly checkpoint 2\n"
 _DIGEST_SIZE = hashlib.sha256().digest_size
@@ -27,7 +27,7 @@ def save_checkpoint(path: Path, fingerprint: str, state: dict[str, Any]) -> None
     torch.save({"fingerprint": fingerprint, **state}, buffer)
     content = buffer.getvalue()
     try:
-        with written_aside(path, durable=True) as aside:
+        with atomic_write(path, durable=True) as aside:
             aside.write_bytes(_MAGIC + hashlib.sha256(content).digest() + content)
     except OSError as error:
         kept = "The one before it is whole." if path.exists() else "There is none yet."

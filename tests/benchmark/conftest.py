@@ -1,4 +1,4 @@
-"""A small dataset on disk, and benchmarks without the start of a process for each cell."""
+"""A small dataset on disk, and benchmarks without the start of a process for each run."""
 
 import shutil
 from concurrent.futures import Future
@@ -60,5 +60,5 @@ class _ThisProcess:
 
 @pytest.fixture
 def in_this_process(monkeypatch):
-    """Run cells here: a process of its own takes seconds to import torch."""
+    """Compute runs here: a process of its own takes seconds to import torch."""
     monkeypatch.setattr(_processes, "ProcessPoolExecutor", _ThisProcess)

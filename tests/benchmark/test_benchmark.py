@@ -13,8 +13,10 @@ from sklearn.preprocessing import StandardScaler
 from skanomaly import SelfSupervisedAutoencoderDetector
 from skanomaly.benchmark import PCAReconstruction, describe_environment, evaluate
 from skanomaly.benchmark._command import main
+from skanomaly.benchmark._evaluation import _detect
 from skanomaly.datasets import load_mvtec_ad, make_bar_images
 from skanomaly.metrics import image_report
+from skanomaly.networks import ConvolutionalAutoencoder
 
 PIXEL_COLUMNS = ("pixel_roc_auc", "pixel_average_precision", "per_region_overlap")
 
@@ -48,6 +50,28 @@ def test_each_kind_of_defect_is_measured_against_all_good_images():
     report = image_report(data.masks_test, maps, y_true=data.y_test, scores=scores)
     for name in ("image_roc_auc", "image_average_precision", "image_f1_max", *PIXEL_COLUMNS):
         assert row[name] == pytest.approx(report[name])
+
+
+def test_each_image_passes_the_network_once(monkeypatch):
+    data = make_bar_images(n_train=20, n_test=8, image_size=16, random_state=0)
+    detector = SelfSupervisedAutoencoderDetector(max_iter=2).fit(data.X_train)
+    scores, decisions, maps = (
+        detector.score_samples(data.X_test),
+        detector.decision_function(data.X_test),
+        detector.anomaly_map(data.X_test),
+    )
+    passes = []
+    forward = ConvolutionalAutoencoder.forward
+
+    def counting(self, images):
+        passes.append(len(images))
+        return forward(self, images)
+
+    monkeypatch.setattr(ConvolutionalAutoencoder, "forward", counting)
+    found = _detect(detector, data.X_test)
+    assert sum(passes) == len(data.X_test)
+    for one, expected in zip(found, (scores, decisions, maps), strict=True):
+        np.testing.assert_array_equal(one, expected)
 
 
 @pytest.mark.parametrize("maximum", [255, 1.0])
@@ -118,7 +142,7 @@ def test_the_command_runs_several_detectors_and_writes_tables(stripes, tmp_path,
     line = next(text for text in table.splitlines() if text.startswith("| IsolationForest"))
     assert line.count("| – ") == 3
     assert "nan" not in table.lower()
-    assert len(list((tmp_path / "o" / "cells").iterdir())) == 6
+    assert len(list((tmp_path / "o" / "runs").iterdir())) == 6
 
 
 def test_a_ready_estimator_is_run_with_its_own_parameters(tmp_path, monkeypatch, in_this_process):
@@ -131,8 +155,8 @@ def test_a_ready_estimator_is_run_with_its_own_parameters(tmp_path, monkeypatch,
     arguments = ["bars", "--size", "12", "--seeds", "0", "--output", str(tmp_path / "o")]
     own = ["my_detectors.ready", "isolationforest__max_samples=9"]
     assert main([*arguments, "--detector", *own]) == 0
-    (cell,) = (tmp_path / "o" / "cells").iterdir()
-    description = json.loads(cell.read_text())["identity"]["detector"]
+    (run,) = (tmp_path / "o" / "runs").iterdir()
+    description = json.loads(run.read_text())["identity"]["detector"]
     assert "n_estimators=7" in description and "max_samples=9" in description
 
 
@@ -164,7 +188,7 @@ def test_a_ready_estimator_is_run_with_its_own_parameters(tmp_path, monkeypatch,
         (["brick", "--jobs", "0"], "n_jobs"),
     ],
 )
-def test_errors_are_one_line_and_come_before_any_cell(arguments, message, capsys):
+def test_errors_are_one_line_and_come_before_any_run(arguments, message, capsys):
     try:
         code = main(arguments)
     except SystemExit as stop:

@@ -22,7 +22,7 @@ def test_a_damaged_file_is_named_and_other_datasets_are_finished(
     assert "## bars, 16 px" in out and "## copy" not in out
     (line,) = [line for line in err.splitlines() if "failed:" in line]
     assert "copy, OneClassSVM, seed 0 and 1 more: " in line and str(copy / name) in line
-    assert len(list((tmp_path / "o" / "cells").iterdir())) == 2
+    assert len(list((tmp_path / "o" / "runs").iterdir())) == 2
 
     assert main([*arguments, "--on-damaged", "skip", "--progress"]) == 0
     out, err = capsys.readouterr()

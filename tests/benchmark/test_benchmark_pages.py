@@ -1,4 +1,4 @@
-"""The HTML page of each cell."""
+"""The HTML page of each run."""
 
 import json
 import re
@@ -25,15 +25,15 @@ def test_pages_lie_beside_the_results(stripes, tmp_path, in_this_process, capsys
     assert main([str(stripes), *OPTIONS, *detectors, "--output", str(output), "--report"]) == 0
     assert f"Wrote 3 pages to {output / 'reports'}" in capsys.readouterr().out
     pages = sorted((output / "reports").iterdir())
-    cells = sorted((output / "cells").iterdir())
-    assert [page.stem for page in pages] == [cell.stem for cell in cells]
-    for page, cell in zip(pages, cells, strict=True):
+    runs = sorted((output / "runs").iterdir())
+    assert [page.stem for page in pages] == [run.stem for run in runs]
+    for page, run in zip(pages, runs, strict=True):
         rows = read_rows(page)
         names = [f"{kind}/{index:03d}.png" for kind in ("broken", "good") for index in range(6)]
         assert sorted(name for name, _, _ in rows) == names
         assert all(name.startswith(f"{kind}/") for name, kind, _ in rows)
         flagged = [decision for _, kind, decision in rows if kind == "good"].count("anomalous")
-        measured = json.loads(cell.read_text())["row"]["false_alarms"]
+        measured = json.loads(run.read_text())["row"]["false_alarms"]
         assert flagged / 6 == pytest.approx(measured)
         text = page.read_text(encoding="utf-8")
         assert text.count('alt="true mask"') == 12
@@ -41,7 +41,7 @@ def test_pages_lie_beside_the_results(stripes, tmp_path, in_this_process, capsys
         assert ("99% quantile" in text) == ("PCAReconstruction" in page.name)
 
 
-def test_a_finished_cell_without_a_page_is_computed_again(stripes, tmp_path, in_this_process):
+def test_a_finished_run_without_a_page_is_computed_again(stripes, tmp_path, in_this_process):
     from sklearn.svm import OneClassSVM
 
     options = {"detectors": OneClassSVM(), "size": 16, "seeds": [0], "output": tmp_path}

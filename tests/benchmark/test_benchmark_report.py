@@ -73,10 +73,10 @@ def test_machines_are_told_apart():
     rows = [make_row("nut", "A", seed, 0.5, **here) for seed in range(3)]
     text = markdown_report(rows)
     assert f"- skanomaly {here['skanomaly']}, torch {here['torch']}, " in text
-    assert "of 3 cells" not in text and "300 MB before" in text
+    assert "of 3 runs" not in text and "300 MB before" in text
     rows[2]["torch"] = "0.1"
     text = markdown_report(rows)
-    assert "- 2 of 3 cells: " in text and "- 1 of 3 cells: skanomaly" in text
+    assert "- 2 of 3 runs: " in text and "- 1 of 3 runs: skanomaly" in text
 
 
 def test_names_do_not_break_a_table():

@@ -1,4 +1,4 @@
-"""Cells in processes of their own: killed, resumed, in parallel."""
+"""Runs in processes of their own: killed, resumed, in parallel."""
 
 import contextlib
 import csv
@@ -17,9 +17,10 @@ from sklearn.ensemble import IsolationForest
 from sklearn.svm import OneClassSVM
 
 import skanomaly
-from skanomaly.benchmark import BenchmarkError, _output, _processes, run_benchmark
+from skanomaly import _files
+from skanomaly._files import write_text
+from skanomaly.benchmark import BenchmarkError, _processes, run_benchmark
 from skanomaly.benchmark._command import main
-from skanomaly.benchmark._output import write_whole
 
 # Differ from run to run, or are those of the machine.
 _COSTS = ("training_seconds", "scoring_images_per_second", "n_jobs", "threads")
@@ -52,15 +53,15 @@ def test_a_run_killed_in_the_middle_is_resumed(tmp_path, capsys):
     run = subprocess.Popen(command, env=environment, start_new_session=True)
     try:
         sign = tmp_path / "waiting"
-        wait_until(sign.exists, "the second cell")
+        wait_until(sign.exists, "the second run")
         run.kill()
         assert run.wait() == -signal.SIGKILL
-        wait_until(lambda: time.time() - sign.stat().st_mtime > 2, "the end of the second cell")
+        wait_until(lambda: time.time() - sign.stat().st_mtime > 2, "the end of the second run")
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(run.pid, signal.SIGKILL)
 
-    (first,) = (output / "cells").iterdir()
+    (first,) = (output / "runs").iterdir()
     kept = json.loads(first.read_text())
     assert kept["row"]["seed"] == 0
     before = first.stat()
@@ -74,8 +75,8 @@ def test_a_run_killed_in_the_middle_is_resumed(tmp_path, capsys):
     assert sorted(seeds) == [*"0112"] and len(set(processes)) == 4
     assert "[1/3] finished before" in log and "seed 0" not in log
     assert (first.stat().st_ino, first.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
-    cells = [json.loads(file.read_text())["row"] for file in (output / "cells").iterdir()]
-    assert sorted(row["seed"] for row in cells) == [0, 1, 2]
+    runs = [json.loads(file.read_text())["row"] for file in (output / "runs").iterdir()]
+    assert sorted(row["seed"] for row in runs) == [0, 1, 2]
     with (output / "results.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["seed"], row["n_jobs"]) for row in rows] == [("0", "1"), ("1", "2"), ("2", "2")]
@@ -102,7 +103,7 @@ def test_parallel_runs_give_what_serial_runs_give(tmp_path, request):
     assert [row["n_jobs"] for row in [*parallel, *serial]] == [2, 2, 1, 1]
 
 
-def test_finished_cells_are_those_of_the_same_dataset_detector_and_seed(tmp_path, in_this_process):
+def test_finished_runs_are_those_of_the_same_dataset_detector_and_seed(tmp_path, in_this_process):
     def fits(*detectors, **options):
         (tmp_path / "fits").unlink(missing_ok=True)
         options = {"datasets": "bars", "size": 12, "seeds": [0], "output": tmp_path} | options
@@ -131,21 +132,21 @@ def test_finished_cells_are_those_of_the_same_dataset_detector_and_seed(tmp_path
 def test_another_version_measures_again(tmp_path, in_this_process, monkeypatch):
     detector = RecordingDetector(str(tmp_path))
     run_benchmark("bars", detector, size=12, seeds=[0], output=tmp_path)
-    monkeypatch.setattr("skanomaly.benchmark._cells.__version__", "99.0")
+    monkeypatch.setattr("skanomaly.benchmark._runs.__version__", "99.0")
     run_benchmark("bars", detector, size=12, seeds=[0], output=tmp_path)
     assert len((tmp_path / "fits").read_text().splitlines()) == 2
 
 
-@pytest.mark.parametrize("damage", ["torn", "empty", "of another cell"])
-def test_a_file_that_is_no_finished_cell_is_written_anew(tmp_path, damage, in_this_process):
+@pytest.mark.parametrize("damage", ["torn", "empty", "of another run"])
+def test_a_file_that_is_no_finished_run_is_written_anew(tmp_path, damage, in_this_process):
     detector = RecordingDetector(str(tmp_path))
     rows = run_benchmark("bars", detector, size=12, seeds=[0], output=tmp_path)
-    (file,) = (tmp_path / "cells").iterdir()
+    (file,) = (tmp_path / "runs").iterdir()
     whole = file.read_text()
     broken = {
         "torn": whole[: len(whole) // 2],
         "empty": "",
-        "of another cell": whole.replace('"seed": 0', '"seed": 8'),
+        "of another run": whole.replace('"seed": 0', '"seed": 8'),
     }
     file.write_text(broken[damage])
     again = run_benchmark("bars", detector, size=12, seeds=[0], output=tmp_path)
@@ -155,24 +156,24 @@ def test_a_file_that_is_no_finished_cell_is_written_anew(tmp_path, damage, in_th
 
 
 def test_a_file_is_seen_whole_or_not_at_all(tmp_path, monkeypatch):
-    path = tmp_path / "cell.json"
-    write_whole(path, "old")
+    path = tmp_path / "run.json"
+    write_text(path, "old")
 
     def stop(descriptor):
         assert path.read_text() == "old"
         assert next(tmp_path.glob(".*.part")).read_text() == "new"
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(_output.os, "fsync", stop)
+    monkeypatch.setattr(_files.os, "fsync", stop)
     with pytest.raises(KeyboardInterrupt):
-        write_whole(path, "new")
-    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("cell.json", "old")]
+        write_text(path, "new")
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("run.json", "old")]
 
 
 def test_what_a_killed_run_was_writing_is_cleared_away_later(tmp_path, in_this_process):
-    cells = tmp_path / "cells"
-    cells.mkdir()
-    old, new = cells / ".a.json.1.part", cells / ".b.json.2.part"
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    old, new = runs / ".a.json.1.part", runs / ".b.json.2.part"
     for aside in (old, new):
         aside.write_text("{")
     os.utime(old, (time.time() - 3600,) * 2)
@@ -180,9 +181,25 @@ def test_what_a_killed_run_was_writing_is_cleared_away_later(tmp_path, in_this_p
     assert not old.exists() and new.exists()
 
 
-def test_a_cell_that_fails_leaves_the_others_alone(tmp_path, in_this_process):
+def test_results_in_the_folder_of_before_are_taken_over(tmp_path, in_this_process):
+    detector = RecordingDetector(str(tmp_path))
+    run_benchmark("bars", detector, size=12, seeds=[0], output=tmp_path)
+    (tmp_path / "runs").rename(tmp_path / "cells")
+    run_benchmark("bars", detector, size=12, seeds=[0], output=tmp_path)
+    assert len((tmp_path / "fits").read_text().splitlines()) == 1
+    assert len(list((tmp_path / "runs").iterdir())) == 1 and not (tmp_path / "cells").exists()
+
+
+def test_formulas_in_the_table_are_escaped(tmp_path, in_this_process):
+    detectors = {"=1+1": OneClassSVM(), "plain": OneClassSVM()}
+    run_benchmark("bars", detectors, size=12, seeds=[0], output=tmp_path)
+    with (tmp_path / "results.csv").open(newline="") as file:
+        assert [row["detector"] for row in csv.DictReader(file)] == ["'=1+1", "plain"]
+
+
+def test_a_run_that_fails_leaves_the_others_alone(tmp_path, in_this_process):
     detectors = {"ruined": OneClassSVM(kernel="precomputed"), "sound": OneClassSVM()}
-    with pytest.raises(BenchmarkError, match="2 of 4 cells failed") as caught:
+    with pytest.raises(BenchmarkError, match="2 of 4 runs failed") as caught:
         run_benchmark("bars", detectors, size=12, output=tmp_path)
     error = caught.value
     assert [row["detector"] for row in error.rows] == ["sound", "sound"]
@@ -193,7 +210,7 @@ def test_a_cell_that_fails_leaves_the_others_alone(tmp_path, in_this_process):
     assert "bars, ruined, seed 0 and 1 more: Precomputed" in str(error)
     assert error.__cause__ is error.failures[0].error
     lines = (tmp_path / "results.csv").read_text().splitlines()
-    assert len(lines) == 3 and len(list((tmp_path / "cells").iterdir())) == 2
+    assert len(lines) == 3 and len(list((tmp_path / "runs").iterdir())) == 2
 
 
 def test_processors_are_shared_out(monkeypatch):

@@ -1,11 +1,13 @@
 """What goes wrong on the command line ends in one line and an exit code."""
 
+import csv
 import os
 import re
 import subprocess
 import sys
 
 import joblib
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -23,7 +25,7 @@ def run(*arguments):
 
 def assert_one_line(capsys, *parts):
     error = capsys.readouterr().err
-    assert re.match(r"skanomaly( demo| fit| score)?: error: ", error)
+    assert re.match(r"skanomaly( demo| fit| score| calibrate| info)?: error: ", error)
     assert error.count("\n") == 1 and error.endswith("\n")
     for part in parts:
         assert str(part) in error
@@ -44,7 +46,14 @@ def assert_one_line(capsys, *parts):
         (["fit", "x", "--output", "y", "--contamination", "nan"], "0.5"),
         (["fit", "x", "--output", "y", "--seed", "-1"], "--seed"),
         (["score", "x"], "FOLDER"),
-        (["score", "x", "y"], "--report"),
+        (["score", "x", "y", "--maps", "png"], "npy"),
+        (["score", "x", "y", "--masks"], "--output"),
+        (["score", "x", "y", "--threshold", "1"], "0 or less"),
+        (["score", "x", "y", "--threshold", "nan"], "0 or less"),
+        (["fit", "x", "--output", "y", "--on-error", "ignore"], "skip"),
+        (["calibrate", "x"], "GOOD_FOLDER"),
+        (["calibrate", "x", "y", "--false-alarms", "1"], "0.5"),
+        (["info"], "MODEL"),
         (["demo", "--image-size", "8"], "16"),
     ],
 )
@@ -53,7 +62,9 @@ def test_wrong_usage(arguments, part, capsys):
     assert_one_line(capsys, part)
 
 
-@pytest.mark.parametrize("command", [[], ["demo"], ["fit"], ["score"], ["benchmark"]])
+@pytest.mark.parametrize(
+    "command", [[], ["demo"], ["fit"], ["score"], ["calibrate"], ["info"], ["benchmark"]]
+)
 def test_help_has_an_example(command, capsys):
     assert run(*command, "--help") == 0
     text = capsys.readouterr().out
@@ -143,11 +154,27 @@ def test_score_by_something_else(photos, tmp_path, kind, capsys):
 def test_score_an_unreadable_image(photos, tmp_path, capsys):
     folder, out = tmp_path / "in", tmp_path / "out"
     folder.mkdir()
-    (folder / "a.png").write_bytes((photos.new / "a.png").read_bytes())
-    (folder / "b.png").write_text("no image")
-    assert run("score", photos.model, folder, "--output", out) == 2
-    assert_one_line(capsys, folder / "b.png")
-    assert not any(path.is_file() for path in out.rglob("*"))
+    whole = (photos.new / "a.png").read_bytes()
+    (folder / "a.png").write_text("no image")
+    (folder / "b.png").write_bytes(whole[: len(whole) // 2])
+    (folder / "c.png").write_bytes(whole)
+    values = np.full((24, 32), 0.5, np.float32)
+    values[0, 0] = 1e30
+    Image.fromarray(values).save(folder / "d.tiff")
+    Image.fromarray(values - 1e30).save(folder / "e.tiff")
+    options = ["--output", out, "--masks", "--report", tmp_path / "page.html"]
+    assert run("score", photos.model, folder, *options) == 1
+    assert_one_line(capsys, "4 of 5 images could not be read", folder / "a.png", "3 more")
+    with (out / "scores.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["path"] for row in rows] == ["a.png", "b.png", "c.png", "d.tiff", "e.tiff"]
+    assert [row["decision"] == "unreadable" for row in rows] == [True, True, False, True, True]
+    for row, name in zip(rows[:2], ("a.png", "b.png"), strict=True):
+        assert str(folder / name) in row["error"] and row["score"] == ""
+    assert float(rows[2]["score"]) < 0 and rows[2]["error"] == ""
+    assert [file.name for file in (out / "masks").iterdir()] == ["c.png"]
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "a.png (could not be read)" in page and page.count("<bdi>") == 5
 
 
 def test_score_into_the_scored_folder(photos, tmp_path, capsys):

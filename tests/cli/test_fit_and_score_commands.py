@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 import skanomaly
-from skanomaly._cli import _progress, _score, main
-from skanomaly.datasets import ImageSequence, load_image_folder
+from skanomaly._cli import _model_file, _progress, main
+from skanomaly.datasets import load_image_folder
 
 NAMES = ["a.png", "b c/ü.png", "d/bad.png", "d/e.bmp", "d/f.png"]
 
@@ -31,7 +31,14 @@ def report(photos, tmp_path_factory):
 
 def test_table(photos, report):
     table = read_table(report / "scores.csv")
-    assert list(table[0]) == ["path", "score", "decision_function", "decision"]
+    assert list(table[0]) == [
+        "path",
+        "score",
+        "decision_function",
+        "decision",
+        "relative_score",
+        "error",
+    ]
     assert [row["path"] for row in table] == NAMES
     scores = [float(row["score"]) for row in table]
     assert NAMES[int(np.argmin(scores))] == "d/bad.png"
@@ -42,6 +49,9 @@ def test_table(photos, report):
     np.testing.assert_array_equal(scores, detector.score_samples(images))
     decisions = [float(row["decision_function"]) for row in table]
     np.testing.assert_array_equal(decisions, detector.decision_function(images))
+    relative = [float(row["relative_score"]) for row in table]
+    np.testing.assert_array_equal(relative, np.array(scores) / detector.offset_)
+    assert [value > 1 for value in relative] == [row["decision"] == "anomalous" for row in table]
     verdicts = [1 if row["decision"] == "normal" else -1 for row in table]
     np.testing.assert_array_equal(verdicts, detector.predict(images))
 
@@ -60,22 +70,22 @@ def test_overlays(photos, report):
 
 
 def test_a_batch_at_a_time(photos, report, tmp_path, monkeypatch):
-    read = []
+    sizes = []
 
-    def note_and_read(self, indices, original=ImageSequence.read):
-        read.append(len(self))
-        return original(self, indices)
+    def note_and_detect(self, X, original=skanomaly.SelfSupervisedAutoencoderDetector.detect):
+        sizes.append(len(X))
+        return original(self, X)
 
-    monkeypatch.setattr(_score, "_BATCH_PIXELS", 2 * 24 * 32)
-    monkeypatch.setattr(ImageSequence, "read", note_and_read)
+    monkeypatch.setattr(_model_file, "_BATCH_PIXELS", 2 * 24 * 32)
+    monkeypatch.setattr(skanomaly.SelfSupervisedAutoencoderDetector, "detect", note_and_detect)
     out = tmp_path / "out"
     arguments = ["score", str(photos.model), str(photos.new), "--output", str(out)]
     assert main([*arguments, "--no-overlays"]) == 0
-    assert set(read) == {1, 2}
+    assert sizes == [2, 2, 1]
     assert all_files(out) == ["scores.csv"]
     tables = read_table(out / "scores.csv"), read_table(report / "scores.csv")
     for row, whole in zip(*tables, strict=True):
-        for name in ("score", "decision_function"):
+        for name in ("score", "decision_function", "relative_score"):
             assert float(row.pop(name)) == pytest.approx(float(whole.pop(name)), rel=1e-6)
         assert row == whole
 

@@ -57,9 +57,14 @@ def test_a_page_that_cannot_be_written(photos, tmp_path, name, capsys):
     assert "--report" in error and error.count("\n") == 1
 
 
-def test_nothing_to_do(photos, capsys):
-    assert main(["score", str(photos.model), str(photos.new)]) == 2
-    assert "--report" in capsys.readouterr().err
+def test_without_options_the_table_is_on_stdout(photos, tmp_path, capsys):
+    score = ["score", str(photos.model), str(photos.new)]
+    assert main([*score, "--output", str(tmp_path / "out")]) == 0
+    capsys.readouterr()
+    assert main(score) == 0
+    out, err = capsys.readouterr()
+    assert out.encode() == (tmp_path / "out" / "scores.csv").read_bytes()
+    assert err == "1 of 5 images are anomalous.\n"
 
 
 def test_scores_as_json(photos, tmp_path, capsys):

@@ -1,9 +1,17 @@
 import numpy as np
 import pytest
 import torch
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 
-from skanomaly.corruption import TEXTURES, PatchCorruption, multiscale_noise, soft_patches
+from skanomaly import SelfSupervisedAutoencoderDetector
+from skanomaly.corruption import (
+    TEXTURES,
+    PatchCorruption,
+    _patch_corruption,
+    _textures,
+    multiscale_noise,
+    soft_patches,
+)
 from skanomaly.corruption._fields import enlarge
 
 
@@ -226,32 +234,108 @@ def test_multiscale_noise_has_unit_deviation_and_is_smooth():
     assert neighbours < 0.75 * distant
 
 
-@pytest.mark.parametrize(
-    ("parameter", "value"),
-    [
-        ("radius", 0.0),
-        ("radius", (0.3, 0.1)),
-        ("radius", "large"),
-        ("radius", (0.1, 0.2, 0.3)),
-        ("radius", (0.1, np.nan)),
-        ("elongation", 0.5),
-        ("softness", 1.5),
-        ("distortion", -1),
-        ("opacity", (0.5, 2.0)),
-        ("n_patches", 0),
-        ("n_patches", 1.5),
-        ("n_patches", True),
-        ("texture", "velvet"),
-        ("texture", []),
-        ("texture", {"image": -1.0}),
-        ("texture", {"image": 0.0}),
-        ("texture_images", np.zeros((4, 4))),
-        ("texture_images", np.zeros((0, 4, 4))),
-    ],
-)
+DRAWN = {
+    None: (6920.2936, 89.3875),
+    "image": (6914.4329, 100.463),
+    "color": (6921.7298, 100.463),
+    "noise": (6928.4771, 100.463),
+    "deformation": (6914.4062, 100.463),
+    "shade": (6899.0921, 100.463),
+    "blur": (6918.6419, 100.463),
+}
+OUT_OF_RANGE = [
+    ("radius", 0.0),
+    ("radius", (0.3, 0.1)),
+    ("radius", "large"),
+    ("radius", (0.1, 0.2, 0.3)),
+    ("radius", (0.1, np.nan)),
+    ("elongation", 0.5),
+    ("softness", 1.5),
+    ("distortion", -1),
+    ("opacity", (0.5, 2.0)),
+    ("n_patches", 0),
+    ("n_patches", 1.5),
+    ("n_patches", True),
+    ("texture", "velvet"),
+    ("texture", []),
+    ("texture", {"image": -1.0}),
+    ("texture", {"image": 0.0}),
+    ("texture_images", np.zeros((4, 4))),
+    ("texture_images", np.zeros((0, 4, 4))),
+    ("texture_images", np.full((2, 4, 4), "red")),
+    ("texture", 5),
+    ("texture", {"image": "much"}),
+    ("texture", [["image"]]),
+]
+
+
+@pytest.mark.parametrize(("parameter", "value"), OUT_OF_RANGE)
 def test_parameters_out_of_range_are_named(parameter, value):
     with pytest.raises(ValueError, match=parameter):
         PatchCorruption(**{parameter: value})(random_images((2, 8, 8)))
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value"),
+    [
+        *OUT_OF_RANGE,
+        ("opacity", 5),
+        ("texture_images", np.full((2, 4, 4), np.nan)),
+        ("random_state", "today"),
+    ],
+)
+def test_a_detector_checks_all_parameters_before_it_trains(parameter, value, monkeypatch):
+    corruption = PatchCorruption(**{parameter: value})
+    with pytest.raises(ValueError, match=parameter if parameter != "random_state" else "today"):
+        corruption.check_parameters()
+    monkeypatch.setattr(PatchCorruption, "corrupt", lambda *args: pytest.fail("It trains."))
+    detector = SelfSupervisedAutoencoderDetector(corruption=corruption, max_iter=1)
+    with pytest.raises(ValueError, match=parameter if parameter != "random_state" else "today"):
+        detector.fit(random_images((20, 16, 16)))
+    assert not hasattr(detector, "network_")
+
+
+def test_rows_have_no_blur(monkeypatch):
+    corruption = PatchCorruption(texture="blur")
+    corruption.check_parameters()
+    with pytest.raises(ValueError, match="for vectors, got 'blur'"):
+        corruption.check_parameters(rows=True)
+    monkeypatch.setattr(PatchCorruption, "corrupt", lambda *args: pytest.fail("It trains."))
+    with pytest.raises(ValueError, match="for vectors, got 'blur'"):
+        SelfSupervisedAutoencoderDetector(corruption=corruption).fit(random_images((30, 6)))
+
+
+def test_a_corruption_of_ones_own_needs_no_check():
+    class Inverted(BaseEstimator):
+        def corrupt(self, images, generator):
+            return -images, torch.ones(len(images), 1, *images.shape[2:])
+
+    detector = SelfSupervisedAutoencoderDetector(corruption=Inverted(), max_iter=1)
+    assert detector.fit(random_images((20, 16, 16))).n_iter_ == 1
+
+
+@pytest.mark.parametrize("texture", [None, *TEXTURES])
+def test_the_draws_of_a_seed_stay_what_they_were(texture):
+    """Sums of what version 0.2 draws; with all textures at once, for texture images too."""
+    images = random_images((6, 24, 32, 3)).astype(np.float32)
+    supplied = random_images((4, 10, 10), seed=1) if texture is None else None
+    corruption = PatchCorruption(
+        texture=TEXTURES if texture is None else texture, texture_images=supplied, random_state=0
+    )
+    corrupted, masks = corruption(images)
+    drawn = (float(corrupted.astype(np.float64).sum()), float(masks.astype(np.float64).sum()))
+    assert drawn == pytest.approx(DRAWN[texture], rel=1e-5)
+
+
+def test_a_texture_is_one_function_and_one_line(monkeypatch):
+    monkeypatch.setitem(_textures._FUNCTIONS, "black", lambda patches, _: 0 * patches.content)
+    monkeypatch.setattr(_textures, "TEXTURES", (*TEXTURES, "black"))
+    monkeypatch.setattr(_patch_corruption, "TEXTURES", (*TEXTURES, "black"))
+    images = random_images((4, 24, 24)) + 1
+    images[:, 0, 0] = 0
+    options = dict(radius=0.3, softness=0, opacity=1.0, random_state=0)
+    corrupted, masks = PatchCorruption(texture="black", **options)(images)
+    assert (corrupted[masks == 1] == 0).all() and (masks == 1).any()
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,8 @@ from skanomaly.networks import (
     ConvexCombination,
     ConvolutionalAutoencoder,
     StackedDilatedConv,
+    find_encoder,
+    receptive_field,
 )
 from skanomaly.networks._layers import DilatedConv
 
@@ -122,3 +124,16 @@ def test_a_network_reads_any_size_alike():
         whole = network(image)[..., 80:112, 80:112]
         crop = network(image[..., 16:176, 16:176])[..., 64:96, 64:96]
     np.testing.assert_allclose(whole, crop, atol=1e-5)
+
+
+def test_what_a_network_does_not_say_is_assumed():
+    plain = torch.nn.Conv2d(1, 1, 3, padding=1)
+    assert receptive_field(plain) == (None, 1) and find_encoder(plain) is None
+    plain.reach, plain.encode = 1, plain.forward
+    assert receptive_field(plain) == (1, 1) and find_encoder(plain) == plain.encode
+    plain.convex = True
+    assert find_encoder(plain) is None
+    for name, encodes in (("plain", True), ("sdc", True), ("sdcc", False)):
+        network = NETWORKS[name]((32, 32, 1), width=4)
+        assert receptive_field(network) == (network.reach, network.stride)
+        assert (find_encoder(network) is not None) == encodes

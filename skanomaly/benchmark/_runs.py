@@ -1,4 +1,4 @@
-"""One cell of a benchmark: a dataset, a detector and a seed."""
+"""One run of a benchmark: a dataset, a detector and a seed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ._page import write_page
 
 
 @dataclass(frozen=True)
-class Cell:
+class Run:
     """A dataset, a detector and a seed.
 
     Attributes
@@ -48,7 +48,7 @@ class Cell:
 
     @property
     def names(self) -> Row:
-        """The columns that say which cell a row is of."""
+        """The columns that say which run a row is of."""
         return {
             "dataset": self.dataset.name,
             "size": self.dataset.size,
@@ -67,7 +67,7 @@ class Cell:
         detector = describe(seeded(self.detector, self.seed))
         return {"detector": detector, "seed": self.seed, "skanomaly": __version__}
 
-    def run(self, page: Path | None = None) -> Row:
+    def compute(self, page: Path | None = None) -> Row:
         """Load, fit and score in this process, whose global random numbers are seeded.
 
         Parameters

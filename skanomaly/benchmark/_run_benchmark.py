@@ -12,15 +12,16 @@ from typing import Any
 from joblib import effective_n_jobs
 from sklearn.base import OutlierMixin
 
+from .._command_line import one_line
 from .._logging import log_progress
 from ..detectors import SelfSupervisedAutoencoderDetector
-from ._cells import Cell
 from ._datasets import find_datasets
 from ._detectors import label_detectors
 from ._evaluation import Row
-from ._output import CellFile, make_output, write_tables
-from ._processes import run_cells
+from ._output import RunFile, make_output, write_tables
+from ._processes import compute_runs
 from ._report import read_references
+from ._runs import Run
 
 _DAMAGED = ("raise", "skip")
 AnyPath = str | os.PathLike[str]
@@ -28,7 +29,7 @@ AnyPath = str | os.PathLike[str]
 
 @dataclass(frozen=True)
 class Failure:
-    """A cell that ended in an error.
+    """A run that ended in an error.
 
     Attributes
     ----------
@@ -44,12 +45,12 @@ class Failure:
 
 
 class BenchmarkError(RuntimeError):
-    """Some cells of a benchmark failed; the others were finished.
+    """Some runs of a benchmark failed; the others were finished.
 
     Attributes
     ----------
     rows : list of dict
-        Of the finished cells, as `run_benchmark` would have returned them.
+        Of the finished runs, as `run_benchmark` would have returned them.
     failures : list of Failure
         With `dataset`, `detector`, `seed` and `error`.
 
@@ -69,7 +70,7 @@ class BenchmarkError(RuntimeError):
         self.rows = rows
         self.failures = failures
         total = len(rows) + len(failures)
-        super().__init__("\n".join([f"{len(failures)} of {total} cells failed.", *self.messages()]))
+        super().__init__("\n".join([f"{len(failures)} of {total} runs failed.", *self.messages()]))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.rows, self.failures)
@@ -83,13 +84,12 @@ class BenchmarkError(RuntimeError):
         """
         where: dict[tuple[str, str], list[Failure]] = {}
         for failure in self.failures:
-            message = " ".join(str(failure.error).split()) or type(failure.error).__name__
-            where.setdefault((failure.dataset, message), []).append(failure)
+            where.setdefault((failure.dataset, one_line(failure.error)), []).append(failure)
         return [
-            f"{dataset}, {cells[0].detector}, seed {cells[0].seed}"
-            + (f" and {len(cells) - 1} more" if len(cells) > 1 else "")
+            f"{dataset}, {runs[0].detector}, seed {runs[0].seed}"
+            + (f" and {len(runs) - 1} more" if len(runs) > 1 else "")
             + f": {message}"
-            for (dataset, message), cells in where.items()
+            for (dataset, message), runs in where.items()
         ]
 
 
@@ -108,9 +108,9 @@ def run_benchmark(
 ) -> list[Row]:
     """Measure detectors on datasets, with several seeds, in parallel.
 
-    Each cell, of a dataset, a detector and a seed, is computed in a fresh process: so its peak
+    Each run, of a dataset, a detector and a seed, is computed in a fresh process: so its peak
     memory is its own, and one that is killed takes no other along. The processors are shared out
-    among the cells that run at a time; their times are then longer than those of one cell alone.
+    among the runs at a time; their times are then longer than those of one run alone.
 
     Parameters
     ----------
@@ -126,32 +126,32 @@ def run_benchmark(
     seeds : iterable of int, default=(0, 1)
         Each detector is fitted on each dataset once for each.
     n_jobs : int, default=1
-        Number of cells at a time; -1 is as many as there are processors.
+        Number of runs at a time; -1 is as many as there are processors.
     output : str or path-like, default=None
-        Folder for the results: a file for each cell in ``cells``, which is written when the cell is
-        finished and never in part; ``results.csv`` with a line for each cell, and ``results.md``,
-        what :func:`markdown_report` makes of them. Cells that are found there are not computed
+        Folder for the results: a file for each run in ``runs``, which is written when the run is
+        finished and never in part; ``results.csv`` with a line for each run, and ``results.md``,
+        what :func:`markdown_report` makes of them. Runs that are found there are not computed
         again: those of the same dataset (its name, and the names and lengths of its files), size,
         detector with all its parameters, seed and version of this library. After a change of code
         without a new version, use a new folder. None writes nothing.
     on_damaged : {"raise", "skip"}, default="raise"
-        What to do about an image file that cannot be read: have the cells of its dataset fail, or
+        What to do about an image file that cannot be read: have the runs of its dataset fail, or
         leave it out and say so in the tables.
     references : str or path-like, default=None
         CSV file of published figures, which ``results.md`` shows under a heading that says that
         they were not measured here: a column "detector", a column "source", and others as they are.
     report : bool, default=False
-        Whether to write an HTML page for each cell into ``reports`` in the folder `output`: scores,
+        Whether to write an HTML page for each run into ``reports`` in the folder `output`: scores,
         decisions, anomaly maps and true masks of its test images, to sort and filter, with no
-        network needed. A cell that was finished before without a page is computed again.
+        network needed. A run that was finished before without a page is computed again.
     verbose : int, default=0
-        Above 0, a message for each cell with the time left, logged at level INFO under the logger
+        Above 0, a message for each run with the time left, logged at level INFO under the logger
         "skanomaly", or on stderr where logging is not set up to show that.
 
     Returns
     -------
     list of dict
-        One for each cell, by dataset, detector and seed: "dataset", "size", "detector", "seed",
+        One for each run, by dataset, detector and seed: "dataset", "size", "detector", "seed",
         "n_train" and "n_test", "damaged" (the files left out, separated by "; "), what
         :func:`evaluate` measures, "peak_memory_mb" (the most resident memory of the process, with
         Python and the libraries in it), "start_memory_mb" (the same before the data were loaded)
@@ -161,9 +161,9 @@ def run_benchmark(
     Raises
     ------
     ValueError, TypeError, OSError
-        If something is found to be wrong before any cell is started.
+        If something is found to be wrong before any run is started.
     BenchmarkError
-        After all cells, if some failed. It holds the rows of the others.
+        After all runs, if some failed. It holds the rows of the others.
 
     See Also
     --------
@@ -193,30 +193,30 @@ def run_benchmark(
     )
     published = [] if references is None else read_references(Path(references))
     seeds = list(dict.fromkeys(seeds))
-    cells = [
-        Cell(dataset, label, detector, seed, on_damaged == "skip")
+    runs = [
+        Run(dataset, label, detector, seed, on_damaged == "skip")
         for dataset in find_datasets(datasets, size)
         for label, detector in labelled.items()
         for seed in seeds
     ]
-    if not cells:
+    if not runs:
         raise ValueError("At least one detector and one seed are required.")
     n_jobs = effective_n_jobs(n_jobs)
-    files = {} if output is None else _find_files(Path(output), cells, report)
-    found = {index: file.read(cells[index]) for index, file in files.items()}
+    files = {} if output is None else _find_files(Path(output), runs, report)
+    found = {index: file.read(runs[index]) for index, file in files.items()}
     rows = {index: row for index, row in found.items() if row is not None}
-    log = _Log(len(cells), verbose)
+    log = _Log(len(runs), verbose)
     log.skip(len(rows), output)
     failures: dict[int, Failure] = {}
-    left = {index: cell for index, cell in enumerate(cells) if index not in rows}
-    for index, result in run_cells(left, files, n_jobs=n_jobs) if left else ():
-        cell = cells[index]
+    left = {index: run for index, run in enumerate(runs) if index not in rows}
+    for index, result in compute_runs(left, files, n_jobs=n_jobs) if left else ():
+        run = runs[index]
         if isinstance(result, Exception):
-            failures[index] = Failure(cell.dataset.name, cell.label, cell.seed, result)
-            log.count(f"{cell}: FAILED")
+            failures[index] = Failure(run.dataset.name, run.label, run.seed, result)
+            log.count(f"{run}: FAILED")
             continue
         rows[index] = result
-        log.count(f"{cell}: trained for {result['training_seconds']:.1f} s")
+        log.count(f"{run}: trained for {result['training_seconds']:.1f} s")
         if output is not None:
             write_tables(Path(output), [rows[key] for key in sorted(rows)], published)
     in_order = [rows[index] for index in sorted(rows)]
@@ -228,18 +228,18 @@ def run_benchmark(
     return in_order
 
 
-def _find_files(output: Path, cells: list[Cell], report: bool) -> dict[int, CellFile]:
-    """Name the file of each cell; the folder of a dataset is looked through once."""
+def _find_files(output: Path, runs: list[Run], report: bool) -> dict[int, RunFile]:
+    """Name the file of each run; the folder of a dataset is looked through once."""
     folder = make_output(output)
-    datasets = {dataset: dataset.identity() for dataset in {cell.dataset for cell in cells}}
+    datasets = {dataset: dataset.identity() for dataset in {run.dataset for run in runs}}
     return {
-        index: CellFile(folder, cell, datasets[cell.dataset], report=report)
-        for index, cell in enumerate(cells)
+        index: RunFile(folder, run, datasets[run.dataset], report=report)
+        for index, run in enumerate(runs)
     }
 
 
 class _Log:
-    """Messages that say how many cells are done, and how long the others will take."""
+    """Messages that say how many runs are done, and how long the others will take."""
 
     def __init__(self, total: int, verbose: int) -> None:
         self.total = total
@@ -249,13 +249,13 @@ class _Log:
         self.start = time.monotonic()
 
     def skip(self, number: int, output: AnyPath | None) -> None:
-        """Count cells that were finished before."""
+        """Count runs that were finished before."""
         self.done = number
         if number:
             self._show(f"finished before, in '{output}'")
 
     def count(self, text: str) -> None:
-        """Count one cell that was computed."""
+        """Count one run that was computed."""
         self.done += 1
         self.computed += 1
         if left := self.total - self.done:

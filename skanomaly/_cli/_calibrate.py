@@ -1,0 +1,84 @@
+"""``skanomaly calibrate``: the thresholds of a model anew, from other good images."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from .._files import check_apart, check_output_file
+from ..datasets import ImageSequence, load_image_folder
+from ._arguments import fraction
+from ._inputs import refuse_dataset
+from ._model_file import load_model
+
+_DESCRIPTION = """\
+Set the thresholds of a model anew from good images, after a change of light or camera. The network
+stays as it is, which takes a fraction of the time of a training.
+"""
+
+_EPILOG = """\
+example:
+  skanomaly calibrate model.safetensors photos/good-today
+  skanomaly calibrate model.safetensors photos/good-today --output new.safetensors
+"""
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "calibrate",
+        help="set the thresholds of a model anew",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("model", metavar="MODEL", type=Path, help="file that 'skanomaly fit' wrote")
+    parser.add_argument("folder", metavar="GOOD_FOLDER", type=Path, help="folder of good images")
+    parser.add_argument(
+        "--false-alarms",
+        metavar="FRACTION",
+        type=fraction,
+        help="fraction of good images that may be flagged (default: the contamination that the "
+        "model was fitted with)",
+    )
+    parser.add_argument(
+        "--output", metavar="NEW", type=Path, help="file to write to (default: MODEL itself)"
+    )
+    parser.add_argument("--force", action="store_true", help="overwrite NEW if it exists")
+    parser.add_argument(
+        "--json", action="store_true", help="print the result as one JSON object, and nothing else"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Calibrate a model."""
+    output = options.output or options.model
+    model = load_model(options.model)
+    refuse_dataset(options.folder)
+    paths = load_image_folder(options.folder).paths
+    in_place = output.resolve() == options.model.resolve()
+    check_output_file(output, "--output", exist_ok=options.force or in_place)
+    check_apart([("--output", output)], paths)
+    detector: Any = model.detector
+    before = float(detector.offset_)
+    if options.false_alarms is not None:
+        detector.set_params(contamination=options.false_alarms)
+    detector.calibrate(ImageSequence(paths, size=model.size, mode=model.mode))
+    detector.save(output)
+    if options.json:
+        result = {
+            "model": str(output),
+            "images": len(paths),
+            "threshold_before": before,
+            "threshold": float(detector.offset_),
+            "map_threshold": float(detector.map_threshold_),
+        }
+        print(json.dumps(result))
+    else:
+        print(
+            f"Threshold {detector.offset_:.4g}, before {before:.4g}, from {len(paths)} good "
+            f"images. Wrote {output}"
+        )
