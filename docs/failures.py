@@ -46,7 +46,7 @@ def main():
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--checkpoint", type=Path)
     options = parser.parse_args()
-    data = load_mvtec_ad(options.tiles, size=options.size)
+    data = load_mvtec_ad(options.tiles, size=options.size, on_empty_mask="warn")
     images, masks, kinds = np.asarray(data.X_test), data.masks_test, data.kinds_test
     detector = SelfSupervisedAutoencoderDetector(random_state=0, checkpoint=options.checkpoint)
     detector.fit(np.asarray(data.X_train))

@@ -128,7 +128,7 @@ def main():
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1], help="(default: 0 1)")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
-    data = load_mvtec_ad(options.data, size=options.size, mode="gray")
+    data = load_mvtec_ad(options.data, size=options.size, mode="gray", on_empty_mask="warn")
     shuffled = np.random.default_rng(0).permutation(len(data.X_train))
     held_out, training = (np.sort(part) for part in np.split(shuffled, [len(shuffled) // 5]))
     images, test = np.asarray(data.X_train[held_out]), np.asarray(data.X_test)

@@ -46,7 +46,7 @@ def measure(detector, X_train, data):
 def steps(folders, size, seed, numbers):
     """Print quality for numbers of steps, by either optimiser."""
     for folder in folders:
-        data = load_mvtec_ad(folder, size=size)
+        data = load_mvtec_ad(folder, size=size, on_empty_mask="warn")
         for fewest_channels, name in ((_optimizer._FEWEST_CHANNELS, "Muon"), (10**9, "AdamW")):
             for number in numbers:
                 detector = SelfSupervisedAutoencoderDetector(max_iter=number, random_state=seed)
@@ -57,7 +57,7 @@ def steps(folders, size, seed, numbers):
 def few(folders, size, seed, counts):
     """Print quality with few images that are drawn at random."""
     for folder in folders:
-        data = load_mvtec_ad(folder, size=size)
+        data = load_mvtec_ad(folder, size=size, on_empty_mask="warn")
         for count in counts:
             chosen = np.random.default_rng(seed).permutation(len(data.X_train))[:count]
             detector = SelfSupervisedAutoencoderDetector(random_state=seed)

@@ -14,6 +14,7 @@ import numpy as np
 
 from .._command_line import add_shared_options, wants_progress
 from ..datasets import ImageSequence, load_image_folder
+from ..datasets._image_file import read_image_header
 from ..detectors import SelfSupervisedAutoencoderDetector
 from ..training import AUGMENTATIONS
 from ._arguments import image_size, integer, share
@@ -174,17 +175,12 @@ def _read_headers(paths: Sequence[Path], *, shown: bool) -> tuple[list[tuple[int
     ValueError
         If a file is not an image.
     """
-    from PIL import Image
-
     sizes, has_color = [], False
     with progress("looking through the folder", len(paths), "image", shown=shown) as bar:
         for path in paths:
-            try:
-                with Image.open(path) as opened:
-                    sizes.append((opened.height, opened.width))
-                    has_color |= not opened.mode.startswith(("1", "L", "I", "F"))
-            except OSError as error:
-                raise ValueError(f"Could not read the image file '{path}': {error}.") from error
+            size, is_color = read_image_header(path)
+            sizes.append(size)
+            has_color |= is_color
             bar.show(len(sizes))
     return sizes, has_color
 

@@ -162,6 +162,7 @@ def _measure(
     maps = decisions = None
     if hasattr(fitted, "anomaly_map"):
         maps = fitted.anomaly_map(test)
+    if maps is not None and data.masks_test is not None:
         report = image_report(data.masks_test, maps, y_true=data.y_test, scores=scores)
         row = {name: report[name] for name in METRICS}
     else:
