@@ -22,7 +22,7 @@ IMAGE_SUFFIXES = (
     *(".bmp", ".gif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".mpo", ".pbm", ".pgm"),
     *(".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"),
 )
-FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "PPM", "GIF", "WEBP", "JPEG2000", "MPO")
+FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "PPM", "GIF", "WEBP", "JPEG2000")
 
 _ORIENTATION = 0x0112
 # What turns stored pixels upright, by EXIF orientation.
@@ -215,6 +215,10 @@ def open_image(path: Path) -> Iterator[Image.Image]:
         if not stat.S_ISREG(os.stat(name).st_mode):
             raise ValueError("it is not a regular file")
         with Image.open(name, formats=FORMATS) as opened:
+            if opened.format == "TIFF" and opened.tag_v2.get(_ORIENTATION) in _TURNED:
+                # Pillow 13 maps such a file into memory with its sides swapped, but none that has
+                # no name.
+                opened.filename = ""
             yield opened
     except FileNotFoundError as error:
         raise FileNotFoundError(f"No such image file: '{path}'.") from error

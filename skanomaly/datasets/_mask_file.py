@@ -10,6 +10,9 @@ from scipy import ndimage
 from ._image_file import open_image, upright
 from ._image_folder import find_images
 
+# More values in the dark than there are classes in an image come of a soft rim.
+_MOST_CLASSES = 8
+_ALPHA = ("LA", "PA", "RGBA")
 _NEIGHBOURS = np.ones((3, 3), dtype=bool)
 
 
@@ -79,7 +82,10 @@ def read_mask(path: Path) -> np.ndarray:
             indices = np.array(opened.getchannel(0) if opened.mode == "PA" else opened)
         else:
             indices = None
-        if opened.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in opened.info:
+        has_alpha = opened.mode in _ALPHA or (
+            "transparency" in opened.info and opened.mode in ("1", "L", "P", "RGB")
+        )
+        if has_alpha:
             *colors, alpha = np.moveaxis(np.array(opened.convert("RGBA")), 2, 0)
         elif opened.mode.startswith(("1", "L", "I", "F")):
             colors, alpha = [np.array(opened)], None
@@ -90,9 +96,11 @@ def read_mask(path: Path) -> np.ndarray:
             values = indices
         if not np.isfinite(values).all() or values.min() < 0:
             raise ValueError("a mask must hold no NaN, infinity or negative value")
-        mask = _defective(values)
+        # Compression by JPEG leaves specks of other values.
+        can_have_classes = opened.format not in ("JPEG", "MPO")
+        mask = _defective(values, can_have_classes=can_have_classes)
         if alpha is not None and alpha.min() < alpha.max():
-            opaque = _defective(alpha)
+            opaque = _defective(alpha, can_have_classes=True)
             visible = values[opaque > 0.5]
             # What is drawn in one colour on a transparent ground is the defect, even in black.
             is_plain = visible.size and visible.min() == visible.max()
@@ -100,20 +108,22 @@ def read_mask(path: Path) -> np.ndarray:
         return upright(mask, opened)
 
 
-def _defective(values: np.ndarray) -> np.ndarray:
+def _defective(values: np.ndarray, *, can_have_classes: bool) -> np.ndarray:
     """Scale values to [0, 1], where above half is defective.
 
     Class ids are defective wherever they are not 0. In a soft rim, white counts: the largest value
     of the dtype or, where the mask reaches no half of it, the largest that there is.
     """
+    marked = values > 0
     top = float(values.max())
-    if values.dtype == bool or top == 0:
-        return values.astype(np.float32)
+    if top == 0 or values[marked].min() == top:
+        return marked.astype(np.float32)
     full = float(np.iinfo(values.dtype).max) if values.dtype.kind == "u" else top
     white = full if top > full / 2 else top
-    dark = (values > 0) & (values <= white / 2)
-    if np.count_nonzero(_is_plateau(values, dark)) > 0.5 * np.count_nonzero(dark):
-        return (values > 0).astype(np.float32)
+    dark = marked & (values <= white / 2)
+    has_classes = can_have_classes and 0 < len(np.unique(values[dark])) <= _MOST_CLASSES
+    if has_classes and np.count_nonzero(_is_plateau(values, dark)) > 0.5 * np.count_nonzero(dark):
+        return marked.astype(np.float32)
     return np.minimum(values / white, 1).astype(np.float32)
 
 

@@ -140,9 +140,11 @@ def load_without(
     target_size = check_size(size)
     X_train = load_image_folder(folder / "train" / "good", size=size, mode=mode)
     if left_out:
-        X_train = X_train[[path not in left_out for path in X_train.paths]]
+        kept = [path for path in X_train.paths if path not in left_out]
+        X_train = ImageSequence(kept, size=size, mode=mode)
 
     misplaced, others = find_images(folder / "test", recursive=False)
+    misplaced += find_images(folder / "train", recursive=False)[0]
     for part in _find_folders(folder / "train"):
         misplaced += find_images(part)[0] if part.name != "good" else []
     masks = MaskFolder(folder / "ground_truth")
@@ -183,7 +185,7 @@ def load_without(
         y_test=np.where(kinds_test == "good", 1, -1),
         masks_test=masks_test,
         kinds_test=kinds_test,
-        DESCR=_describe(folder, len(X_train), kinds_test),
+        DESCR=_describe(folder, len(X_train), kinds_test, has_masks=masks_test is not None),
     )
 
 
@@ -242,10 +244,10 @@ def _read_masks(
     return np.stack(masks) if len({mask.shape for mask in masks}) == 1 else masks
 
 
-def _describe(folder: Path, n_train: int, kinds: np.ndarray) -> str:
+def _describe(folder: Path, n_train: int, kinds: np.ndarray, *, has_masks: bool) -> str:
     names, counts = np.unique(kinds, return_counts=True)
     tests = ", ".join(f"{count} {name}" for name, count in zip(names, counts, strict=True))
     return (
         f"Images in MVTec AD layout from '{folder}': {n_train} normal images to train on; "
-        f"to test on, {tests}."
+        f"to test on, {tests}{'' if has_masks else ', with no masks'}."
     )

@@ -321,6 +321,39 @@ def test_unknown_mode(mode):
         ImageSequence(["a.png"], mode=mode)
 
 
+def test_addition(paths, pictures, read_paths):
+    images = ImageSequence(paths[:4], size=None)
+    assert (images[2:] + images[:1]).paths == [paths[2], paths[3], paths[0]]
+    images += ImageSequence(paths[4:])
+    assert isinstance(images, ImageSequence) and read_paths == []
+    np.testing.assert_array_equal(np.asarray(images), pictures)
+    assert images[1:3].paths == paths[1:3]
+    np.testing.assert_array_equal(
+        np.asarray(sum([images[:1], images[5:]], images[:0])), pictures[[0, 5]]
+    )
+
+
+def test_an_empty_part_of_a_sum_is_no_reference(tmp_path, paths):
+    other = ImageSequence([save(tmp_path / "other.png", np.zeros((3, 4), np.uint8))])
+    empty = ImageSequence(paths)[:0]
+    assert (empty + other).shape == (other + empty).shape == (1, 3, 4)
+    with pytest.raises(ValueError, match=r"other\.png.*first image"):
+        np.asarray(ImageSequence(paths) + other)
+
+
+@pytest.mark.parametrize("parameter", [{"size": 5}, {"mode": "gray"}, {"on_error": "skip"}])
+def test_sequences_of_different_parameters_are_not_added(paths, parameter):
+    (name,) = parameter
+    with pytest.raises(ValueError, match=f"must have the same {name}. Got"):
+        ImageSequence(paths) + ImageSequence(paths, **parameter)
+
+
+@pytest.mark.parametrize("other", [[], ["a.png"], 1, None])
+def test_only_sequences_are_added(paths, other):
+    with pytest.raises(TypeError):
+        ImageSequence(paths) + other
+
+
 @pytest.mark.parametrize("is_read", [False, True])
 def test_pickle(paths, pictures, is_read):
     images = ImageSequence(paths, size=5, mode="rgb")[1:]
