@@ -5,7 +5,7 @@ from __future__ import annotations
 import numbers
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -158,7 +158,7 @@ def read_image(
     """
     with open_image(path) as opened:
         image = upright(_to_array(opened, mode), opened)
-        n_pages = 1 if on_pages is None else _count_pages(opened)
+        n_pages = 1 if on_pages is None else count_pages(opened)
     if on_pages is not None and n_pages > 1:
         on_pages(path, n_pages)
     if image.dtype.kind == "f" and not np.isfinite(image).all():
@@ -188,20 +188,11 @@ def read_image_header(path: Path) -> tuple[tuple[int, int], bool]:
             opened.load()
         width, height = opened.size
         # Whether Pillow swaps the sides of a turned TIFF, or when, depends on its version.
-        tags = getattr(opened, "tag_v2", {})
+        tags = _tags(opened)
         width, height = tags.get(256, width), tags.get(257, height)
         if _orientation(opened) in _TURNED:
             width, height = height, width
         return (height, width), not opened.mode.startswith(("1", "L", "I", "F"))
-
-
-def count_pages(path: Path) -> int:
-    """Return how many pages a file holds, 1 if it cannot be read."""
-    try:
-        with open_image(path) as opened:
-            return _count_pages(opened)
-    except (OSError, ValueError):
-        return 1
 
 
 @contextmanager
@@ -215,7 +206,7 @@ def open_image(path: Path) -> Iterator[Image.Image]:
         if not stat.S_ISREG(os.stat(name).st_mode):
             raise ValueError("it is not a regular file")
         with Image.open(name, formats=FORMATS) as opened:
-            if opened.format == "TIFF" and opened.tag_v2.get(_ORIENTATION) in _TURNED:
+            if opened.format == "TIFF" and _tags(opened).get(_ORIENTATION) in _TURNED:
                 # Pillow 13 maps such a file into memory with its sides swapped, but none that has
                 # no name.
                 opened.filename = ""
@@ -244,6 +235,11 @@ def upright(image: np.ndarray, opened: Image.Image) -> np.ndarray:
     return image if turn is None else np.ascontiguousarray(turn(image))
 
 
+def _tags(opened: Image.Image) -> Mapping[int, Any]:
+    """Return the tags of a TIFF file, none of another."""
+    return getattr(opened, "tag_v2", {})
+
+
 def _orientation(opened: Image.Image) -> int:
     if not (_METADATA & opened.info.keys() or opened.format == "TIFF"):
         return 1
@@ -268,7 +264,8 @@ def _has_late_metadata(path: Path) -> bool:
     return False
 
 
-def _count_pages(opened: Image.Image) -> int:
+def count_pages(opened: Image.Image) -> int:
+    """Return how many pages or frames a file holds."""
     # The further images of a photograph (MPO) are previews and depth maps of the first.
     return 1 if opened.format == "MPO" else getattr(opened, "n_frames", 1)
 

@@ -6,7 +6,7 @@ import os
 import warnings
 from pathlib import Path
 
-from ._image_file import IMAGE_SUFFIXES, count_pages, expand_user
+from ._image_file import IMAGE_SUFFIXES, count_pages, expand_user, open_image
 from ._image_sequence import ImageSequence
 
 # What often lies beside images and is none.
@@ -130,7 +130,7 @@ def find_images(folder: Path, *, recursive: bool = True) -> tuple[list[Path], li
 
 
 def warn_of_left_out(
-    folder: str | os.PathLike[str], others: list[Path], *sequences: ImageSequence
+    folder: str | os.PathLike[str], others: list[Path], images: ImageSequence
 ) -> None:
     """Count and name files that are not read, and pages behind the first of those that are."""
     others = [path for path in others if not path.name.lower().endswith(_NO_IMAGES)]
@@ -141,12 +141,7 @@ def warn_of_left_out(
             UserWarning,
             stacklevel=3,
         )
-    n_pages = {
-        path: count_pages(path)
-        for images in sequences
-        for path in images.paths
-        if path.name.lower().endswith(_PAGED)
-    }
+    n_pages = {path: _count_pages(path) for path in images.paths}
     paged = [path for path in n_pages if n_pages[path] > 1]
     if paged:
         n_left_out = sum(n_pages[path] - 1 for path in paged)
@@ -157,8 +152,18 @@ def warn_of_left_out(
             UserWarning,
             stacklevel=3,
         )
-        for images in sequences:
-            images._layout.warns_of_pages = False
+        images._layout.warns_of_pages = False
+
+
+def _count_pages(path: Path) -> int:
+    if not path.name.lower().endswith(_PAGED):
+        return 1
+    try:
+        with open_image(path) as opened:
+            return count_pages(opened)
+    # Reading it says what is wrong.
+    except (OSError, ValueError):
+        return 1
 
 
 def _list(folder: Path) -> list[os.DirEntry[str]]:

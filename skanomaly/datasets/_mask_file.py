@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from ._image_file import open_image, upright
+from ._image_file import count_pages, open_image, upright
 from ._image_folder import find_images
 
 # More values in the dark than there are classes in an image come of a soft rim.
@@ -74,14 +74,14 @@ def read_mask(path: Path) -> np.ndarray:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If the file cannot be read as an image, or holds NaN, infinity or a negative value.
+        If the file cannot be read as an image, or holds several pages, NaN, infinity or a negative
+        value.
     """
     with open_image(path) as opened:
-        if opened.mode in ("P", "PA"):
-            # Class ids have any colours; without black ones, background is the first.
-            indices = np.array(opened.getchannel(0) if opened.mode == "PA" else opened)
-        else:
-            indices = None
+        if (n_pages := count_pages(opened)) > 1:
+            raise ValueError(f"a mask must be of 1 page, and this file holds {n_pages}")
+        # Their colours may be any: without black among them, background is the first.
+        indices = np.array(opened.getchannel(0)) if opened.mode in ("P", "PA") else None
         has_alpha = opened.mode in _ALPHA or (
             "transparency" in opened.info and opened.mode in ("1", "L", "P", "RGB")
         )
@@ -98,13 +98,15 @@ def read_mask(path: Path) -> np.ndarray:
             raise ValueError("a mask must hold no NaN, infinity or negative value")
         # Compression by JPEG leaves specks of other values.
         can_have_classes = opened.format not in ("JPEG", "MPO")
-        mask = _defective(values, can_have_classes=can_have_classes)
-        if alpha is not None and alpha.min() < alpha.max():
-            opaque = _defective(alpha, can_have_classes=True)
-            visible = values[opaque > 0.5]
+        if alpha is None or alpha.min() == alpha.max():
+            mask = _defective(values, can_have_classes=can_have_classes)
+        else:
+            mask = _defective(alpha, can_have_classes=True)
+            visible = values[mask > 0.5]
             # What is drawn in one colour on a transparent ground is the defect, even in black.
-            is_plain = visible.size and visible.min() == visible.max()
-            mask = opaque if is_plain else np.minimum(mask, opaque)
+            if visible.min() < visible.max():
+                values = np.where(mask > 0.5, values, 0)
+                mask = np.minimum(mask, _defective(values, can_have_classes=can_have_classes))
         return upright(mask, opened)
 
 

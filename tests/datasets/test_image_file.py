@@ -130,11 +130,11 @@ def test_big_endian_files_give_native_values(tmp_path):
     "name", ["a.pgm", "a.pnm", "a.ppm", "a.pbm", "a.gif", "a.jp2", "a.j2k", "a.jfif", "a.GIF"]
 )
 def test_further_formats(tmp_path, name):
-    picture = Image.fromarray(255 * (GRAY > 0).astype(np.uint8))
+    opened = Image.fromarray(255 * (GRAY > 0).astype(np.uint8))
     if name == "a.pbm":
-        picture = picture.convert("1")
+        opened = opened.convert("1")
     options = {"quality": 95} if name == "a.jfif" else {}
-    picture.save(tmp_path / name, **options)
+    opened.save(tmp_path / name, **options)
     image = load_image_folder(tmp_path, mode="gray")[0]
     assert np.abs(image.astype(int) - 255 * (GRAY > 0)).mean() < 1
     assert read_image_header(tmp_path / name)[0] == GRAY.shape

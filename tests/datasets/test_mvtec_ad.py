@@ -387,3 +387,20 @@ def test_an_unlistable_folder_is_an_error(root, monkeypatch):
 def test_home_folder(root, monkeypatch):
     monkeypatch.setenv("HOME", str(root.parent))
     assert len(load_mvtec_ad(f"~/{root.name}", "tile").X_test) == 4
+
+
+def test_what_is_transparent_has_no_colour(root):
+    color = np.full((12, 16, 3), 255)
+    color[MASK] = (60, 0, 0)
+    color[2:4, 4:8] = (25, 0, 0)
+    rgba(color, MASK * 255).save(root / "tile/ground_truth/blot/000_mask.png")
+    np.testing.assert_array_equal(load_mvtec_ad(root, "tile").masks_test[2], MASK)
+
+
+def test_a_mask_of_several_pages_is_refused(root):
+    (root / "tile/ground_truth/blot/000_mask.png").unlink()
+    pages = [Image.fromarray(IDS == value) for value in (2, 37)]
+    path = root / "tile/ground_truth/blot/000_mask.tif"
+    pages[0].save(path, save_all=True, append_images=pages[1:])
+    with pytest.raises(ValueError, match=r"000_mask\.tif': a mask must be of 1 page.* holds 2"):
+        load_mvtec_ad(root, "tile")
