@@ -53,9 +53,9 @@ class _Layout:
     def _warn_of_pages(self, path: Path, n_pages: int) -> None:
         self.warns_of_pages = False
         warnings.warn(
-            f"'{path}' holds {n_pages} pages, of which only the first is read: pages 2 to "
-            f"{n_pages} are left out. Other files of this ImageSequence may hold several, too; "
-            "save each page as a file of its own.",
+            f"'{path}' holds {n_pages} pages, of which only the first is read: {n_pages - 1} "
+            "page(s) are left out. Other files of this ImageSequence may hold several, too; save "
+            "each page as a file of its own.",
             UserWarning,
             stacklevel=5,
         )

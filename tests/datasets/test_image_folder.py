@@ -164,7 +164,7 @@ def test_a_sequence_warns_of_pages_once(tmp_path):
     save_pages(paths[1], 3)
     save(paths[2])
     images = ImageSequence(paths)
-    with pytest.warns(UserWarning, match=r"b\.tif' holds 3 pages.* pages 2 to 3 are left out"):
+    with pytest.warns(UserWarning, match=r"b\.tif' holds 3 pages.* 2 page\(s\) are left out"):
         images[1:].read([0])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
