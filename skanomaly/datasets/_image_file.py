@@ -119,10 +119,9 @@ def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 def expand_user(path: str | os.PathLike[str]) -> Path:
     """Replace a leading ~ by the home folder, unless a file or folder has that very name."""
-    text = os.fspath(path)
-    if text.startswith("~") and not os.path.lexists(text):
-        text = os.path.expanduser(text)
-    return Path(text)
+    if os.fspath(path).startswith("~") and not os.path.lexists(path):
+        return Path(os.path.expanduser(path))
+    return Path(path)
 
 
 def read_image(

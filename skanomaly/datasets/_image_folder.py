@@ -111,7 +111,7 @@ def find_images(folder: Path, *, recursive: bool = True) -> tuple[list[Path], li
     to_search = [folder]
     while to_search or links:
         # What is no link comes first, so that a file has the name under which it truly lies.
-        parent = to_search.pop() if to_search else links.pop(0)
+        parent = to_search.pop() if to_search else links.pop(links.index(min(links)))
         real = os.path.realpath(parent)
         if real in seen:
             continue
@@ -141,8 +141,9 @@ def warn_of_left_out(
             UserWarning,
             stacklevel=3,
         )
-    n_pages = {path: _count_pages(path) for path in images.paths}
-    paged = [path for path in n_pages if n_pages[path] > 1]
+    paged = [path for path in images.paths if os.fspath(path).lower().endswith(_PAGED)]
+    n_pages = {path: _count_pages(path) for path in paged}
+    paged = [path for path in paged if n_pages[path] > 1]
     if paged:
         n_left_out = sum(n_pages[path] - 1 for path in paged)
         warnings.warn(
@@ -156,8 +157,6 @@ def warn_of_left_out(
 
 
 def _count_pages(path: Path) -> int:
-    if not path.name.lower().endswith(_PAGED):
-        return 1
     try:
         with open_image(path) as opened:
             return count_pages(opened)
@@ -167,13 +166,12 @@ def _count_pages(path: Path) -> int:
 
 
 def _list(folder: Path) -> list[os.DirEntry[str]]:
-    """Return what is in a folder, sorted, without what is hidden."""
+    """Return what is in a folder, without what is hidden."""
     try:
         with os.scandir(folder) as entries:
-            visible = [entry for entry in entries if not entry.name.startswith(".")]
+            return [entry for entry in entries if not entry.name.startswith(".")]
     except OSError as error:
         raise type(error)(f"The folder '{folder}' cannot be listed: {error.strerror}.") from error
-    return sorted(visible, key=lambda entry: entry.name)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
