@@ -15,13 +15,16 @@ import numpy as np
 from .._command_line import add_shared_options, integer, wants_progress
 from .._files import check_apart, check_output_file
 from ..datasets import ImageSequence, load_image_folder
+from ..datasets._image_file import read_image_header
 from ..detectors import SelfSupervisedAutoencoderDetector
 from ..training import AUGMENTATIONS
 from ._arguments import fraction, image_size
 from ._inputs import refuse_dataset
 from ._progress import progress, training_callbacks
 
-_LARGEST_DEFAULT_SIDE = 128
+# Of the shorter side, and how many times the pixels of such a square there may be.
+_DEFAULT_SIDE = 128
+_MOST_SQUARES = 2
 # Training time grows with the number of pixels; from here on a smaller size is worth a word.
 _FAST_PIXELS = 128 * 128
 
@@ -30,7 +33,7 @@ Learn what good images look like, and store a model for 'skanomaly score'.
 
 All images of the folder and its subfolders are read, batch by batch. They are resized to one
 size: by default the one that they have, or the median of their heights and widths where they
-differ, shrunk to {_LARGEST_DEFAULT_SIDE} pixels on the longer side where that is larger. A smaller
+differ, shrunk to {_DEFAULT_SIDE} pixels on the shorter side where that is larger. A smaller
 --size trains faster; a larger one shows smaller defects.
 """
 
@@ -178,22 +181,20 @@ def _read_headers(
     ValueError
         If a file is not an image, and is not to be skipped, or if none of them is.
     """
-    from PIL import Image
-
     read, sizes, has_color = [], [], False
     errors = []
     with progress("looking through the folder", len(paths), "image", shown=shown) as bar:
         for done, path in enumerate(paths, start=1):
             try:
-                with Image.open(path) as opened:
-                    sizes.append((opened.height, opened.width))
-                    has_color |= not opened.mode.startswith(("1", "L", "I", "F"))
-                read.append(path)
-            # A damaged file can make a decoder raise anything.
-            except Exception as error:
-                errors.append(f"Could not read the image file '{path}': {error}.")
+                size, is_color = read_image_header(path)
+            except (OSError, ValueError) as error:
+                errors.append(str(error))
                 if not skip or len(errors) == len(paths):
                     raise ValueError(errors[0]) from error
+            else:
+                read.append(path)
+                sizes.append(size)
+                has_color |= is_color
             bar.show(done)
     if errors:
         more = f" And {len(errors) - 1} more." if len(errors) > 1 else ""
@@ -207,7 +208,8 @@ def _read_headers(
 def _choose_size(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
     """Take the median height and width, shrunk to what trains in reasonable time."""
     height, width = np.median(sizes, axis=0)
-    shrink = max(1.0, max(height, width) / _LARGEST_DEFAULT_SIDE)
+    side = max(min(height, width), (height * width / _MOST_SQUARES) ** 0.5)
+    shrink = max(1.0, side / _DEFAULT_SIDE)
     return max(1, round(height / shrink)), max(1, round(width / shrink))
 
 

@@ -8,19 +8,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 from sklearn.utils import Bunch
 
-from ..datasets import (
-    ImageSequence,
-    load_image_folder,
-    load_mvtec_ad,
-    make_bar_images,
-    make_textured_surfaces,
-)
+from ..datasets import make_bar_images, make_textured_surfaces
 from ..datasets._image_file import read_image
 from ..datasets._image_folder import find_images
-from ..datasets._mvtec_ad import _find_category, _find_kinds, _make_mask
+from ..datasets._mask_file import read_mask
+from ..datasets._mvtec_ad import _find_category, load_without
 from ..datasets._textured_surfaces import TEXTURES
 
 MADE = (*TEXTURES, "bars")
@@ -75,10 +69,8 @@ class Dataset:
         if self.folder is None:
             return _make(self.name, self.size), []
         damaged = _find_damaged(self.folder) if skip_damaged else []
-        if not damaged:
-            return load_mvtec_ad(self.folder, size=self.size), []
         names = [path.relative_to(self.folder).as_posix() for path in damaged]
-        return _load_others(self.folder, self.size, set(damaged)), names
+        return load_without(self.folder, set(damaged), size=self.size), names
 
 
 def find_datasets(
@@ -135,7 +127,7 @@ def _find_damaged(folder: Path) -> list[Path]:
     damaged = []
     for path in _find_files(folder):
         try:
-            read_image(path)
+            (read_mask if path.is_relative_to(folder / "ground_truth") else read_image)(path)
         except ValueError:
             damaged.append(path)
     return damaged
@@ -145,29 +137,3 @@ def _find_files(folder: Path) -> list[Path]:
     """Find all images and masks of a dataset."""
     parts = [folder / "train" / "good", folder / "test", folder / "ground_truth"]
     return [path for part in parts if part.is_dir() for path in find_images(part)[0]]
-
-
-def _load_others(folder: Path, size: int, damaged: set[Path]) -> Bunch:
-    """Load what `load_mvtec_ad` would, without some of the files."""
-    train = [
-        path
-        for path in load_image_folder(folder / "train" / "good", recursive=False).paths
-        if path not in damaged
-    ]
-    paths, kinds, masks = [], [], []
-    for kind_folder in _find_kinds(folder / "test"):
-        kind = kind_folder.name
-        for path in find_images(kind_folder, recursive=False)[0]:
-            mask = folder / "ground_truth" / kind / f"{path.stem}_mask.png"
-            if path not in damaged and mask not in damaged:
-                paths.append(path)
-                kinds.append(kind)
-                masks.append(_make_mask(folder, path, kind, (size, size)))
-    kinds_test = np.array(kinds)
-    return Bunch(
-        X_train=ImageSequence(train, size=size),
-        X_test=ImageSequence(paths, size=size),
-        y_test=np.where(kinds_test == "good", 1, -1),
-        masks_test=np.stack(masks),
-        kinds_test=kinds_test,
-    )

@@ -159,7 +159,7 @@ def _measure(
     scores, decisions, maps = _detect(fitted, test)
     scoring = time.perf_counter() - start
     row: Row = dict.fromkeys(METRICS)
-    if maps is not None:
+    if maps is not None and data.masks_test is not None:
         report = image_report(data.masks_test, maps, y_true=data.y_test, scores=scores)
         row = {name: report[name] for name in METRICS}
     else:

@@ -69,5 +69,5 @@ def write_page(
                 score=float(scores[index]),
                 decision=None if decisions is None else float(decisions[index]),
                 kind=str(kinds[index]),
-                mask=data.masks_test[index],
+                mask=None if data.masks_test is None else data.masks_test[index],
             )

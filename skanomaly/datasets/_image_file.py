@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import numbers
+import os
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +16,28 @@ if TYPE_CHECKING:
     from PIL import Image
 
 MODES = ("auto", "gray", "rgb")
-IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+# The formats that these suffixes stand for are all that is opened, whatever a file is named:
+# Pillow would start Ghostscript for EPS.
+IMAGE_SUFFIXES = (
+    *(".bmp", ".gif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".mpo", ".pbm", ".pgm"),
+    *(".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"),
+)
+FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "PPM", "GIF", "WEBP", "JPEG2000")
+
+_ORIENTATION = 0x0112
+# What turns stored pixels upright, by EXIF orientation.
+_UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+    2: lambda image: image[:, ::-1],
+    3: lambda image: image[::-1, ::-1],
+    4: lambda image: image[::-1],
+    5: lambda image: image.swapaxes(0, 1),
+    6: lambda image: image[::-1].swapaxes(0, 1),
+    7: lambda image: image[::-1, ::-1].swapaxes(0, 1),
+    8: lambda image: image[:, ::-1].swapaxes(0, 1),
+}
+_TURNED = (5, 6, 7, 8)
+# Where Pillow looks for it: most files have none of these, and asking Pillow takes its time.
+_METADATA = {"exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp"}
 
 _GRAY_8_BIT = ("1", "L", "LA", "La")
 _GRAY_16_BIT = ("I;16", "I;16B", "I;16L", "I;16N")
@@ -92,8 +117,20 @@ def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.clip(np.rint(floats), 0, np.iinfo(image.dtype).max).astype(image.dtype)
 
 
-def read_image(path: Path, size: tuple[int, int] | None = None, mode: str = "auto") -> np.ndarray:
-    """Read one image file.
+def expand_user(path: str | os.PathLike[str]) -> Path:
+    """Replace a leading ~ by the home folder, unless a file or folder has that very name."""
+    if os.fspath(path).startswith("~") and not os.path.lexists(path):
+        return Path(os.path.expanduser(path))
+    return Path(path)
+
+
+def read_image(
+    path: Path,
+    size: tuple[int, int] | None = None,
+    mode: str = "auto",
+    on_pages: Callable[[Path, int], None] | None = None,
+) -> np.ndarray:
+    """Read one image file, turned upright by its EXIF orientation.
 
     Parameters
     ----------
@@ -103,6 +140,8 @@ def read_image(path: Path, size: tuple[int, int] | None = None, mode: str = "aut
         The size to resize to, in pixels. None keeps the size stored.
     mode : {"auto", "gray", "rgb"}, default="auto"
         "auto" keeps grey images grey and turns all others into RGB.
+    on_pages : callable, optional
+        Called with `path` and the number of pages, if the file holds more than the one read.
 
     Returns
     -------
@@ -113,11 +152,14 @@ def read_image(path: Path, size: tuple[int, int] | None = None, mode: str = "aut
     FileNotFoundError
         If there is no such file.
     ValueError
-        If the file cannot be read as an image, claims to hold more pixels than Pillow's limit
-        against decompression bombs, or holds NaN or infinity.
+        If the file is no regular file or cannot be read as an image, claims to hold more pixels
+        than Pillow's limit against decompression bombs, or holds NaN or infinity.
     """
-    with _open(path) as opened:
-        image = _to_array(opened, path, mode)
+    with open_image(path) as opened:
+        image = upright(_to_array(opened, mode), opened)
+        n_pages = 1 if on_pages is None else count_pages(opened)
+    if on_pages is not None and n_pages > 1:
+        on_pages(path, n_pages)
     if image.dtype.kind == "f" and not np.isfinite(image).all():
         raise ValueError(f"The image file '{path}' contains NaN or infinity.")
     if size is not None:
@@ -127,45 +169,123 @@ def read_image(path: Path, size: tuple[int, int] | None = None, mode: str = "aut
     return image
 
 
-def read_stored_size(path: Path) -> tuple[int, int]:
-    """Return (height, width) of an image file from its header, without decoding it."""
-    with _open(path) as opened:
+def read_image_header(path: Path) -> tuple[tuple[int, int], bool]:
+    """Read what `read_image` would return from a file's header, without decoding it.
+
+    Returns
+    -------
+    size : tuple of (height, width)
+    is_color : bool
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As of `read_image`, save for what only decoding shows.
+    """
+    with open_image(path) as opened:
+        if opened.format == "PNG" and _has_late_metadata(path):
+            opened.load()
         width, height = opened.size
-    return height, width
+        # Whether Pillow swaps the sides of a turned TIFF, or when, depends on its version.
+        tags = _tags(opened)
+        width, height = tags.get(256, width), tags.get(257, height)
+        if _orientation(opened) in _TURNED:
+            width, height = height, width
+        return (height, width), not opened.mode.startswith(("1", "L", "I", "F"))
 
 
-def _open(path: Path) -> Image.Image:
+@contextmanager
+def open_image(path: Path) -> Iterator[Image.Image]:
+    """Open an image file, and turn whatever a decoder raises on it into an error that names it."""
     from PIL import Image
 
     try:
-        return Image.open(path)
+        # Opening a FIFO would wait for somebody to write into it.
+        name = os.fspath(path)
+        if not stat.S_ISREG(os.stat(name).st_mode):
+            raise ValueError("it is not a regular file")
+        with Image.open(name, formats=FORMATS) as opened:
+            if opened.format == "TIFF" and _tags(opened).get(_ORIENTATION) in _TURNED:
+                # Pillow 13 maps such a file into memory with its sides swapped, but none that has
+                # no name.
+                opened.filename = ""
+            yield opened
     except FileNotFoundError as error:
         raise FileNotFoundError(f"No such image file: '{path}'.") from error
     except Image.UnidentifiedImageError as error:
-        raise ValueError(f"'{path}' is not an image file that Pillow can read.") from error
-    except Exception as error:
-        raise _unreadable(path, error) from error
-
-
-def _to_array(opened: Image.Image, path: Path, mode: str) -> np.ndarray:
-    try:
-        stored = opened.mode
-        # Up to Pillow 11, a grey 16-bit PNG opens in the 32-bit mode.
-        if stored in _GRAY_16_BIT or (stored == "I" and opened.format == "PNG"):
-            return np.array(opened).astype(np.uint16)
-        if stored == "F":
-            return np.array(opened, dtype=np.float32)
-        if stored == "I":
-            raise ValueError("32-bit integers are not supported; save it with 8 or 16 bits")
-        if mode == "gray" or (stored in _GRAY_8_BIT and mode != "rgb"):
-            # Alpha must go first: Pillow turns "RGBA" into "L" well, but not "PA".
-            flat = opened if stored in _GRAY_8_BIT else opened.convert("RGB")
-            return np.array(flat.convert("L"))
-        return np.array(opened.convert("RGB"))
+        raise ValueError(
+            f"'{path}' is not an image file that can be read: its content is of none of the "
+            f"formats {', '.join(FORMATS)}."
+        ) from error
+    except Image.DecompressionBombError as error:
+        raise ValueError(
+            f"The image file '{path}' claims to be too large: {error} If you trust it, raise "
+            "PIL.Image.MAX_IMAGE_PIXELS."
+        ) from error
     # A damaged file can make a decoder raise anything.
     except Exception as error:
-        raise _unreadable(path, error) from error
+        raise ValueError(f"Could not read the image file '{path}': {error}.") from error
 
 
-def _unreadable(path: Path, error: Exception) -> ValueError:
-    return ValueError(f"Could not read the image file '{path}': {error}.")
+def upright(image: np.ndarray, opened: Image.Image) -> np.ndarray:
+    """Turn the pixels of an image file that was decoded upright, by its EXIF orientation."""
+    # After decoding, for Pillow turns TIFF files itself then and drops the tag.
+    turn = _UPRIGHT.get(_orientation(opened))
+    return image if turn is None else np.ascontiguousarray(turn(image))
+
+
+def _tags(opened: Image.Image) -> Mapping[int, Any]:
+    """Return the tags of a TIFF file, none of another."""
+    return getattr(opened, "tag_v2", {})
+
+
+def _orientation(opened: Image.Image) -> int:
+    if not (_METADATA & opened.info.keys() or opened.format == "TIFF"):
+        return 1
+    try:
+        orientation = opened.getexif().get(_ORIENTATION, 1)
+    # Damaged metadata leave pixels as they are stored, as in viewers.
+    except Exception:
+        return 1
+    return orientation if isinstance(orientation, int) else 1
+
+
+def _has_late_metadata(path: Path) -> bool:
+    """Whether a PNG file holds metadata behind its pixels, where Pillow sees them on decoding."""
+    with path.open("rb") as file:
+        file.seek(8)
+        is_late = False
+        while len(chunk := file.read(8)) == 8:
+            is_late |= chunk[4:] == b"IDAT"
+            if is_late and chunk[4:] in (b"eXIf", b"iTXt", b"zTXt", b"tEXt"):
+                return True
+            file.seek(int.from_bytes(chunk[:4], "big") + 4, os.SEEK_CUR)
+    return False
+
+
+def count_pages(opened: Image.Image) -> int:
+    """Return how many pages or frames a file holds."""
+    # The further images of a photograph (MPO) are previews and depth maps of the first.
+    return 1 if opened.format == "MPO" else getattr(opened, "n_frames", 1)
+
+
+def _to_array(opened: Image.Image, mode: str) -> np.ndarray:
+    stored = opened.mode
+    # Up to Pillow 11, a grey 16-bit PNG opens in the 32-bit mode, as such a PGM does ever.
+    if stored in _GRAY_16_BIT or (stored == "I" and opened.format in ("PNG", "PPM")):
+        return np.array(opened).astype(np.uint16)
+    if stored == "F":
+        return np.array(opened, dtype=np.float32)
+    if stored == "I":
+        raise ValueError("32-bit integers are not supported; save it with 8 or 16 bits")
+    if mode == "gray" or (stored in _GRAY_8_BIT and mode != "rgb"):
+        # Alpha must go first: Pillow turns "RGBA" into "L" well, but not "PA".
+        flat = opened if stored in _GRAY_8_BIT else opened.convert("RGB")
+        return _bytes(flat if stored == "L" else flat.convert("L"))
+    return _bytes(opened if stored == "RGB" else opened.convert("RGB"))
+
+
+def _bytes(image: Image.Image) -> np.ndarray:
+    # What np.array does, in half the time for a small image.
+    shape = (image.height, image.width, *((3,) if image.mode == "RGB" else ()))
+    return np.frombuffer(image.tobytes(), dtype=np.uint8).reshape(shape).copy()

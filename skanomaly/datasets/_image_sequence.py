@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from .._memory import require_memory
-from ._image_file import check_mode, check_size, read_image
+from ._image_file import check_mode, check_size, expand_user, read_image
 
 _NAMED = 5
 
@@ -32,18 +32,33 @@ class _Layout:
         self.reference = reference
         self.size = size
         self.mode = mode
+        self.warns_of_pages = True
         self._known: tuple[tuple[int, ...], np.dtype] | None = None
 
     def get(self) -> tuple[tuple[int, ...], np.dtype]:
         """Return the shape of one image and the dtype."""
         if self._known is None:
-            first = read_image(self.reference, self.size, self.mode)
+            first = self._read(self.reference)
             self._known = first.shape, first.dtype
         return self._known
 
     def read(self, path: Path) -> np.ndarray:
         """Read one image and check it against the reference."""
-        return self.check(path, read_image(path, self.size, self.mode))
+        return self.check(path, self._read(path))
+
+    def _read(self, path: Path) -> np.ndarray:
+        on_pages = self._warn_of_pages if self.warns_of_pages else None
+        return read_image(path, self.size, self.mode, on_pages)
+
+    def _warn_of_pages(self, path: Path, n_pages: int) -> None:
+        self.warns_of_pages = False
+        warnings.warn(
+            f"'{path}' holds {n_pages} pages, of which only the first is read: {n_pages - 1} "
+            "page(s) are left out. Other files of this ImageSequence may hold several, too; save "
+            "each page as a file of its own.",
+            UserWarning,
+            stacklevel=5,
+        )
 
     def check(self, path: Path, image: np.ndarray) -> np.ndarray:
         """Check an image against the reference."""
@@ -134,7 +149,8 @@ class ImageSequence(Sequence):
     Parameters
     ----------
     paths : iterable of str or path-like
-        The image files, in any format that Pillow reads.
+        The image files: PNG, JPEG, BMP, TIFF, PNM, GIF, WebP or JPEG 2000, however they are named.
+        A leading ~ stands for the home folder.
     size : int or tuple of (height, width), default=None
         Size in pixels to which each image is resized on reading, with Pillow's antialiased bilinear
         filter. An int stands for a square. None keeps the images as they are; they must then all
@@ -145,7 +161,7 @@ class ImageSequence(Sequence):
     on_error : {"raise", "skip"}, default="raise"
         What the `fit` and `partial_fit` of this library's detectors do about a file that cannot be
         read. "skip" takes the next file that can be read in its place, and one warning at the end
-        counts and names the files. All other reading raises: a picture that is to be scored is
+        counts and names the files. All other reading raises: an image that is to be scored is
         never left out in silence.
 
     Attributes
@@ -171,8 +187,8 @@ class ImageSequence(Sequence):
         If `paths` is not an iterable of paths, or `size` is not made of integers.
     ValueError
         If `paths` is empty, `size` is not positive, or `mode` or `on_error` is unknown. While
-        reading: if a file is no image, is truncated, claims to be too large, holds NaN or infinity,
-        or differs from the first in shape or dtype.
+        reading: if a file is no regular file or no image, is truncated, claims to be too large,
+        holds NaN or infinity, or differs from the first in shape or dtype.
     FileNotFoundError
         While reading, if a file is missing.
 
@@ -183,8 +199,9 @@ class ImageSequence(Sequence):
     Notes
     -----
     An alpha channel is dropped, palette images become RGB, and colour files with 16 bits per
-    channel are read with 8. Grey is ITU-R 601 luma. Pixels are taken as stored, without regard to
-    an EXIF orientation, as in :func:`skimage.io.imread`.
+    channel are read with 8. Grey is ITU-R 601 luma. Images are turned upright by their EXIF
+    orientation, as viewers and OpenCV do. Of a file with several pages or frames the first is read,
+    and a warning says so. Sequences of the same `size`, `mode` and `on_error` can be added.
 
     Examples
     --------
@@ -202,6 +219,8 @@ class ImageSequence(Sequence):
     ImageSequence(2 files, size=(64, 64), mode='auto')
     >>> images.read([0, 2]).shape
     (2, 64, 64)
+    >>> images + images[:1]
+    ImageSequence(4 files, size=(64, 64), mode='auto')
     """
 
     def __init__(
@@ -229,7 +248,7 @@ class ImageSequence(Sequence):
                     "The 'paths' parameter must be made of str or path-like objects. Got an "
                     f"element of type {type(path).__name__} instead."
                 )
-            files.append(Path(path))
+            files.append(expand_user(path))
         if not files:
             raise ValueError("Found array with 0 sample(s): 'paths' is empty, 1 file is required.")
         self._paths = files
@@ -277,6 +296,20 @@ class ImageSequence(Sequence):
 
     def __repr__(self) -> str:
         return f"ImageSequence({len(self)} files, size={self.size}, mode={self.mode!r})"
+
+    def __add__(self, other: ImageSequence) -> ImageSequence:
+        """Append another sequence, as a list does."""
+        if not isinstance(other, ImageSequence):
+            return NotImplemented
+        for name in ("size", "mode", "on_error"):
+            if getattr(self, name) != getattr(other, name):
+                raise ValueError(
+                    f"Sequences that are added must have the same {name}. Got "
+                    f"{getattr(self, name)!r} and {getattr(other, name)!r} instead."
+                )
+        # An empty selection has no image that the others must be like.
+        like = self if len(self) or not len(other) else other
+        return like._with_paths(self._paths + other._paths)
 
     def __getitem__(self, key: Any) -> Any:
         """Read one image, or select a shorter sequence.
@@ -362,6 +395,9 @@ class ImageSequence(Sequence):
             paths = self._paths[key]
         else:
             paths = [self._paths[index] for index in self._to_indices(key)]
+        return self._with_paths(paths)
+
+    def _with_paths(self, paths: list[Path]) -> ImageSequence:
         selection = object.__new__(ImageSequence)
         selection._paths = paths
         selection._layout = self._layout

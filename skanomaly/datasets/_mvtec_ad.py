@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import os
+import warnings
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 from sklearn.utils import Bunch
 
-from ._image_file import (
-    check_mode,
-    check_size,
-    read_image,
-    read_stored_size,
-    resize_image,
-)
-from ._image_folder import find_images, load_image_folder
+from ._image_file import check_mode, check_size, expand_user, read_image_header, resize_image
+from ._image_folder import find_images, load_image_folder, warn_of_left_out
 from ._image_sequence import ImageSequence
+from ._mask_file import MaskFolder, read_mask
 
 _LAYOUT = "Expected train/good, test/good, test/<defect> and ground_truth/<defect>/<name>_mask.png."
+_NAMED = 5
 
 
 def load_mvtec_ad(
@@ -27,23 +25,30 @@ def load_mvtec_ad(
     *,
     size: int | tuple[int, int] | None = None,
     mode: str = "auto",
+    on_empty_mask: str = "warn",
 ) -> Bunch:
     """Load a dataset in the folder layout of MVTec AD.
 
     The layout, introduced by Bergmann et al. [1]_, is `train/good`, `test/good`, `test/<defect>`
     and `ground_truth/<defect>/<name>_mask.png`. Many other datasets come in it or can be brought
-    into it. Images are not read here, masks are.
+    into it: images may lie in subfolders of these folders, with their masks in the same ones of
+    `ground_truth/<defect>`; a mask may have any suffix that images have, be called `<name>.png`, or
+    be several in a folder `<name>`, as in MVTec LOCO. Images are not read here, masks are. A
+    warning counts the files that are left out, as those beside `train/good` are.
 
     Parameters
     ----------
     root : str or path-like
-        The folder of the dataset.
+        The folder of the dataset. A leading ~ stands for the home folder.
     category : str, default=None
         A subfolder of `root` that holds train and test. None takes `root` itself.
     size : int or tuple of (height, width), default=None
         Size in pixels to which images and masks are resized. None keeps them as they are.
     mode : {"auto", "gray", "rgb"}, default="auto"
         Whether images are read as grey or RGB; "auto" keeps what the files hold.
+    on_empty_mask : {"raise", "warn"}, default="warn"
+        What to do about defective images whose mask marks no pixel: an error or a warning that
+        names them.
 
     Returns
     -------
@@ -56,10 +61,11 @@ def load_mvtec_ad(
             The images to test on, the good ones first, then by the name of the defect.
         y_test : ndarray of shape (n,), dtype int64
             1 for normal, -1 for anomalous.
-        masks_test : ndarray of shape (n, h, w), dtype bool, or list of ndarray of shape (h, w)
+        masks_test : ndarray of shape (n, h, w), dtype bool, list of ndarray of shape (h, w) or None
             True where an image is defective, False all over good ones. A list if `size` is None and
-            the images differ in size. Masks are resized as the images are and cut at half: at a
-            much smaller size a very thin defect can vanish from its mask.
+            the images differ in size; None if `ground_truth` holds no image. Masks are resized as
+            the images are and cut at half: at a much smaller size a very thin defect can vanish
+            from its mask.
         kinds_test : ndarray of shape (n,), dtype str
             "good" or the name of the defect's folder.
         DESCR : str
@@ -70,7 +76,14 @@ def load_mvtec_ad(
     FileNotFoundError
         If a folder or a mask is missing.
     ValueError
-        If a folder holds no image, a mask cannot be read, or a mask and its image differ in size.
+        If a folder holds no image, a mask cannot be read or is empty, a mask and its image differ
+        in size, or a parameter is not one of those named.
+
+    Notes
+    -----
+    Masks may be grey, in colour or in the alpha channel, with 1 to 32 bits per value. All that is
+    not black is defective if it is drawn in areas of one value, as class ids are, and what is above
+    half of white if it is the soft rim of a brighter area.
 
     References
     ----------
@@ -102,32 +115,77 @@ def load_mvtec_ad(
     >>> data.masks_test.shape
     (2, 8, 8)
     """
-    target_size = check_size(size)
     check_mode(mode)
-    folder = _find_category(Path(root), category)
-    X_train = load_image_folder(folder / "train" / "good", size=size, mode=mode, recursive=False)
+    if on_empty_mask not in ("raise", "warn"):
+        raise ValueError(
+            "The 'on_empty_mask' parameter must be a str among {'raise', 'warn'}. Got "
+            f"{on_empty_mask!r} instead."
+        )
+    folder = _find_category(expand_user(root), category)
+    return load_without(folder, (), size=size, mode=mode, on_empty_mask=on_empty_mask)
 
+
+def load_without(
+    folder: Path,
+    left_out: Collection[Path],
+    *,
+    size: int | tuple[int, int] | None = None,
+    mode: str = "auto",
+    on_empty_mask: str = "warn",
+) -> Bunch:
+    """Load the dataset in a folder, without images that are left out or have a mask that is.
+
+    Parameters and errors are those of `load_mvtec_ad`.
+    """
+    target_size = check_size(size)
+    X_train = load_image_folder(folder / "train" / "good", size=size, mode=mode)
+    if left_out:
+        kept = [path for path in X_train.paths if path not in left_out]
+        X_train = ImageSequence(kept, size=size, mode=mode)
+
+    misplaced, others = find_images(folder / "test", recursive=False)
+    misplaced += find_images(folder / "train", recursive=False)[0]
+    for part in _find_folders(folder / "train"):
+        misplaced += find_images(part)[0] if part.name != "good" else []
+    masks = MaskFolder(folder / "ground_truth")
+    others += masks.others
     paths: list[Path] = []
     kinds: list[str] = []
-    for kind_folder in _find_kinds(folder / "test"):
-        found, _ = find_images(kind_folder, recursive=False)
-        paths += found
-        kinds += [kind_folder.name] * len(found)
+    mask_paths: list[list[Path]] = []
+    for kind_folder in _find_folders(folder / "test"):
+        kind = kind_folder.name
+        found, unread = find_images(kind_folder)
+        others += unread
+        for path in found:
+            name = path.relative_to(kind_folder.parent)
+            own = masks.find(name) if masks.paths and kind != "good" else []
+            if path not in left_out and not any(mask in left_out for mask in own):
+                paths.append(path)
+                kinds.append(kind)
+                mask_paths.append(own)
     if not paths:
         raise ValueError(f"The folders in '{folder / 'test'}' hold no image. {_LAYOUT}")
+    X_test = ImageSequence(paths, size=size, mode=mode)
+    if misplaced:
+        warnings.warn(
+            f"{len(misplaced)} image file(s) in '{folder}' lie neither in train/good nor in "
+            f"test/good or test/<defect> and were left out, '{misplaced[0]}' for one.",
+            UserWarning,
+            stacklevel=3,
+        )
+    warn_of_left_out(folder, others, X_test)
 
-    masks = [
-        _make_mask(folder, path, kind, target_size) for path, kind in zip(paths, kinds, strict=True)
-    ]
-    same_size = len({mask.shape for mask in masks}) == 1
     kinds_test = np.array(kinds)
+    masks_test = None
+    if masks.paths or set(kinds) == {"good"}:
+        masks_test = _read_masks(paths, mask_paths, target_size, on_empty_mask)
     return Bunch(
         X_train=X_train,
-        X_test=ImageSequence(paths, size=size, mode=mode),
+        X_test=X_test,
         y_test=np.where(kinds_test == "good", 1, -1),
-        masks_test=np.stack(masks) if same_size else masks,
+        masks_test=masks_test,
         kinds_test=kinds_test,
-        DESCR=_describe(folder, len(X_train), kinds_test),
+        DESCR=_describe(folder, len(X_train), kinds_test, has_masks=masks_test is not None),
     )
 
 
@@ -148,42 +206,48 @@ def _find_category(root: Path, category: str | None) -> Path:
     raise FileNotFoundError(f"There is no folder '{missing}' in '{folder}'. {known}")
 
 
-def _find_kinds(test_folder: Path) -> list[Path]:
-    kinds = [
-        path for path in test_folder.iterdir() if path.is_dir() and not path.name.startswith(".")
-    ]
-    return sorted(kinds, key=lambda path: (path.name != "good", path.name))
+def _find_folders(parent: Path) -> list[Path]:
+    folders = [path for path in parent.iterdir() if path.is_dir() and not path.name.startswith(".")]
+    return sorted(folders, key=lambda path: (path.name != "good", path.name))
 
 
-def _make_mask(
-    folder: Path, image_path: Path, kind: str, size: tuple[int, int] | None
-) -> np.ndarray:
-    image_size = read_stored_size(image_path)
-    if kind == "good":
-        return np.zeros(size or image_size, dtype=bool)
-    mask_path = folder / "ground_truth" / kind / f"{image_path.stem}_mask.png"
-    if not mask_path.is_file():
-        raise FileNotFoundError(
-            f"The image '{image_path}' has no mask: expected the file '{mask_path}'."
-        )
-    stored = read_image(mask_path, mode="gray")
-    if stored.shape != image_size:
-        raise ValueError(
-            f"A mask must have the size of its image. '{mask_path}' has shape {stored.shape}, "
-            f"while '{image_path}' has shape {image_size}."
-        )
-    # Some datasets write 0 and 1 instead of black and white.
-    white = 1 if stored.max() <= 1 else np.iinfo(stored.dtype).max
-    values = (stored / white).astype(np.float32)
-    if size is not None:
-        values = resize_image(values, size)
-    return values > 0.5
+def _read_masks(
+    paths: list[Path],
+    mask_paths: list[list[Path]],
+    size: tuple[int, int] | None,
+    on_empty_mask: str,
+) -> np.ndarray | list[np.ndarray]:
+    """Read the masks of images; those without a mask are good."""
+    masks = []
+    empty = []
+    for path, own in zip(paths, mask_paths, strict=True):
+        image_size, _ = read_image_header(path)
+        mask = np.zeros(image_size, dtype=np.float32)
+        for mask_path in own:
+            stored = read_mask(mask_path)
+            if stored.shape != image_size:
+                raise ValueError(
+                    f"A mask must have the size of its image. '{mask_path}' has shape "
+                    f"{stored.shape}, while '{path}' has shape {image_size}."
+                )
+            np.maximum(mask, stored, out=mask)
+        if own and not np.any(mask > 0.5):
+            empty.append(path)
+        masks.append((mask if size is None else resize_image(mask, size)) > 0.5)
+    if empty:
+        named = ", ".join(f"'{path}'" for path in empty[:_NAMED])
+        more = f" and {len(empty) - _NAMED} more" if len(empty) > _NAMED else ""
+        message = f"{len(empty)} defective image(s) have a mask that marks no pixel: {named}{more}."
+        if on_empty_mask == "raise":
+            raise ValueError(f"{message} Correct the masks, or pass on_empty_mask='warn'.")
+        warnings.warn(message, UserWarning, stacklevel=4)
+    return np.stack(masks) if len({mask.shape for mask in masks}) == 1 else masks
 
 
-def _describe(folder: Path, n_train: int, kinds: np.ndarray) -> str:
+def _describe(folder: Path, n_train: int, kinds: np.ndarray, *, has_masks: bool) -> str:
     names, counts = np.unique(kinds, return_counts=True)
     tests = ", ".join(f"{count} {name}" for name, count in zip(names, counts, strict=True))
     return (
         f"Images in MVTec AD layout from '{folder}': {n_train} normal images to train on; "
-        f"to test on, {tests}."
+        f"to test on, {tests}{'' if has_masks else ', with no masks'}."
     )

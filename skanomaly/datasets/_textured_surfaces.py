@@ -23,9 +23,9 @@ def make_textured_surfaces(
 ) -> Bunch:
     """Make a dataset of real textures with artificial defects.
 
-    One half of a photograph of 512 × 512 pixels trains, cut into crops at random places. The other
-    half tests, cut into tiles without overlap: each once as it is, and with defects of five kinds.
-    No pixel is in both. Nothing is downloaded: the photographs are part of scikit-image.
+    One half of a photograph of 512 × 512 pixels trains, cut into crops at random positions. The
+    other half tests, cut into tiles without overlap: each once as it is, and with defects of five
+    kinds. No pixel is in both. Nothing is downloaded: the photographs are part of scikit-image.
 
     Parameters
     ----------

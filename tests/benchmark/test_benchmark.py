@@ -210,5 +210,6 @@ def test_an_output_that_is_a_file(tmp_path, capsys):
 def test_real_tiles_are_told_apart(magnetic_tile):
     """Far better than chance, after a moment on tiny images."""
     detector = SelfSupervisedAutoencoderDetector(max_iter=60, batch_size=8)
-    (row,) = evaluate(detector, load_mvtec_ad(magnetic_tile, size=32), seeds=(0,))
+    data = load_mvtec_ad(magnetic_tile, size=32)
+    (row,) = evaluate(detector, data, seeds=(0,))
     assert row["image_roc_auc"] > 0.6

@@ -5,6 +5,8 @@ import shutil
 import numpy as np
 import pytest
 
+from skanomaly import SelfSupervisedAutoencoderDetector
+from skanomaly.benchmark import run_benchmark
 from skanomaly.benchmark._datasets import Dataset, find_datasets
 from skanomaly.datasets import load_mvtec_ad
 
@@ -74,3 +76,11 @@ def test_damaged_files_are_left_out_with_their_mask_or_image(copy, cut):
     np.testing.assert_array_equal(data.X_test, test[kept])
     for name in ("y_test", "masks_test", "kinds_test"):
         np.testing.assert_array_equal(data[name], whole[name][kept])
+
+
+def test_without_masks_there_are_image_metrics_alone(copy, tmp_path, in_this_process):
+    shutil.rmtree(copy / "ground_truth")
+    detector = SelfSupervisedAutoencoderDetector(max_iter=2, batch_size=2, device="cpu")
+    (row,) = run_benchmark(copy, detector, size=16, seeds=[0], output=tmp_path, report=True)
+    assert row["image_roc_auc"] is not None and row["pixel_roc_auc"] is None
+    assert len(list(tmp_path.rglob("*.html"))) == 1

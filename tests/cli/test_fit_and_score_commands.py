@@ -182,13 +182,29 @@ def test_images_of_several_sizes_and_kinds(photos, tmp_path, capsys):
 
 
 def test_large_images_are_shrunk(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("skanomaly._cli._fit._LARGEST_DEFAULT_SIDE", 16)
+    monkeypatch.setattr("skanomaly._cli._fit._DEFAULT_SIDE", 12)
     for name in ("a.png", "b.png"):
         Image.fromarray(np.arange(24 * 32, dtype=np.uint16).reshape(24, 32)).save(tmp_path / name)
     model = tmp_path / "model"
     assert main(["fit", str(tmp_path), "--output", str(model), "--max-iter", "1"]) == 0
     assert "2 grey images of 24 × 32 pixels" in capsys.readouterr().out
     assert skanomaly.load(model).image_shape_ == (12, 16, 1)
+
+
+@pytest.mark.parametrize(
+    "stored, chosen",
+    [
+        ((1024, 1024), (128, 128)),
+        ((480, 640), (128, 171)),
+        # Of long images, twice the pixels of a square.
+        ((4000, 400), (572, 57)),
+        ((100, 90), (100, 90)),
+    ],
+)
+def test_the_size_follows_the_shorter_side(stored, chosen):
+    from skanomaly._cli._fit import _choose_size
+
+    assert _choose_size([stored, stored]) == chosen
 
 
 def test_progress_is_shown_on_stderr(photos, tmp_path, monkeypatch, capsys):

@@ -75,7 +75,7 @@ def test_a_block_is_of_neighbours_and_reaches_every_coordinate():
 
 @pytest.mark.parametrize("make", MAKERS)
 @pytest.mark.parametrize(("n_features", "n_corrupted"), [(2, 1), (3, 1), (7, 1), (8, 2), (40, 10)])
-def test_default_share_of_coordinates(make, n_features, n_corrupted):
+def test_default_fraction_of_coordinates(make, n_features, n_corrupted):
     data = make(n_features=n_features, n_train=50, n_test=10, random_state=0)
     assert data.X_test.shape == (20, n_features)
     assert set(data.masks_test[10:].sum(axis=1)) == {n_corrupted}
@@ -200,7 +200,7 @@ def test_sine_where_two_points_are_almost_as_near():
     ("first", "second"), [((0.5, -4.0), (3.1, -4.0)), ((-3.0, 2.5), (1.0, 2.5)), ((1, -1), (3, -1))]
 )
 def test_sine_changes_sides_where_both_are_as_near(first, second):
-    """Search for the place between two points where the nearest point jumps."""
+    """Search for the point between two points where the nearest point jumps."""
     projection = make_sine_curve(n_features=2, random_state=0).projection
     ends = np.array([first, second], dtype=float)
     assert distances(*projection(ends)) > 1

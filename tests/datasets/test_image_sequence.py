@@ -23,13 +23,16 @@ def save(path, array):
 
 
 @pytest.fixture
-def pictures():
+def stored_images():
     return np.random.RandomState(0).randint(0, 256, (6, 9, 7), dtype=np.uint8)
 
 
 @pytest.fixture
-def paths(tmp_path, pictures):
-    return [save(tmp_path / f"{index}.png", picture) for index, picture in enumerate(pictures)]
+def paths(tmp_path, stored_images):
+    return [
+        save(tmp_path / f"{index}.png", stored_image)
+        for index, stored_image in enumerate(stored_images)
+    ]
 
 
 @pytest.fixture
@@ -69,18 +72,18 @@ class BrightnessDetector(OutlierMixin, BaseEstimator):
         return np.where(self.decision_function(X) >= 0, 1, -1)
 
 
-def test_looks_like_the_array(paths, pictures):
+def test_looks_like_the_array(paths, stored_images):
     images = ImageSequence(paths)
     assert len(images) == 6
-    assert images.shape == pictures.shape
+    assert images.shape == stored_images.shape
     assert images.ndim == 3
     assert images.dtype == np.uint8
     assert images.paths == paths
     assert images.size is None
     assert images.mode == "auto"
-    np.testing.assert_array_equal(np.asarray(images), pictures)
+    np.testing.assert_array_equal(np.asarray(images), stored_images)
     assert np.asarray(images, dtype=np.float32).dtype == np.float32
-    np.testing.assert_array_equal(np.stack(list(images)), pictures)
+    np.testing.assert_array_equal(np.stack(list(images)), stored_images)
     assert repr(images) == "ImageSequence(6 files, size=None, mode='auto')"
 
 
@@ -98,10 +101,10 @@ def test_construction_and_selection_touch_no_file():
 
 
 @pytest.mark.parametrize("index", [0, 5, -1, np.int64(3), np.array(2)])
-def test_integer_reads_one_image(paths, pictures, index):
+def test_integer_reads_one_image(paths, stored_images, index):
     image = ImageSequence(paths)[index]
     assert isinstance(image, np.ndarray)
-    np.testing.assert_array_equal(image, pictures[index])
+    np.testing.assert_array_equal(image, stored_images[index])
 
 
 @pytest.mark.parametrize(
@@ -120,13 +123,13 @@ def test_integer_reads_one_image(paths, pictures, index):
     ],
     ids=str,
 )
-def test_selection_is_lazy_and_agrees_with_numpy(paths, pictures, read_paths, key):
+def test_selection_is_lazy_and_agrees_with_numpy(paths, stored_images, read_paths, key):
     selected = ImageSequence(paths)[key]
     assert isinstance(selected, ImageSequence)
     assert read_paths == []
     array_key = np.array([], dtype=int) if isinstance(key, list) and not key else key
-    np.testing.assert_array_equal(np.asarray(selected), pictures[array_key])
-    assert selected.shape == pictures[array_key].shape
+    np.testing.assert_array_equal(np.asarray(selected), stored_images[array_key])
+    assert selected.shape == stored_images[array_key].shape
 
 
 @pytest.mark.parametrize(
@@ -153,9 +156,9 @@ def test_bad_index(paths, key, message):
         ImageSequence(paths)[key]
 
 
-def test_read_gives_one_batch(paths, pictures, read_paths):
+def test_read_gives_one_batch(paths, stored_images, read_paths):
     images = ImageSequence(paths)
-    np.testing.assert_array_equal(images.read([3, 0]), pictures[[3, 0]])
+    np.testing.assert_array_equal(images.read([3, 0]), stored_images[[3, 0]])
     assert set(read_paths) <= {paths[3], paths[0]}
     assert images.read([]).shape == (0, 9, 7)
     with pytest.raises(IndexError, match="one-dimensional"):
@@ -171,12 +174,12 @@ def test_shape_is_read_once_for_all_selections(paths, read_paths):
 
 @pytest.mark.parametrize("size", [(4, 5), (18, 21), 6, np.int64(6)])
 @pytest.mark.parametrize("mode", ["auto", "rgb"])
-def test_size(paths, pictures, size, mode):
+def test_size(paths, stored_images, size, mode):
     images = ImageSequence(paths, size=size, mode=mode)
     height, width = size if isinstance(size, tuple) else (size, size)
     assert images.size == (height, width)
     assert images.shape[:3] == (6, height, width)
-    expected = Image.fromarray(pictures[0]).resize((width, height), Image.Resampling.BILINEAR)
+    expected = Image.fromarray(stored_images[0]).resize((width, height), Image.Resampling.BILINEAR)
     image = images[0] if mode == "auto" else images[0][..., 1]
     np.testing.assert_array_equal(image, np.array(expected))
 
@@ -321,8 +324,41 @@ def test_unknown_mode(mode):
         ImageSequence(["a.png"], mode=mode)
 
 
+def test_addition(paths, stored_images, read_paths):
+    images = ImageSequence(paths[:4], size=None)
+    assert (images[2:] + images[:1]).paths == [paths[2], paths[3], paths[0]]
+    images += ImageSequence(paths[4:])
+    assert isinstance(images, ImageSequence) and read_paths == []
+    np.testing.assert_array_equal(np.asarray(images), stored_images)
+    assert images[1:3].paths == paths[1:3]
+    np.testing.assert_array_equal(
+        np.asarray(sum([images[:1], images[5:]], images[:0])), stored_images[[0, 5]]
+    )
+
+
+def test_an_empty_part_of_a_sum_is_no_reference(tmp_path, paths):
+    other = ImageSequence([save(tmp_path / "other.png", np.zeros((3, 4), np.uint8))])
+    empty = ImageSequence(paths)[:0]
+    assert (empty + other).shape == (other + empty).shape == (1, 3, 4)
+    with pytest.raises(ValueError, match=r"other\.png.*first image"):
+        np.asarray(ImageSequence(paths) + other)
+
+
+@pytest.mark.parametrize("parameter", [{"size": 5}, {"mode": "gray"}, {"on_error": "skip"}])
+def test_sequences_of_different_parameters_are_not_added(paths, parameter):
+    (name,) = parameter
+    with pytest.raises(ValueError, match=f"must have the same {name}. Got"):
+        ImageSequence(paths) + ImageSequence(paths, **parameter)
+
+
+@pytest.mark.parametrize("other", [[], ["a.png"], 1, None])
+def test_only_sequences_are_added(paths, other):
+    with pytest.raises(TypeError):
+        ImageSequence(paths) + other
+
+
 @pytest.mark.parametrize("is_read", [False, True])
-def test_pickle(paths, pictures, is_read):
+def test_pickle(paths, stored_images, is_read):
     images = ImageSequence(paths, size=5, mode="rgb")[1:]
     if is_read:
         assert images.shape == (5, 5, 5, 3)
@@ -350,8 +386,8 @@ def labelled(tmp_path):
     y = np.array([1, -1] * 6)
     files = []
     for index, label in enumerate(y):
-        picture = np.full((4, 5), 60 + index if label == 1 else 200, dtype=np.uint8)
-        files.append(save(tmp_path / f"{index:02d}.png", picture))
+        stored_image = np.full((4, 5), 60 + index if label == 1 else 200, dtype=np.uint8)
+        files.append(save(tmp_path / f"{index:02d}.png", stored_image))
     return ImageSequence(files), y
 
 

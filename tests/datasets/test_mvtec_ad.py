@@ -1,12 +1,16 @@
 """load_mvtec_ad on small folders made here, and on the magnetic tiles where they are at hand."""
 
+import os
 import shutil
+import warnings
 
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import ndimage
 
 from skanomaly.datasets import ImageSequence, load_mvtec_ad
+from skanomaly.datasets._mask_file import read_mask
 
 
 def save(path, array):
@@ -151,7 +155,10 @@ def test_bad_parameters(root, kwargs, error):
 
 
 def test_magnetic_tiles(magnetic_tile):
-    data = load_mvtec_ad(magnetic_tile, size=128)
+    with pytest.raises(ValueError, match="4 defective .* no pixel"):
+        load_mvtec_ad(magnetic_tile, size=128)
+    with pytest.warns(UserWarning, match="4 defective .* no pixel"):
+        data = load_mvtec_ad(magnetic_tile, size=128, on_empty_mask="warn")
     assert len(data.X_train) == 761
     assert data.masks_test.shape == (583, 128, 128)
     assert (data.y_test == 1).sum() == 191
@@ -159,3 +166,241 @@ def test_magnetic_tiles(magnetic_tile):
     is_marked = data.masks_test.any(axis=(1, 2))
     assert not is_marked[data.y_test == 1].any()
     assert is_marked[data.y_test == -1].mean() > 0.95
+
+
+@pytest.fixture
+def no_warning():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+
+
+MASK = square_mask((12, 16)) > 0
+IDS = np.where(MASK, 2, 0).astype(np.uint8)
+IDS[2:4, 4:8] = 37
+
+
+def as_palette(indices, colors):
+    image = Image.fromarray(indices)
+    image.putpalette(np.array(colors, dtype=np.uint8).ravel().tolist())
+    return image
+
+
+def rgba(color, alpha):
+    return Image.fromarray(np.dstack([np.broadcast_to(color, (12, 16, 3)), alpha]).astype(np.uint8))
+
+
+RED = np.zeros((12, 16, 3), np.uint8)
+RED[MASK, 0] = 255
+VOC = [(0, 0, 0), (128, 0, 0), (0, 64, 0), (128, 128, 0)]
+MASKS = {
+    "class ids": IDS,
+    "one class id": np.where(MASK, 37, 0).astype(np.uint8),
+    "class ids over half": np.where(IDS == 2, 100, IDS * 6).astype(np.uint8),
+    "255 in 16 bits": MASK.astype(np.uint16) * 255,
+    "1 in 16 bits": MASK.astype(np.uint16),
+    "class ids in 16 bits": IDS.astype(np.uint16) * 300,
+    "65535 beside 255": np.where(IDS == 2, 255, IDS.astype(np.uint16) // 37 * 65535),
+    "palette": as_palette(MASK.astype(np.uint8), VOC),
+    "palette of several classes": as_palette((IDS > 0).astype(np.uint8) + (IDS == 37), VOC),
+    "palette without black": as_palette(MASK.astype(np.uint8), [(68, 1, 84), (253, 231, 36)]),
+    "palette of black alone": as_palette(MASK.astype(np.uint8), [(0, 0, 0), (0, 0, 0)]),
+    "red": RED,
+    "dark blue": RED[..., ::-1] // 5,
+    "red and dark green": np.dstack([(IDS == 37) * 255, (IDS == 2) * 60, IDS * 0]).astype(np.uint8),
+    "alpha under black": rgba((0, 0, 0), MASK * 255),
+    "alpha under white": rgba((255, 255, 255), MASK * 255),
+    "alpha of class ids": rgba((0, 0, 0), IDS),
+    "alpha of 1": rgba((0, 0, 0), MASK),
+    "red on transparent": rgba(RED, MASK * 255),
+    "black on transparent white": rgba((255 * ~MASK)[..., np.newaxis], MASK * 255),
+    "opaque": rgba(RED, np.full((12, 16), 255)),
+    "opaque, with all of it transparent": rgba(RED, np.zeros((12, 16))),
+    "grey and alpha": np.dstack([np.zeros((12, 16)), MASK * 255]).astype(np.uint8),
+    "float": MASK.astype(np.float32),
+    "32 bits": IDS.astype(np.int32) * 70000,
+}
+
+
+@pytest.mark.parametrize("name", MASKS)
+def test_masks_of_any_coding(root, name, no_warning):
+    mask = MASKS[name]
+    suffix = "tif" if name in ("float", "32 bits") else "png"
+    (root / "tile/ground_truth/blot/000_mask.png").unlink()
+    image = mask if isinstance(mask, Image.Image) else Image.fromarray(mask)
+    image.save(root / f"tile/ground_truth/blot/000_mask.{suffix}")
+    for size in (None, (24, 32)):
+        data = load_mvtec_ad(root, "tile", size=size)
+        expected = MASK if size is None else MASK.repeat(2, axis=0).repeat(2, axis=1)
+        if size is None:
+            np.testing.assert_array_equal(data.masks_test[2], expected)
+        assert abs(data.masks_test[2].sum() - expected.sum()) <= 8
+
+
+def test_class_ids_in_thin_lines_of_their_own(root):
+    ids = np.zeros((12, 16), np.uint8)
+    ids[1, 1:12], ids[4:9, 5:9] = 3, 200
+    save(root / "tile/ground_truth/blot/000_mask.png", ids)
+    np.testing.assert_array_equal(load_mvtec_ad(root, "tile").masks_test[2], ids > 0)
+
+
+@pytest.mark.parametrize("scale", [1, 257], ids=["8 bits", "16 bits"])
+@pytest.mark.parametrize("kind", ["box", "blur", "resize", "jpeg"])
+def test_soft_rims_are_cut_at_half(tmp_path, kind, scale):
+    disk = np.hypot(*np.mgrid[-32:32, -32:32]) < 13
+    soft = disk.astype(np.uint8) * 255
+    if kind == "box":
+        soft = ndimage.uniform_filter(soft, 5)
+    elif kind == "blur":
+        soft = ndimage.gaussian_filter(soft, 3)
+    else:
+        soft = np.array(Image.fromarray(soft).resize((150, 150), Image.Resampling.BICUBIC))
+    path = tmp_path / "a.png"
+    if kind == "jpeg":
+        Image.fromarray(soft).save(tmp_path / "a.jpg")
+        soft = np.array(Image.open(tmp_path / "a.jpg"))
+        if scale == 1:
+            path = tmp_path / "a.jpg"
+    if path.suffix == ".png":
+        save(path, soft if scale == 1 else soft.astype(np.uint16) * 257)
+    np.testing.assert_array_equal(read_mask(path) > 0.5, soft > 127.5)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -1])
+def test_impossible_values_of_a_mask(root, value):
+    (root / "tile/ground_truth/blot/000_mask.png").unlink()
+    mask = np.where(MASK, value, 0).astype(np.float32)
+    save(root / "tile/ground_truth/blot/000_mask.tif", mask)
+    with pytest.raises(ValueError, match=r"000_mask\.tif.*no NaN, infinity or negative"):
+        load_mvtec_ad(root, "tile")
+
+
+def test_an_empty_mask_is_named(root):
+    save(root / "tile/ground_truth/blot/000_mask.png", np.zeros((12, 16), np.uint8))
+    message = r"1 defective image\(s\) .* marks no pixel: '.*blot/000\.jpg'"
+    with pytest.raises(ValueError, match=f"{message}.*on_empty_mask='warn'"):
+        load_mvtec_ad(root, "tile", on_empty_mask="raise")
+    with pytest.warns(UserWarning, match=message):
+        data = load_mvtec_ad(root, "tile")
+    assert data.masks_test.sum(axis=(1, 2)).tolist() == [0, 0, 0, 16]
+    with pytest.raises(ValueError, match="'on_empty_mask' parameter must be a str among"):
+        load_mvtec_ad(root, "tile", on_empty_mask="ignore")
+
+
+def test_masks_and_images_are_turned_upright(root):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for name in ("test/blot/000.jpg", "ground_truth/blot/000_mask.png"):
+        path = root / "tile" / name
+        stored = np.rot90(np.array(Image.open(path)))
+        Image.fromarray(np.ascontiguousarray(stored)).save(path, exif=exif)
+    data = load_mvtec_ad(root, "tile")
+    assert data.X_test[2].shape == (12, 16)
+    np.testing.assert_array_equal(data.masks_test[2], MASK)
+
+
+@pytest.mark.parametrize("name", ["000.png", "000_mask.bmp", "000.tif", "000_mask.GIF"])
+def test_names_of_masks(root, name, no_warning):
+    folder = root / "tile/ground_truth/blot"
+    (folder / "000_mask.png").rename(folder / "moved.png")
+    Image.open(folder / "moved.png").save(folder / name)
+    (folder / "moved.png").unlink()
+    np.testing.assert_array_equal(load_mvtec_ad(root, "tile").masks_test[2], MASK)
+
+
+def test_the_file_that_says_mask_comes_first(root):
+    save(root / "tile/ground_truth/blot/000.png", np.full((12, 16), 90, np.uint8))
+    np.testing.assert_array_equal(load_mvtec_ad(root, "tile").masks_test[2], MASK)
+
+
+def test_several_masks_of_one_image_are_joined(root, no_warning):
+    (root / "tile/ground_truth/blot/000_mask.png").unlink()
+    parts = [IDS == 2, IDS == 37]
+    for index, part in enumerate(parts):
+        save(root / f"tile/ground_truth/blot/000/{index:03d}.png", part.astype(np.uint8) * 254)
+    np.testing.assert_array_equal(load_mvtec_ad(root, "tile").masks_test[2], MASK)
+
+
+@pytest.mark.parametrize("empty_folder", [False, True])
+def test_without_masks(root, empty_folder, no_warning):
+    shutil.rmtree(root / "tile/ground_truth")
+    if empty_folder:
+        (root / "tile/ground_truth/blot").mkdir(parents=True)
+    data = load_mvtec_ad(root, "tile")
+    assert data.masks_test is None
+    assert data.y_test.tolist() == [1, 1, -1, -1]
+    assert "no masks" in data.DESCR
+
+
+def test_without_masks_and_defects_nothing_is_masked(root):
+    for part in ("ground_truth", "test/blot", "test/scratch"):
+        shutil.rmtree(root / "tile" / part)
+    assert not load_mvtec_ad(root, "tile").masks_test.any()
+
+
+def test_masks_of_one_kind_alone_are_an_error(root):
+    shutil.rmtree(root / "tile/ground_truth/blot")
+    with pytest.raises(FileNotFoundError, match="blot/000.jpg' has no mask"):
+        load_mvtec_ad(root, "tile")
+
+
+def test_subfolders_are_read(root, no_warning):
+    image = np.full((12, 16), 7, np.uint8)
+    save(root / "tile/train/good/camera/000.png", image)
+    save(root / "tile/test/good/day/2/000.png", image)
+    save(root / "tile/test/blot/camera/000.png", image)
+    save(root / "tile/ground_truth/blot/camera/000_mask.png", 255 * MASK[::-1].astype(np.uint8))
+    data = load_mvtec_ad(root, "tile")
+    assert len(data.X_train) == 4
+    assert data.kinds_test.tolist() == ["good"] * 3 + ["blot"] * 2 + ["scratch"]
+    np.testing.assert_array_equal(data.masks_test[3], MASK)
+    np.testing.assert_array_equal(data.masks_test[4], MASK[::-1])
+
+
+@pytest.mark.parametrize("where", ["test", "train", "train/bad", "train/bad/deeper"])
+def test_misplaced_images_are_named(root, where):
+    save(root / "tile" / where / "loose.png", MASK)
+    save(root / "tile" / where / "more.pgm", 9 * MASK.astype(np.uint8))
+    with pytest.warns(UserWarning, match=rf"2 image file\(s\) .*{where}/loose\.png'"):
+        data = load_mvtec_ad(root, "tile")
+    assert (len(data.X_train), len(data.X_test)) == (3, 4)
+
+
+@pytest.mark.parametrize("where", ["train/good", "test/good", "test/blot", "test", "ground_truth"])
+def test_other_files_are_named(root, where):
+    (root / "tile" / where / "000.heic").touch()
+    with pytest.warns(UserWarning, match=rf"1 file\(s\) .*{where}/000\.heic'"):
+        load_mvtec_ad(root, "tile")
+
+
+def test_an_unlistable_folder_is_an_error(root, monkeypatch):
+    def scandir(path, original=os.scandir):
+        if os.fspath(path).endswith("blot"):
+            raise PermissionError(13, "Permission denied", path)
+        return original(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(PermissionError, match=r"blot' cannot be listed: Permission denied"):
+        load_mvtec_ad(root, "tile")
+
+
+def test_home_folder(root, monkeypatch):
+    monkeypatch.setenv("HOME", str(root.parent))
+    assert len(load_mvtec_ad(f"~/{root.name}", "tile").X_test) == 4
+
+
+def test_what_is_transparent_has_no_colour(root):
+    color = np.full((12, 16, 3), 255)
+    color[MASK] = (60, 0, 0)
+    color[2:4, 4:8] = (25, 0, 0)
+    rgba(color, MASK * 255).save(root / "tile/ground_truth/blot/000_mask.png")
+    np.testing.assert_array_equal(load_mvtec_ad(root, "tile").masks_test[2], MASK)
+
+
+def test_a_mask_of_several_pages_is_refused(root):
+    (root / "tile/ground_truth/blot/000_mask.png").unlink()
+    pages = [Image.fromarray(IDS == value) for value in (2, 37)]
+    path = root / "tile/ground_truth/blot/000_mask.tif"
+    pages[0].save(path, save_all=True, append_images=pages[1:])
+    with pytest.raises(ValueError, match=r"000_mask\.tif': a mask must be of 1 page.* holds 2"):
+        load_mvtec_ad(root, "tile")

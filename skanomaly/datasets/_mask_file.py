@@ -1,0 +1,144 @@
+"""Mask files: which belong to an image, and which of their pixels are defective."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from scipy import ndimage
+
+from ._image_file import count_pages, open_image, upright
+from ._image_folder import find_images
+
+# More values in the dark than there are classes in an image come of a soft rim.
+_MOST_CLASSES = 8
+_ALPHA = ("LA", "PA", "RGBA")
+_NEIGHBOURS = np.ones((3, 3), dtype=bool)
+
+
+class MaskFolder:
+    """The mask files of a dataset.
+
+    Those of the image `<name>.<suffix>` are `<name>_mask`, else `<name>`, of any suffix that images
+    have, else all images in the folder `<name>`.
+
+    Parameters
+    ----------
+    folder : Path
+        A folder that may be missing.
+
+    Attributes
+    ----------
+    paths, others : list of Path
+        The image files in it, and all others.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.paths, self.others = find_images(folder) if folder.is_dir() else ([], [])
+        self._found: dict[Path, list[Path]] = {}
+        for path in self.paths:
+            name = path.relative_to(folder).with_suffix("")
+            self._found.setdefault(name, []).append(path)
+            self._found.setdefault(name.parent / "*", []).append(path)
+
+    def find(self, image: Path) -> list[Path]:
+        """Return the masks of an image, `<defect>/<name>.<suffix>`.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is none.
+        """
+        name = image.with_suffix("")
+        mask = name.with_name(f"{name.name}_mask")
+        for key in (mask, name, name / "*"):
+            if key in self._found:
+                return self._found[key]
+        raise FileNotFoundError(
+            f"The image '{image}' has no mask: expected the file '{self.folder / mask}.png' or "
+            f"'{self.folder / name}.png', or masks in the folder '{self.folder / name}'."
+        )
+
+
+def read_mask(path: Path) -> np.ndarray:
+    """Read a mask, turned upright.
+
+    Returns
+    -------
+    ndarray of shape (h, w), dtype float32
+        From 0, normal, to 1, defective. Soft rims lie between.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file cannot be read as an image, or holds several pages, NaN, infinity or a negative
+        value.
+    """
+    with open_image(path) as opened:
+        if (n_pages := count_pages(opened)) > 1:
+            raise ValueError(f"a mask must be of 1 page, and this file holds {n_pages}")
+        # Their colours may be any: without black among them, background is the first.
+        indices = np.array(opened.getchannel(0)) if opened.mode in ("P", "PA") else None
+        has_alpha = opened.mode in _ALPHA or (
+            "transparency" in opened.info and opened.mode in ("1", "L", "P", "RGB")
+        )
+        if has_alpha:
+            *colors, alpha = np.moveaxis(np.array(opened.convert("RGBA")), 2, 0)
+        elif opened.mode.startswith(("1", "L", "I", "F")):
+            colors, alpha = [np.array(opened)], None
+        else:
+            colors, alpha = list(np.moveaxis(np.array(opened.convert("RGB")), 2, 0)), None
+        values = np.max(colors, axis=0)
+        if indices is not None and (not values.any() or values.all()):
+            values = indices
+        if not np.isfinite(values).all() or values.min() < 0:
+            raise ValueError("a mask must hold no NaN, infinity or negative value")
+        # Compression by JPEG leaves specks of other values.
+        can_have_classes = opened.format not in ("JPEG", "MPO")
+        if alpha is None or alpha.min() == alpha.max():
+            mask = _defective(values, can_have_classes=can_have_classes)
+        else:
+            mask = _defective(alpha, can_have_classes=True)
+            visible = values[mask > 0.5]
+            # What is drawn in one colour on a transparent ground is the defect, even in black.
+            if visible.min() < visible.max():
+                values = np.where(mask > 0.5, values, 0)
+                mask = np.minimum(mask, _defective(values, can_have_classes=can_have_classes))
+        return upright(mask, opened)
+
+
+def _defective(values: np.ndarray, *, can_have_classes: bool) -> np.ndarray:
+    """Scale values to [0, 1], where above half is defective.
+
+    Class ids are defective wherever they are not 0. In a soft rim, white counts: the largest value
+    of the dtype or, where the mask reaches no half of it, the largest that there is.
+    """
+    marked = values > 0
+    top = float(values.max())
+    if top == 0 or values[marked].min() == top:
+        return marked.astype(np.float32)
+    full = float(np.iinfo(values.dtype).max) if values.dtype.kind == "u" else top
+    white = full if top > full / 2 else top
+    dark = marked & (values <= white / 2)
+    has_classes = can_have_classes and 0 < len(np.unique(values[dark])) <= _MOST_CLASSES
+    if has_classes and np.count_nonzero(_is_plateau(values, dark)) > 0.5 * np.count_nonzero(dark):
+        return marked.astype(np.float32)
+    return np.minimum(values / white, 1).astype(np.float32)
+
+
+def _is_plateau(values: np.ndarray, dark: np.ndarray) -> np.ndarray:
+    """Whether dark pixels are no rim: they fill squares of one value, or touch nothing bright."""
+    squares = dark[:-1, :-1].copy()
+    for neighbour in (values[1:, :-1], values[:-1, 1:], values[1:, 1:]):
+        squares &= values[:-1, :-1] == neighbour
+    plateau = np.zeros_like(dark)
+    for rows in (slice(None, -1), slice(1, None)):
+        for columns in (slice(None, -1), slice(1, None)):
+            plateau[rows, columns] |= squares
+    labels, n_labels = ndimage.label(values > 0, _NEIGHBOURS)
+    has_bright = np.zeros(n_labels + 1, dtype=bool)
+    has_bright[labels[(values > 0) & ~dark]] = True
+    return plateau | (dark & ~has_bright[labels])
