@@ -85,8 +85,10 @@ def test_a_batch_at_a_time(photos, report, tmp_path, monkeypatch):
     assert all_files(out) == ["scores.csv"]
     tables = read_table(out / "scores.csv"), read_table(report / "scores.csv")
     for row, whole in zip(*tables, strict=True):
+        # The network's rounding in float32, which differs between batches of other sizes, is raised
+        # to the powers of the map.
         for name in ("score", "decision_function", "relative_score"):
-            assert float(row.pop(name)) == pytest.approx(float(whole.pop(name)), rel=1e-6)
+            assert float(row.pop(name)) == pytest.approx(float(whole.pop(name)), rel=1e-5)
         assert row == whole
 
 

@@ -156,9 +156,9 @@ def test_bad_parameters(root, kwargs, error):
 
 def test_magnetic_tiles(magnetic_tile):
     with pytest.raises(ValueError, match="4 defective .* no pixel"):
-        load_mvtec_ad(magnetic_tile, size=128)
+        load_mvtec_ad(magnetic_tile, size=128, on_empty_mask="raise")
     with pytest.warns(UserWarning, match="4 defective .* no pixel"):
-        data = load_mvtec_ad(magnetic_tile, size=128, on_empty_mask="warn")
+        data = load_mvtec_ad(magnetic_tile, size=128)
     assert len(data.X_train) == 761
     assert data.masks_test.shape == (583, 128, 128)
     assert (data.y_test == 1).sum() == 191
