@@ -267,7 +267,9 @@ def _idempotence(function: Function, values: Tensor, once: Tensor) -> float:
     """Median of ‖f(f(x)) − f(x)‖ / ‖f(x) − x‖; what f leaves alone altogether counts as 0."""
     again = (_apply(function, once) - once).flatten(1).norm(dim=1)
     moved = (once - values).flatten(1).norm(dim=1)
-    return float(torch.where(moved > 0, again / moved, 0.0).median())
+    ratios = torch.where(moved > 0, again / moved, 0.0)
+    # torch's own median is the lower one of an even number.
+    return float(np.median(ratios.cpu().numpy()))
 
 
 def _tangent_share(

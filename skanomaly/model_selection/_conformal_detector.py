@@ -22,6 +22,7 @@ from ._conformal_threshold import (
     bound_false_alarms,
     critical_rank,
     fewest_calibration_values,
+    to_float64,
 )
 from ._detector_values import (
     AnomalyMap,
@@ -253,9 +254,10 @@ class ConformalDetector(OutlierMixin, BaseEstimator):
         else:
             folds = split_in_folds(n_images, self.cv, self.random_state)
         count = sum(len(held_out) for _, held_out in folds)
-        rank = critical_rank(self.alpha, count)
+        alpha = to_float64(self.alpha)
+        rank = critical_rank(alpha, count)
         if rank == 0:
-            self._warn_of_too_few(count, n_images)
+            _warn_of_too_few(alpha, count, n_images)
 
         generator = None if self.random_state is None else check_random_state(self.random_state)
         detectors, scores, maxima = [], [], []
@@ -411,16 +413,6 @@ class ConformalDetector(OutlierMixin, BaseEstimator):
         """Names of the columns, as the detector has them."""
         return self.detectors_[0].feature_names_in_
 
-    def _warn_of_too_few(self, count: int, available: int) -> None:
-        warnings.warn(
-            f"alpha={self.alpha} needs at least {fewest_calibration_values(self.alpha)} images to "
-            f"calibrate on, and got {count}, of the {available} in X: no image will ever be "
-            "flagged, and nothing marked. Pass more images, a larger calibration_size or a larger "
-            "alpha; or cv, with which all images are calibrated on.",
-            UserWarning,
-            stacklevel=3,
-        )
-
     def _score_all(self, X: Any) -> NDArray[np.float64]:
         """Scores by each detector, of shape (K, n)."""
         check_is_fitted(self)
@@ -444,3 +436,14 @@ class ConformalDetector(OutlierMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags = get_tags(self.detector).input_tags
         return tags
+
+
+def _warn_of_too_few(alpha: float, count: int, available: int) -> None:
+    warnings.warn(
+        f"alpha={alpha} needs at least {fewest_calibration_values(alpha)} images to "
+        f"calibrate on, and got {count}, of the {available} in X: no image will ever be "
+        "flagged, and nothing marked. Pass more images, a larger calibration_size or a larger "
+        "alpha; or cv, with which all images are calibrated on.",
+        UserWarning,
+        stacklevel=3,
+    )

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 # Differences held in memory at once.
 _CHUNK_VALUES = 2**22
+
+
+def to_float64(alpha: Any) -> float:
+    """Convert a level to the double-precision number that prints the same.
+
+    The float32 nearest to 0.01 is a little below it, and would ask for one image more.
+    """
+    return float(str(alpha)) if isinstance(alpha, np.floating) else float(alpha)
 
 
 def critical_rank(alpha: float, count: int) -> int:

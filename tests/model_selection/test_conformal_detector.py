@@ -259,6 +259,20 @@ def test_the_number_of_images_that_the_warning_asks_for_is_right(alpha):
             detector.fit(np.zeros((enough - 1, 1)))
 
 
+@pytest.mark.parametrize(
+    ("alpha", "count"), [(np.float32(0.01), 99), (np.float32(0.3), 9), (np.float16(0.1), 9)]
+)
+def test_alpha_of_few_digits_means_the_number_that_it_prints(alpha, count):
+    rows = np.arange(float(count)).reshape(-1, 1)
+    frozen = FrozenEstimator(ScoresAlone().fit(None))
+    expected = ConformalDetector(frozen, alpha=float(str(alpha))).fit(rows)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        detector = ConformalDetector(frozen, alpha=alpha).fit(rows)
+    assert detector.offset_ == expected.offset_ > -np.inf
+    assert detector.false_alarm_bound_ == expected.false_alarm_bound_
+
+
 def test_a_detector_that_is_fitted_already(X, new):
     fitted = DistanceToMean().fit(X[:20])
     for options in (dict(), dict(cv=3), dict(calibration_size=5)):
