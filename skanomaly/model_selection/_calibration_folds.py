@@ -11,48 +11,22 @@ from numpy.typing import NDArray
 from sklearn.model_selection import KFold, check_cv
 from sklearn.utils import check_random_state
 
-Fold = tuple[NDArray[np.intp], NDArray[np.intp]]
+Fold = tuple[NDArray[np.intp] | None, NDArray[np.intp]]
 
 
-def hold_out(count: int, size: float | int, random_state: Any) -> Fold:
-    """Draw images to calibrate on.
-
-    Parameters
-    ----------
-    count : int
-        Number of images.
-    size : float or int
-        Share, rounded up, or number of images to calibrate on.
-    random_state : int, RandomState instance or None
-
-    Returns
-    -------
-    training, calibration : ndarray of int
-        In ascending order.
-
-    Raises
-    ------
-    ValueError
-        If none are left to train on.
-    """
-    held_out = int(size) if isinstance(size, Integral) else math.ceil(size * count)
-    if held_out >= count:
-        raise ValueError(f"calibration_size={size} of {count} sample(s) leaves none to train on.")
-    shuffled = check_random_state(random_state).permutation(count)
-    return np.sort(shuffled[held_out:]), np.sort(shuffled[:held_out])
-
-
-def split_in_folds(count: int, cv: Any, random_state: Any) -> list[Fold]:
-    """Put each image into one calibration fold.
+def make_folds(
+    count: int, *, frozen: bool, size: float | int, cv: Any, random_state: Any
+) -> list[Fold]:
+    """Divide images into those to train on and those to calibrate on.
 
     Parameters
     ----------
     count : int
         Number of images.
-    cv : int, splitter or iterable
-        A number is that of the folds of a shuffled KFold.
-    random_state : int, RandomState instance or None
-        Seed of the shuffling.
+    frozen : bool
+        Whether the detector is fitted: all images then serve to calibrate, and training is None.
+    size, cv, random_state
+        As in ConformalDetector.
 
     Returns
     -------
@@ -62,8 +36,26 @@ def split_in_folds(count: int, cv: Any, random_state: Any) -> list[Fold]:
     Raises
     ------
     ValueError
-        If an image is not in exactly one calibration fold, or in the training fold beside it.
+        If none are left to train on, or `cv` does not put each image into one calibration fold.
     """
+    if frozen:
+        return [(None, np.arange(count))]
+    if cv is None:
+        return [_hold_out(count, size, random_state)]
+    return _split(count, cv, random_state)
+
+
+def _hold_out(count: int, size: float | int, random_state: Any) -> Fold:
+    """Draw images to calibrate on, a fraction, rounded up, or a number; in ascending order."""
+    held_out = int(size) if isinstance(size, Integral) else math.ceil(size * count)
+    if held_out >= count:
+        raise ValueError(f"calibration_size={size} of {count} sample(s) leaves none to train on.")
+    shuffled = check_random_state(random_state).permutation(count)
+    return np.sort(shuffled[held_out:]), np.sort(shuffled[:held_out])
+
+
+def _split(count: int, cv: Any, random_state: Any) -> list[Fold]:
+    """Put each image into one calibration fold, of a shuffled KFold where cv is a number."""
     if isinstance(cv, Integral):
         splitter = KFold(int(cv), shuffle=True, random_state=random_state)
     else:

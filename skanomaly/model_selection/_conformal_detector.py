@@ -2,54 +2,46 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator
 from numbers import Integral, Real
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, OutlierMixin, clone
+from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.frozen import FrozenEstimator
-from sklearn.utils import Tags, _safe_indexing, check_random_state, get_tags, indexable
+from sklearn.utils import Bunch, Tags, get_tags, indexable
 from sklearn.utils._param_validation import HasMethods, Interval, RealNotInt
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
-from ._calibration_folds import hold_out, split_in_folds
+from .._estimators import detect, find_method, join
+from ._calibration import calibrate
+from ._calibration_folds import make_folds
+from ._conformal_detection import compare_batches, score_by_each
 from ._conformal_threshold import (
     ConformalThreshold,
     bound_false_alarms,
     critical_rank,
-    fewest_calibration_values,
     to_float64,
-)
-from ._detector_values import (
-    AnomalyMap,
-    check_calibration,
-    compute_map_maxima,
-    compute_scores,
-    find_anomaly_map,
-    iterate_batches,
-    seed_detector,
+    warn_of_too_few,
 )
 
 
 def _has_anomaly_map(self: ConformalDetector) -> bool:
     fitted = getattr(self, "detectors_", [self.detector])
-    return find_anomaly_map(fitted[0]) is not None
+    return find_method(fitted[0], "anomaly_map") is not None
 
 
 class ConformalDetector(OutlierMixin, BaseEstimator):
     r"""Set a detector's thresholds on held-out normal images, with a bound on false alarms.
 
-    A part of the normal images is kept from training, and a new image is compared with their
-    scores. Its p-value is the share of them that look as anomalous as it does, itself counted
-    among them; it is flagged if that share is at most `alpha`. Whatever the detector and the
-    images' distribution, the chance that a new normal image is flagged is then at most `alpha`, in
-    finite samples: all that is asked for is that held-out and new normal images are exchangeable
-    (Vovk, Gammerman and Shafer [1]_; for anomalies Laxhammar and Falkman [2]_, Bates et al. [3]_).
-    If `cv` is given the guarantee is a weaker one, which the notes state.
+    A part of the normal images is kept from training. The p-value of a new image is the fraction of
+    their scores that are at most its own, itself counted among them; it is flagged if that is at
+    most `alpha`. Whatever the detector and the distribution of the images, the chance that a new
+    normal image is flagged is then at most `alpha`, in finite samples, provided that held-out and
+    new normal images are exchangeable ([1]_; for anomalies [2]_ and [3]_). With `cv`, the guarantee
+    is weaker: see the notes.
 
     Parameters
     ----------
@@ -64,8 +56,8 @@ class ConformalDetector(OutlierMixin, BaseEstimator):
         Chance of a false alarm that is allowed, between 0 and 1. Calibration takes at least
         1 / alpha - 1 images.
     calibration_size : float or int, default=0.2
-        Share or number of the images to hold out, drawn at random. Without effect if `cv` is given
-        or the detector is frozen.
+        Fraction or number of the images to hold out, drawn at random. Without effect with `cv` or
+        a frozen detector.
     cv : int, splitter or iterable, default=None
         None holds out one part of the images, once: split conformal. A number of folds (of a
         shuffled :class:`sklearn.model_selection.KFold`), a splitter of scikit-learn or an iterable
@@ -111,42 +103,38 @@ class ConformalDetector(OutlierMixin, BaseEstimator):
     .. math:: p(x) = \frac{1 + \#\{i : s(x_i) \le s(x)\}}{n + 1}.
 
     The chance that :math:`p(x) \le \alpha` for a new normal x is at most :math:`k / (n + 1)`,
-    :math:`k = \lfloor \alpha (n + 1) \rfloor`, and equal to it if there are no ties. It is a
-    chance over the drawing of the calibration images too: given those, the rate of false alarms
-    follows the distribution Beta(k, n + 1 - k) if there are no ties [3]_, whose deviation is about
-    :math:`\sqrt{\alpha (1 - \alpha) / n}`. With few images to calibrate on, one fitted detector
-    may well have a rate above alpha.
+    :math:`k = \lfloor \alpha (n + 1) \rfloor`, and equal to it without ties. It is a chance over
+    the drawing of the calibration images too: given those, the rate of false alarms follows the
+    distribution Beta(k, n + 1 - k) if there are no ties [3]_, with a standard deviation of about
+    :math:`\sqrt{\alpha (1 - \alpha) / n}`. With few calibration images, one fitted detector may
+    well have a rate above alpha.
 
-    `predict_mask` has the same guarantee for the whole image: the chance that anything at all is
-    marked on a new normal image is at most `alpha`. That it is either flagged or marked is another
-    matter, unless the score is the map's largest value.
+    `predict_mask` has the same guarantee for the whole image: the chance that any pixel is marked
+    on a new normal image is at most `alpha`.
 
     With `cv`, K detectors with the scores :math:`s_j` stand for one, and each calibration image is
-    compared by the one that was not trained on it (Vovk [4]_):
+    compared by the one that was not trained on it [4]_:
 
     .. math:: p(x) = \frac{1 + \sum_j \#\{i \in \text{fold}_j : s_j(x_i) \le s_j(x)\}}{n + 1}.
 
-    The rate of false alarms, and that of images with anything marked, is then near or below `alpha`
-    as a rule, but what is guaranteed is that it is at most
+    The rate of false alarms, and that of images with any pixel marked, is then near or below
+    `alpha` as a rule. Guaranteed is ``false_alarm_bound_``,
 
     .. math:: 2 \frac{k + K - 1}{n + K} \le 2\alpha + 2(1 - \alpha)\frac{K - 1}{n + K}
 
-    for any detector, because twice a mean of p-values is a p-value (Gasparin and Ramdas [5]_; this
-    is ``false_alarm_bound_``), and at most :math:`2\alpha` with ``cv=LeaveOneOut()`` for a detector
-    that treats its training images alike (Barber et al. [6]_, theorem 1). Where `alpha` must be
-    kept to, leave `cv` at None.
+    for any detector, because twice a mean of p-values is a p-value [5]_, and :math:`2\alpha` with
+    ``cv=LeaveOneOut()`` for a detector that treats its training images alike ([6]_, theorem 1).
 
-    The guarantee is lost where calibration images differ from new normal ones in any way that the
-    score shows: if they were trained on, come from another camera or another day, are of another
-    size, or are crops of pictures of which other crops were trained on. In the last case, calibrate
-    a frozen detector on one crop of each of some further pictures. Anomalies among the calibration
-    images raise no false alarms, but hide anomalies. Steps that learn from images, such as scaling,
-    belong in a pipeline inside this detector, not before it.
+    The guarantee is lost where the score tells calibration images from new normal ones: if they
+    were trained on, come from another camera or another day, are of another size, or are crops of
+    images of which other crops were trained on (calibrate a frozen detector on one crop of each of
+    some further images then). Anomalies among the calibration images raise no false alarms, but
+    hide anomalies. Steps that learn from images, such as scaling, belong in a pipeline inside this
+    detector.
 
-    Without `cv`, p-values of many new images at once can go through
-    :func:`scipy.stats.false_discovery_control`: where it gives at most q, the share of false alarms
-    among the images so flagged is at most q on average, although the p-values depend on each other
-    through the calibration images [3]_.
+    Without `cv`, p-values of many new images can go through
+    :func:`scipy.stats.false_discovery_control`: where it gives at most q, the fraction of false
+    alarms among the images so flagged is at most q on average [3]_.
 
     References
     ----------
@@ -247,42 +235,28 @@ class ConformalDetector(OutlierMixin, BaseEstimator):
         self._validate_params()
         (X,) = indexable(X)
         n_images = _num_samples(X)
-        if isinstance(self.detector, FrozenEstimator):
-            folds: Sequence[tuple[Any, Any]] = [(None, np.arange(n_images))]
-        elif self.cv is None:
-            folds = [hold_out(n_images, self.calibration_size, self.random_state)]
-        else:
-            folds = split_in_folds(n_images, self.cv, self.random_state)
+        folds = make_folds(
+            n_images,
+            frozen=isinstance(self.detector, FrozenEstimator),
+            size=self.calibration_size,
+            cv=self.cv,
+            random_state=self.random_state,
+        )
         count = sum(len(held_out) for _, held_out in folds)
         alpha = to_float64(self.alpha)
         rank = critical_rank(alpha, count)
         if rank == 0:
-            _warn_of_too_few(alpha, count, n_images)
-
-        generator = None if self.random_state is None else check_random_state(self.random_state)
-        detectors, scores, maxima = [], [], []
-        for training, held_out in folds:
-            detector = clone(self.detector)
-            if training is None:
-                check_is_fitted(detector)
-            else:
-                seed_detector(detector, generator)
-                detector.fit(_safe_indexing(X, training))
-            calibration = _safe_indexing(X, held_out)
-            detectors.append(detector)
-            values = compute_scores(detector, calibration)
-            scores.append(check_calibration(values, "score_samples", detector))
-            if anomaly_map := find_anomaly_map(detector):
-                values = compute_map_maxima(anomaly_map, calibration)
-                maxima.append(check_calibration(values, "anomaly_map", detector))
-
-        self.detectors_ = detectors
+            warn_of_too_few(alpha, count, n_images)
+        calibrations = calibrate(self.detector, X, folds, self.random_state)
+        self.detectors_ = [calibration.detector for calibration in calibrations]
         self.calibration_indices_ = [held_out for _, held_out in folds]
-        self.calibration_scores_ = scores
+        self.calibration_scores_ = [calibration.scores for calibration in calibrations]
         self.false_alarm_bound_ = bound_false_alarms(rank, count, len(folds))
-        self._score_threshold = ConformalThreshold(scores, rank)
+        self._score_threshold = ConformalThreshold(self.calibration_scores_, rank)
         self.offset_ = self._score_threshold.value
-        self.__dict__.pop("map_threshold_", None)
+        for name in ("map_threshold_", "_map_threshold"):
+            self.__dict__.pop(name, None)
+        maxima = [c.map_maxima for c in calibrations if c.map_maxima is not None]
         if maxima:
             # Maps are high for anomalies: turned around, they are treated as scores are.
             self._map_threshold = ConformalThreshold([-values for values in maxima], rank)
@@ -320,7 +294,7 @@ class ConformalDetector(OutlierMixin, BaseEstimator):
             The detector's own scores. If `cv` is given, ``decision_function(X) + offset_``.
         """
         scores = self._score_all(X)
-        return self._score_threshold.shifted_margin(scores)
+        return self._score_threshold.compare(scores).shifted
 
     def decision_function(self, X: Any) -> NDArray[np.float64]:
         """Score images against the threshold; 0 and above is normal.
@@ -338,7 +312,7 @@ class ConformalDetector(OutlierMixin, BaseEstimator):
             was not trained on that one; it is below 0 exactly where the p-value is at most `alpha`.
         """
         scores = self._score_all(X)
-        return self._score_threshold.margin(scores)
+        return self._score_threshold.compare(scores).margin
 
     def predict(self, X: Any) -> NDArray[np.int64]:
         """Tell normal images from anomalous ones.
@@ -371,19 +345,19 @@ class ConformalDetector(OutlierMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (n, h, w) or (n, n_features), float64
-            The detector's own maps, higher is more anomalous. If `cv` is given, at each place
+            The detector's own maps, higher is more anomalous. If `cv` is given, at each pixel
             ``map_threshold_`` plus the k-th smallest of the differences between the map there and
             the largest value of each calibration image's map, both by the detector that was not
             trained on that one.
         """
-        make_maps = self._find_anomaly_maps()
-        if len(make_maps) == 1:
-            return make_maps[0](X)
-        return -self._compare_maps(X, self._map_threshold.shifted_margin)
+        check_is_fitted(self)
+        if len(self.detectors_) == 1:
+            return detect(self.detectors_[0], X, "anomaly_map").anomaly_map
+        return join(self._compare(X, "anomaly_map")).anomaly_map
 
     @available_if(_has_anomaly_map)
     def predict_mask(self, X: Any) -> NDArray[np.bool_]:
-        """Mark the anomalous places of each image.
+        """Mark the anomalous pixels of each image.
 
         Only for detectors with `anomaly_map`, and pipelines that end in one.
 
@@ -398,10 +372,42 @@ class ConformalDetector(OutlierMixin, BaseEstimator):
             Where the anomaly map exceeds ``map_threshold_``. The chance that a new normal image is
             marked anywhere is at most ``false_alarm_bound_``.
         """
-        make_maps = self._find_anomaly_maps()
-        if len(make_maps) == 1:
-            return make_maps[0](X) > self.map_threshold_
-        return self._compare_maps(X, self._map_threshold.margin) < 0
+        check_is_fitted(self)
+        if len(self.detectors_) == 1:
+            return self.anomaly_map(X) > self.map_threshold_
+        return join(self._compare(X, "anomaly_map")).predict_mask
+
+    def detect(self, X: Any) -> Bunch:
+        """Compute scores, decisions, p-values, maps and masks from one pass by each detector.
+
+        Parameters
+        ----------
+        X : array-like, data frame or ImageSequence of length n
+            Images or rows as in `fit`.
+
+        Returns
+        -------
+        Bunch
+            With ``score_samples``, ``decision_function``, ``predict``, ``p_values`` and, where the
+            detector makes maps, ``anomaly_map`` and ``predict_mask``: what the methods of these
+            names return.
+        """
+        return join(self.detect_batches(X))
+
+    def detect_batches(self, X: Any) -> Iterator[Bunch]:
+        """Compute what `detect` does batch by batch, in constant memory.
+
+        Parameters
+        ----------
+        X : array-like, data frame or ImageSequence of length n
+            Images or rows as in `fit`.
+
+        Yields
+        ------
+        Bunch
+            What `detect` returns, of the next images in the order of X.
+        """
+        return self._compare(X, "score_samples", "anomaly_map")
 
     @property
     def n_features_in_(self) -> int:
@@ -414,36 +420,15 @@ class ConformalDetector(OutlierMixin, BaseEstimator):
         return self.detectors_[0].feature_names_in_
 
     def _score_all(self, X: Any) -> NDArray[np.float64]:
-        """Scores by each detector, of shape (K, n)."""
         check_is_fitted(self)
-        return np.stack([compute_scores(detector, X) for detector in self.detectors_])
+        return score_by_each(self.detectors_, X)
 
-    def _find_anomaly_maps(self) -> list[AnomalyMap]:
+    def _compare(self, X: Any, *names: str) -> Iterator[Bunch]:
         check_is_fitted(self)
-        return [m for m in map(find_anomaly_map, self.detectors_) if m is not None]
-
-    def _compare_maps(
-        self, X: Any, compare: Callable[[NDArray[np.float64]], NDArray[np.float64]]
-    ) -> NDArray[np.float64]:
-        """Compare each place of the maps, turned around, with the calibration images."""
-        compared = []
-        for batch in iterate_batches(X):
-            maps = np.stack([anomaly_map(batch) for anomaly_map in self._find_anomaly_maps()])
-            compared.append(compare(-maps.reshape(len(maps), -1)).reshape(maps.shape[1:]))
-        return np.concatenate(compared)
+        thresholds = self._score_threshold, getattr(self, "_map_threshold", None)
+        return compare_batches(self.detectors_, X, *thresholds, *names)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags = get_tags(self.detector).input_tags
         return tags
-
-
-def _warn_of_too_few(alpha: float, count: int, available: int) -> None:
-    warnings.warn(
-        f"alpha={alpha} needs at least {fewest_calibration_values(alpha)} images to "
-        f"calibrate on, and got {count}, of the {available} in X: no image will ever be "
-        "flagged, and nothing marked. Pass more images, a larger calibration_size or a larger "
-        "alpha; or cv, with which all images are calibrated on.",
-        UserWarning,
-        stacklevel=3,
-    )

@@ -222,9 +222,9 @@ def test_a_threshold_of_many_values_is_found_in_parts(monkeypatch):
     rng = np.random.default_rng(0)
     threshold = ConformalThreshold([rng.random(30), rng.random(20)], rank=7)
     values = rng.random((2, 1000))
-    whole = threshold.margin(values)
+    whole = threshold.compare(values).margin
     monkeypatch.setattr(_conformal_threshold, "_CHUNK_VALUES", 100)
-    np.testing.assert_array_equal(threshold.margin(values), whole)
+    np.testing.assert_array_equal(threshold.compare(values).margin, whole)
     np.testing.assert_array_equal(whole < 0, threshold.p_values(values) <= 7 / 51)
 
 
