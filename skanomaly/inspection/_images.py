@@ -144,7 +144,7 @@ def make_axes(
     Parameters
     ----------
     ax : matplotlib Axes or None
-        Whose place is divided. None makes a figure.
+        Axes of a grid, which are divided. None makes a figure.
     shape : (int, int)
         Rows and columns.
     size : (float, float)
@@ -158,7 +158,7 @@ def make_axes(
     Raises
     ------
     ValueError
-        If `ax` is something else, or has no place in a grid.
+        If `ax` is something else, or is not part of a grid.
     """
     plt = load_matplotlib("pyplot")
     if ax is None:
@@ -170,7 +170,7 @@ def make_axes(
         return ax.figure, np.array([[ax]], dtype=object)
     if ax.get_subplotspec() is None:
         raise ValueError(
-            "'ax' must have a place in a grid, which is divided: axes that plt.subplots or "
+            "'ax' must be part of a grid, which is divided: axes that plt.subplots or "
             "Figure.add_subplot made."
         )
     ax.set_axis_off()

@@ -46,12 +46,10 @@ class ConformalDetector(OutlierMixin, BaseEstimator):
     Parameters
     ----------
     detector : estimator
-        Any outlier detector with `fit` and `score_samples`, higher for more normal: those of this
-        library, those of scikit-learn (:class:`sklearn.neighbors.LocalOutlierFactor` with
-        ``novelty=True``), or a :class:`sklearn.pipeline.Pipeline` that ends in one. It is cloned.
-        One that is fitted already, wrapped as ``FrozenEstimator(detector)``
-        (:class:`sklearn.frozen.FrozenEstimator`), is kept as it is, and `fit` then calibrates on
-        all of X, which must hold none of the images that it was trained on.
+        Any outlier detector with `fit` and `score_samples`, higher for more normal, of this library
+        or of scikit-learn, or a :class:`sklearn.pipeline.Pipeline` that ends in one. It is cloned.
+        One that is fitted already, wrapped as a :class:`sklearn.frozen.FrozenEstimator`, is kept as
+        it is, and `fit` calibrates on all of X, which must hold none of its training images.
     alpha : float, default=0.05
         Chance of a false alarm that is allowed, between 0 and 1. Calibration takes at least
         1 / alpha - 1 images.
@@ -59,11 +57,10 @@ class ConformalDetector(OutlierMixin, BaseEstimator):
         Fraction or number of the images to hold out, drawn at random. Without effect with `cv` or
         a frozen detector.
     cv : int, splitter or iterable, default=None
-        None holds out one part of the images, once: split conformal. A number of folds (of a
-        shuffled :class:`sklearn.model_selection.KFold`), a splitter of scikit-learn or an iterable
-        of (train, test) indices makes it cross-conformal: for each fold a detector is trained
-        without it, so that all images serve to train and to calibrate. See the notes for what is
-        guaranteed then.
+        None holds out one part of the images: split conformal. A number of folds (of a shuffled
+        :class:`sklearn.model_selection.KFold`), a splitter or an iterable of (train, test) indices
+        makes it cross-conformal: for each fold a detector is trained without it, so that all images
+        serve to train and to calibrate.
     random_state : int, RandomState instance or None, default=None
         Seed of the images held out, or of the folds if `cv` is a number; and, unless it is None, of
         the detector where its own is None.
@@ -84,8 +81,8 @@ class ConformalDetector(OutlierMixin, BaseEstimator):
         calibration images' maps. Only for detectors with `anomaly_map`, and pipelines that end in
         one.
     false_alarm_bound_ : float
-        What is guaranteed: the chance that a new normal image is flagged is at most this. k / (n +
-        1), which is not above `alpha`; if `cv` is given, as in the notes.
+        The chance that a new normal image is flagged is at most this: k / (n + 1), which is not
+        above `alpha`, or with `cv` as in the notes.
     n_features_in_ : int
         That of the detector, where it has one.
     feature_names_in_ : ndarray of shape (n_features,)
@@ -212,7 +209,7 @@ class ConformalDetector(OutlierMixin, BaseEstimator):
         X : array-like, data frame or ImageSequence of length n
             Normal images or rows, in any form that the detector takes.
         y : Ignored
-            Present for scikit-learn's sake. Anomalies are not left out: pass ``X[y == 1]``.
+            Anomalies are not left out: pass ``X[y == 1]``.
 
         Returns
         -------
@@ -223,14 +220,13 @@ class ConformalDetector(OutlierMixin, BaseEstimator):
         ------
         ValueError, TypeError
             If a parameter is not as described, before any training; or if the detector scores
-            normal images with NaN or infinity. Nothing that was learned before is changed then.
+            normal images with NaN or infinity. Nothing learned before is changed then.
 
         Warns
         -----
         UserWarning
-            Before any training, if there are too few images to calibrate on for anything ever to be
-            flagged at the level `alpha`. Thresholds are then infinite; p-values mean what they
-            always do.
+            Before any training, if there are too few images to calibrate on for any to be flagged
+            at the level `alpha`. Thresholds are then infinite.
         """
         self._validate_params()
         (X,) = indexable(X)
@@ -335,8 +331,6 @@ class ConformalDetector(OutlierMixin, BaseEstimator):
     def anomaly_map(self, X: Any) -> NDArray[np.float64]:
         """Show where each image is anomalous.
 
-        Only for detectors with `anomaly_map`, and pipelines that end in one.
-
         Parameters
         ----------
         X : array-like, data frame or ImageSequence of length n
@@ -358,8 +352,6 @@ class ConformalDetector(OutlierMixin, BaseEstimator):
     @available_if(_has_anomaly_map)
     def predict_mask(self, X: Any) -> NDArray[np.bool_]:
         """Mark the anomalous pixels of each image.
-
-        Only for detectors with `anomaly_map`, and pipelines that end in one.
 
         Parameters
         ----------

@@ -115,7 +115,7 @@ class ConformalThreshold:
         return -np.inf if self.rank == 0 else self._quantile(self.rank)
 
     def p_values(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Share of the calibration values that are as low, a new value counted among them.
+        """Fraction of the calibration values that are as low, a new value counted among them.
 
         Parameters
         ----------

@@ -24,7 +24,7 @@ class NormalOnlySplit(BaseCrossValidator):
     A detector that learns from normal images alone must not see anomalies in `fit`, but needs some
     to be scored. This splitter takes the folds of another one and drops the rows with y = -1 from
     the training sides. It can spread the kinds of defects evenly over the folds, and keeps crops of
-    one picture together.
+    one image together.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ class NormalOnlySplit(BaseCrossValidator):
     [1 1] [-1  1  1]
     [1 1] [-1  1  1]
 
-    Each test fold gets its share of each kind of defect:
+    Each kind of defect is spread over the test folds:
 
     >>> y = np.array([1, 1, 1, 1, -1, -1, -1, -1])
     >>> kinds = np.array(["good", "good", "good", "good", "crack", "crack", "stain", "stain"])
@@ -87,12 +87,12 @@ class NormalOnlySplit(BaseCrossValidator):
         y : array-like of shape (n,)
             1 for normal, -1 for anomalous.
         groups : array-like of shape (n,), default=None
-            What must stay together, as crops of one picture; passed on to the splitter `cv`. No
+            What must stay together, as crops of one image; passed on to the splitter `cv`. No
             group is in both the training and the test side of a fold.
         kinds : array-like of shape (n,), default=None
             The kind of defect of each anomalous image, as the `kinds_test` of
             :func:`skanomaly.datasets.load_mvtec_ad`; those of normal images are not looked at. If
-            given, the splitter `cv` gets the kinds in the place of y, so that one that stratifies
+            given, the splitter `cv` gets the kinds instead of y, so that one that stratifies
             spreads each kind over the test folds. A kind of fewer images than folds is in some of
             them. A splitter that does not look at y takes no account of kinds either.
 

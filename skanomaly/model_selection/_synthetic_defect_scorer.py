@@ -54,9 +54,9 @@ class SyntheticDefectScorer(BaseEstimator):
         - "blob": a blotch of a dark or bright colour;
         - "smear": a turned rectangle blurred along one direction;
         - "missing": a polygon filled smoothly with what is around it;
-        - "doubled": a polygon that shows another place of the image;
+        - "doubled": a polygon that shows another part of the image;
         - "color": a region brighter, darker or of another hue, its texture kept;
-        - "texture": a polygon of stripes and grain, or of a place of another image.
+        - "texture": a polygon of stripes and grain, or of a part of another image.
     strength : float or (float, float), default=(0.15, 1.0)
         Weight with which a defect is mixed into the image, above 0 and up to 1, where the image is
         hidden; uniform. The range should hold what is hard: where every candidate finds every
@@ -89,10 +89,10 @@ class SyntheticDefectScorer(BaseEstimator):
 
     - an estimate of accuracy: real defects may be much easier or harder, and a value here has no
       meaning but by comparison on the same images with the same parameters;
-    - choices that these defects do not probe: they are local changes of how a place looks. Whether
-      a part is missing from its place, of the wrong type, or one too many (logical anomalies), or
+    - choices that these defects do not probe: they are local changes of how a region looks. Whether
+      a part is missing where it belongs, of the wrong type, or one too many (logical anomalies), or
       whether a whole image is too dark, it says nothing of;
-    - "doubled", and pieces of other images, on surfaces where each place may look like any other:
+    - "doubled", and pieces of other images, on surfaces where each region may look like any other:
       gravel on gravel is normal. Leave such kinds out there;
     - choices between detectors that are blind to different things: the mixture of kinds then
       decides, and it is nobody's knowledge of the defects to come. Name those that you expect in

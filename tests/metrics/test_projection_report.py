@@ -197,7 +197,7 @@ def test_images_of_bars():
 
 
 def test_large_images_give_the_same_tangent_space(monkeypatch):
-    """By Lanczos iteration in place of the whole Jacobian."""
+    """By Lanczos iteration instead of the whole Jacobian."""
     from skanomaly.metrics import _projection_report
 
     images = make_images(12, size=(16, 16))
@@ -240,7 +240,7 @@ def test_color_images_of_integers():
     report = projection_report(
         fitted, images, random_state=0, n_tangent_spaces=1, true_projection=lambda X: X
     )
-    # Shares of white: the projection that is the identity is as far as the error itself.
+    # Fractions of white: the projection that is the identity is as far as the error itself.
     assert report.projection_distance_normal == pytest.approx(report.normal_error)
     assert 0 < report.normal_error < 1
 

@@ -121,7 +121,7 @@ def test_p_values_and_all_that_follows_from_them(X, new, mode, alpha, digits):
     np.testing.assert_array_equal(decision < 0, flagged)
     np.testing.assert_allclose(detector.score_samples(new) - detector.offset_, decision, atol=1e-12)
     # The score is the map's largest value, so that a mask and a flag are the same with one
-    # detector. With several, each place compares with the images by itself.
+    # detector. With several, each pixel compares with the images by itself.
     maps, masks = detector.anomaly_map(new), detector.predict_mask(new)
     np.testing.assert_array_equal(masks, maps > detector.map_threshold_)
     assert not (masks.any(axis=1) & ~flagged).any()
@@ -136,7 +136,7 @@ def test_p_values_and_all_that_follows_from_them(X, new, mode, alpha, digits):
 
 
 @pytest.mark.parametrize("mode", ["cross", "unequal", "one out"])
-def test_maps_of_several_detectors_place_by_place(X, new, mode):
+def test_maps_of_several_detectors_pixel_by_pixel(X, new, mode):
     detector = ConformalDetector(DistanceToMean(), 0.2, random_state=0, **MODES[mode]).fit(X)
     count = np.zeros(new.shape)
     maxima = []
