@@ -165,7 +165,7 @@ class AnomalyMapDisplay:
             )
         images = read_images(X, find_parameter(estimator, "image_shape"))
         found = detect(estimator, X, "score_samples", "predict", "anomaly_map")
-        return cls._draw(
+        return cls.from_predictions(
             images,
             found.anomaly_map,
             scores=found.score_samples,
@@ -225,34 +225,7 @@ class AnomalyMapDisplay:
             If X or another argument is not as described.
         """
         load_matplotlib("pyplot")
-        return cls._draw(
-            read_images(X),
-            anomaly_maps,
-            scores=scores,
-            labels=labels,
-            map_threshold=map_threshold,
-            masks=masks,
-            names=names,
-            ax=ax,
-            n_columns=n_columns,
-            cmap=cmap,
-            vmax=vmax,
-        )
-
-    @classmethod
-    def _draw(
-        cls,
-        images: NDArray[np.float64],
-        anomaly_maps: ArrayLike,
-        *,
-        scores: ArrayLike | None,
-        labels: ArrayLike | None,
-        map_threshold: float | None,
-        masks: ArrayLike | None,
-        names: Sequence[Any] | None,
-        **options: Any,
-    ) -> Self:
-        """Check what belongs to the images, and draw."""
+        images = read_images(X)
         count = len(images)
         for name, values in (("scores", scores), ("labels", labels)):
             if values is not None:
@@ -274,7 +247,7 @@ class AnomalyMapDisplay:
             masks=None if masks is None else check_masks(masks, count),
             names=check_names(names, count),
         )
-        return display.plot(**options)
+        return display.plot(ax=ax, n_columns=n_columns, cmap=cmap, vmax=vmax)
 
     def plot(
         self,

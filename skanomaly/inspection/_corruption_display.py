@@ -111,7 +111,23 @@ class CorruptionDisplay:
         ValueError
             If X or another argument is not as described.
         """
-        return cls._draw(corruption, X, None, names=names, ax=ax, n_columns=n_columns)
+        load_matplotlib("pyplot")
+        if not callable(corruption):
+            raise ValueError(
+                "A corruption must be callable on images and return corrupted ones and masks, got "
+                f"{corruption!r}."
+            )
+        clean = load_images(X)
+        corrupted, masks = corruption(clean)
+        # Together, so that both are drawn on one scale.
+        both = read_images(np.concatenate([clean, corrupted]))
+        display = cls(
+            images=both[: len(clean)],
+            corrupted=both[len(clean) :],
+            masks=np.asarray(masks),
+            names=check_names(names, len(clean)),
+        )
+        return display.plot(ax=ax, n_columns=n_columns)
 
     @classmethod
     def from_estimator(
@@ -155,6 +171,7 @@ class CorruptionDisplay:
         >>> detector = SelfSupervisedAutoencoderDetector(random_state=0)
         >>> display = CorruptionDisplay.from_estimator(detector, images)
         """
+        load_matplotlib("pyplot")
         *_, detector = layers(estimator)
         if not hasattr(detector, "corruption"):
             raise ValueError(
@@ -164,42 +181,8 @@ class CorruptionDisplay:
         corruption = PatchCorruption() if detector.corruption is None else detector.corruption
         if "random_state" in corruption.get_params():
             corruption = clone(corruption).set_params(random_state=detector.random_state)
-        return cls._draw(
-            corruption,
-            X,
-            find_parameter(detector, "image_shape"),
-            names=names,
-            ax=ax,
-            n_columns=n_columns,
-        )
-
-    @classmethod
-    def _draw(
-        cls,
-        corruption: Any,
-        X: Any,
-        image_shape: tuple[int, ...] | None,
-        *,
-        names: Sequence[Any] | None,
-        **options: Any,
-    ) -> Self:
-        load_matplotlib("pyplot")
-        if not callable(corruption):
-            raise ValueError(
-                "A corruption must be callable on images and return corrupted ones and masks, got "
-                f"{corruption!r}."
-            )
-        clean = load_images(X, image_shape)
-        corrupted, masks = corruption(clean)
-        # Together, so that both are drawn on one scale.
-        both = read_images(np.concatenate([clean, corrupted]))
-        display = cls(
-            images=both[: len(clean)],
-            corrupted=both[len(clean) :],
-            masks=np.asarray(masks),
-            names=check_names(names, len(clean)),
-        )
-        return display.plot(**options)
+        images = load_images(X, find_parameter(detector, "image_shape"))
+        return cls.from_corruption(corruption, images, names=names, ax=ax, n_columns=n_columns)
 
     def plot(self, *, ax: Any = None, n_columns: int = 6) -> Self:
         """Draw.

@@ -8,41 +8,32 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import KFold, check_cv
 from sklearn.utils import check_random_state
 
 Fold = tuple[NDArray[np.intp] | None, NDArray[np.intp]]
 
 
-def make_folds(
-    count: int, *, frozen: bool, size: float | int, cv: Any, random_state: Any
-) -> list[Fold]:
-    """Divide images into those to train on and those to calibrate on.
+def make_folds(conformal: Any, count: int) -> list[Fold]:
+    """Divide so many images into those to train on and those to calibrate on.
 
     Parameters
     ----------
+    conformal : ConformalDetector
+        By its parameters. With a frozen detector all images calibrate, and training is None.
     count : int
-        Number of images.
-    frozen : bool
-        Whether the detector is fitted: all images then serve to calibrate, and training is None.
-    size, cv, random_state
-        As in ConformalDetector.
-
-    Returns
-    -------
-    list of (training, calibration)
-        Indices, ndarrays of int.
 
     Raises
     ------
     ValueError
         If none are left to train on, or `cv` does not put each image into one calibration fold.
     """
-    if frozen:
+    if isinstance(conformal.detector, FrozenEstimator):
         return [(None, np.arange(count))]
-    if cv is None:
-        return [_hold_out(count, size, random_state)]
-    return _split(count, cv, random_state)
+    if conformal.cv is None:
+        return [_hold_out(count, conformal.calibration_size, conformal.random_state)]
+    return _split(count, conformal.cv, conformal.random_state)
 
 
 def _hold_out(count: int, size: float | int, random_state: Any) -> Fold:

@@ -9,7 +9,6 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, OutlierMixin
-from sklearn.frozen import FrozenEstimator
 from sklearn.utils import Bunch, Tags, get_tags, indexable
 from sklearn.utils._param_validation import HasMethods, Interval, RealNotInt
 from sklearn.utils.metaestimators import available_if
@@ -78,8 +77,7 @@ class ConformalDetector(OutlierMixin, BaseEstimator):
         images the k-th smallest, where k is the largest integer not above alpha (n + 1).
     map_threshold_ : float
         What the anomaly map exceeds where it is flagged: the k-th largest of the maxima of the
-        calibration images' maps. Only for detectors with `anomaly_map`, and pipelines that end in
-        one.
+        calibration images' maps. Only for detectors with `anomaly_map`.
     false_alarm_bound_ : float
         The chance that a new normal image is flagged is at most this: k / (n + 1), which is not
         above `alpha`, or with `cv` as in the notes.
@@ -106,37 +104,28 @@ class ConformalDetector(OutlierMixin, BaseEstimator):
     :math:`\sqrt{\alpha (1 - \alpha) / n}`. With few calibration images, one fitted detector may
     well have a rate above alpha.
 
-    `predict_mask` has the same guarantee for the whole image: the chance that any pixel is marked
-    on a new normal image is at most `alpha`.
-
     With `cv`, K detectors with the scores :math:`s_j` stand for one, and each calibration image is
     compared by the one that was not trained on it [4]_:
 
     .. math:: p(x) = \frac{1 + \sum_j \#\{i \in \text{fold}_j : s_j(x_i) \le s_j(x)\}}{n + 1}.
 
     The rate of false alarms, and that of images with any pixel marked, is then near or below
-    `alpha` as a rule. Guaranteed is ``false_alarm_bound_``,
-
-    .. math:: 2 \frac{k + K - 1}{n + K} \le 2\alpha + 2(1 - \alpha)\frac{K - 1}{n + K}
-
-    for any detector, because twice a mean of p-values is a p-value [5]_, and :math:`2\alpha` with
+    `alpha` as a rule. Guaranteed is ``false_alarm_bound_``, :math:`2 (k + K - 1) / (n + K)`, for
+    any detector, because twice a mean of p-values is a p-value [5]_, and :math:`2\alpha` with
     ``cv=LeaveOneOut()`` for a detector that treats its training images alike ([6]_, theorem 1).
 
     The guarantee is lost where the score tells calibration images from new normal ones: if they
     were trained on, come from another camera or another day, are of another size, or are crops of
     images of which other crops were trained on (calibrate a frozen detector on one crop of each of
     some further images then). Anomalies among the calibration images raise no false alarms, but
-    hide anomalies. Steps that learn from images, such as scaling, belong in a pipeline inside this
-    detector.
+    hide anomalies. Steps that learn from images belong in a pipeline inside this detector.
 
-    Without `cv`, p-values of many new images can go through
-    :func:`scipy.stats.false_discovery_control`: where it gives at most q, the fraction of false
-    alarms among the images so flagged is at most q on average [3]_.
+    Without `cv`, :func:`scipy.stats.false_discovery_control` of the p-values of many new images
+    bounds the mean fraction of false alarms among those that are flagged [3]_.
 
     References
     ----------
-    .. [1] V. Vovk, A. Gammerman, G. Shafer, "Algorithmic Learning in a Random World", Springer,
-       2005.
+    .. [1] V. Vovk, A. Gammerman, G. Shafer, "Algorithmic Learning in a Random World", 2005.
     .. [2] R. Laxhammar, G. Falkman, "Inductive conformal anomaly detection for sequential detection
        of anomalous sub-trajectories", Annals of Mathematics and Artificial Intelligence 74, 2015.
     .. [3] S. Bates, E. Candès, L. Lei, Y. Romano, M. Sesia, "Testing for outliers with conformal
@@ -231,13 +220,7 @@ class ConformalDetector(OutlierMixin, BaseEstimator):
         self._validate_params()
         (X,) = indexable(X)
         n_images = _num_samples(X)
-        folds = make_folds(
-            n_images,
-            frozen=isinstance(self.detector, FrozenEstimator),
-            size=self.calibration_size,
-            cv=self.cv,
-            random_state=self.random_state,
-        )
+        folds = make_folds(self, n_images)
         count = sum(len(held_out) for _, held_out in folds)
         alpha = to_float64(self.alpha)
         rank = critical_rank(alpha, count)
@@ -312,8 +295,6 @@ class ConformalDetector(OutlierMixin, BaseEstimator):
 
     def predict(self, X: Any) -> NDArray[np.int64]:
         """Tell normal images from anomalous ones.
-
-        The guarantee is for new images: those that X of `fit` held are not new.
 
         Parameters
         ----------
