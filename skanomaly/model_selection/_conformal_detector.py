@@ -61,8 +61,7 @@ class ConformalDetector(OutlierMixin, BaseEstimator):
         makes it cross-conformal: for each fold a detector is trained without it, so that all images
         serve to train and to calibrate.
     random_state : int, RandomState instance or None, default=None
-        Seed of the images held out, or of the folds if `cv` is a number; and, unless it is None, of
-        the detector where its own is None.
+        Seed of the images held out or of the folds, and of the detector where its own is None.
 
     Attributes
     ----------
@@ -100,9 +99,8 @@ class ConformalDetector(OutlierMixin, BaseEstimator):
     The chance that :math:`p(x) \le \alpha` for a new normal x is at most :math:`k / (n + 1)`,
     :math:`k = \lfloor \alpha (n + 1) \rfloor`, and equal to it without ties. It is a chance over
     the drawing of the calibration images too: given those, the rate of false alarms follows the
-    distribution Beta(k, n + 1 - k) if there are no ties [3]_, with a standard deviation of about
-    :math:`\sqrt{\alpha (1 - \alpha) / n}`. With few calibration images, one fitted detector may
-    well have a rate above alpha.
+    distribution Beta(k, n + 1 - k) without ties [3]_, of a standard deviation of about
+    :math:`\sqrt{\alpha (1 - \alpha) / n}`. With few of them it may well be above alpha.
 
     With `cv`, K detectors with the scores :math:`s_j` stand for one, and each calibration image is
     compared by the one that was not trained on it [4]_:
@@ -253,8 +251,7 @@ class ConformalDetector(OutlierMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (n,), float64
-            Conformal p-values, multiples of 1 / (calibration images + 1), above 0 and at most 1;
-            small for anomalous images.
+            Multiples of 1 / (calibration images + 1) up to 1, small for anomalous images.
         """
         scores = self._score_all(X)
         return self._score_threshold.p_values(scores)
@@ -286,9 +283,9 @@ class ConformalDetector(OutlierMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (n,), float64
-            ``score_samples(X) - offset_``. If `cv` is given, the k-th largest of the differences
-            between the image's score and that of each calibration image, both by the detector that
-            was not trained on that one; it is below 0 exactly where the p-value is at most `alpha`.
+            ``score_samples(X) - offset_``. If `cv` is given, the k-th largest difference between the
+            image's score and that of a calibration image, by the detector not trained on that one;
+            it is below 0 exactly where the p-value is at most `alpha`.
         """
         scores = self._score_all(X)
         return self._score_threshold.compare(scores).margin
@@ -321,9 +318,8 @@ class ConformalDetector(OutlierMixin, BaseEstimator):
         -------
         ndarray of shape (n, h, w) or (n, n_features), float64
             The detector's own maps, higher is more anomalous. If `cv` is given, at each pixel
-            ``map_threshold_`` plus the k-th smallest of the differences between the map there and
-            the largest value of each calibration image's map, both by the detector that was not
-            trained on that one.
+            ``map_threshold_`` plus the k-th smallest difference between the map there and the
+            largest value of a calibration image's map, by the detector not trained on that one.
         """
         check_is_fitted(self)
         if len(self.detectors_) == 1:
@@ -361,9 +357,8 @@ class ConformalDetector(OutlierMixin, BaseEstimator):
         Returns
         -------
         Bunch
-            With ``score_samples``, ``decision_function``, ``predict``, ``p_values`` and, where the
-            detector makes maps, ``anomaly_map`` and ``predict_mask``: what the methods of these
-            names return.
+            What the methods ``score_samples``, ``decision_function``, ``predict``, ``p_values`` and,
+            where the detector makes maps, ``anomaly_map`` and ``predict_mask`` return.
         """
         return join(self.detect_batches(X))
 
