@@ -70,8 +70,8 @@ pd.DataFrame(
 # p-values
 # --------
 # The p-value of an image is the fraction of calibration images, itself counted among them, that
-# look as anomalous as it does. Those of new normal images are spread evenly, so that one in twenty is at
-# most 0.05, and those of damaged ones are small.
+# look as anomalous as it does. Those of new normal images are spread evenly, so that one in twenty
+# is at most 0.05, and those of damaged ones are small.
 #
 # The chance is one over the drawing of the calibration images, too. With one set of them, the rate
 # of false alarms may be somewhat above ``alpha`` or below. To see how much, the network is

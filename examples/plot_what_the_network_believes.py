@@ -94,8 +94,8 @@ plt.show()
 
 # %%
 # The decoder's image is a smooth wall, without grain and without most of the damage. The fraction
-# is low along the edges of mortar, and lowest at most of the defects, outlined by dashes. In figures,
-# the mean fraction in the good tiles, and inside the true masks:
+# is low along the edges of mortar, and lowest at most of the defects, outlined by dashes. In
+# figures, the mean fraction in the good tiles, and inside the true masks:
 
 values = fraction[:, 0].numpy()
 inside = {

@@ -48,7 +48,7 @@ def find_method(estimator: Any, name: str) -> Callable[[Any], Any] | None:
 
     It takes what the whole estimator takes: steps of pipelines before that layer are applied first.
     """
-    steps = []
+    steps: list[Pipeline] = []
     for layer in layers(estimator):
         method = getattr(layer, name, None)
         if method is not None:

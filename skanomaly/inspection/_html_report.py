@@ -127,13 +127,13 @@ def write_html_report(
             found = detect(detector, batch, *methods)
             for offset, image in enumerate(batch):
                 index = start + offset
-                values = {name: found[name][offset] for name in found}
+                result = {name: found[name][offset] for name in found}
                 add(
                     names[index],
                     image,
-                    values.get("anomaly_map"),
-                    score=values["score_samples"],
-                    decision=values.get("decision_function"),
+                    result.get("anomaly_map"),
+                    score=result["score_samples"],
+                    decision=result.get("decision_function"),
                     kind="" if kinds is None else str(kinds[index]),
                     mask=None if masks is None else masks[index],
                 )

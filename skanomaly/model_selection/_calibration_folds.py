@@ -52,6 +52,7 @@ def _split(count: int, cv: Any, random_state: Any) -> list[Fold]:
     else:
         splitter = check_cv(cv)
     indices = np.arange(count)
+    folds: list[tuple[NDArray[np.intp], NDArray[np.intp]]]
     folds = [(np.asarray(train), np.asarray(test)) for train, test in splitter.split(indices)]
     tested = np.sort(np.concatenate([test for _, test in folds]))
     overlap = any(len(np.intersect1d(train, test)) for train, test in folds)
@@ -60,4 +61,4 @@ def _split(count: int, cv: Any, random_state: Any) -> list[Fold]:
             "cv must put each image into exactly one test fold, and not into the training fold "
             f"beside it, got cv={cv!r}."
         )
-    return folds
+    return [*folds]

@@ -66,7 +66,7 @@ class ConformalDetector(OutlierMixin, BaseEstimator):
     Attributes
     ----------
     detectors_ : list of estimators
-        The fitted detectors: one, or one for each fold.
+        One, or one for each fold.
     calibration_indices_ : list of ndarray of int
         For each detector the images of X that it was calibrated on.
     calibration_scores_ : list of ndarray of float64
@@ -117,9 +117,8 @@ class ConformalDetector(OutlierMixin, BaseEstimator):
     images of which other crops were trained on (calibrate a frozen detector on one crop of each of
     some further images then). Anomalies among the calibration images raise no false alarms, but
     hide anomalies. Steps that learn from images belong in a pipeline inside this detector.
-
-    Without `cv`, :func:`scipy.stats.false_discovery_control` of the p-values of many new images
-    bounds the mean fraction of false alarms among those that are flagged [3]_.
+    Without `cv`, :func:`scipy.stats.false_discovery_control` of p-values of many new images bounds
+    the mean fraction of false alarms among those flagged [3]_.
 
     References
     ----------
@@ -128,8 +127,7 @@ class ConformalDetector(OutlierMixin, BaseEstimator):
        of anomalous sub-trajectories", Annals of Mathematics and Artificial Intelligence 74, 2015.
     .. [3] S. Bates, E. Candès, L. Lei, Y. Romano, M. Sesia, "Testing for outliers with conformal
        p-values", Annals of Statistics 51(1), 2023.
-    .. [4] V. Vovk, "Cross-conformal predictors", Annals of Mathematics and Artificial Intelligence
-       74, 2015.
+    .. [4] V. Vovk, "Cross-conformal predictors", Annals of Mathematics and AI 74, 2015.
     .. [5] M. Gasparin, A. Ramdas, "Improving the statistical efficiency of cross-conformal
        prediction", arXiv 2503.01495, 2025.
     .. [6] R. F. Barber, E. Candès, A. Ramdas, R. Tibshirani, "Predictive inference with the
@@ -283,9 +281,9 @@ class ConformalDetector(OutlierMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (n,), float64
-            ``score_samples(X) - offset_``. If `cv` is given, the k-th largest difference between the
-            image's score and that of a calibration image, by the detector not trained on that one;
-            it is below 0 exactly where the p-value is at most `alpha`.
+            ``score_samples(X) - offset_``. If `cv` is given, the k-th largest difference between
+            the score and that of a calibration image, by the detector not trained on that one; it
+            is below 0 exactly where the p-value is at most `alpha`.
         """
         scores = self._score_all(X)
         return self._score_threshold.compare(scores).margin
@@ -357,8 +355,8 @@ class ConformalDetector(OutlierMixin, BaseEstimator):
         Returns
         -------
         Bunch
-            What the methods ``score_samples``, ``decision_function``, ``predict``, ``p_values`` and,
-            where the detector makes maps, ``anomaly_map`` and ``predict_mask`` return.
+            What ``score_samples``, ``decision_function``, ``predict``, ``p_values`` and, where the
+            detector makes maps, ``anomaly_map`` and ``predict_mask`` return.
         """
         return join(self.detect_batches(X))
 
