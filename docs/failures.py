@@ -13,11 +13,12 @@ import matplotlib
 
 matplotlib.use("Agg")
 
+import matplotlib.pyplot as plt
 import numpy as np
 
 from skanomaly import SelfSupervisedAutoencoderDetector
 from skanomaly.datasets import load_mvtec_ad
-from skanomaly.inspection import plot_anomaly_maps
+from skanomaly.inspection import AnomalyMapDisplay
 from skanomaly.metrics import image_report
 
 DOCS = Path(__file__).parent
@@ -27,16 +28,25 @@ SHOWN = 6
 def draw(detector, images, masks, scores, chosen, path, *, alarms):
     """Save a figure of some images, their repairs, maps and masks."""
     shown = images[chosen]
-    figure = plot_anomaly_maps(
-        shown,
-        detector.reconstruct(shown),
-        detector.anomaly_map(shown),
-        masks[chosen],
-        # Misses lie below the threshold: a scale that reaches up to it would show nothing of them.
-        threshold=detector.map_threshold_ if alarms else None,
-        titles=[f"{scores[index] / detector.offset_:.2f}" for index in chosen],
+    figure, grid = plt.subplots(
+        3, len(chosen), figsize=(1.2 * len(chosen) + 0.6, 4.6), squeeze=False, layout="constrained"
     )
+    AnomalyMapDisplay.from_predictions(
+        shown,
+        detector.anomaly_map(shown),
+        masks=masks[chosen],
+        # Misses lie below the threshold: a scale that reaches up to it would show nothing of them.
+        map_threshold=detector.map_threshold_ if alarms else None,
+        names=[f"{scores[index] / detector.offset_:.2f}" for index in chosen],
+        ax=grid[[0, 2]].T,
+    )
+    for ax, repair in zip(grid[1], detector.reconstruct(shown), strict=True):
+        ax.imshow(repair, cmap="gray", vmin=0, vmax=255 if repair.dtype == np.uint8 else 1)
+        ax.set(xticks=[], yticks=[])
+    for ax, label in zip(grid[:, 0], ("image", "repair", "anomaly map"), strict=True):
+        ax.set_ylabel(label, fontsize=8)
     figure.savefig(path, dpi=80)
+    plt.close(figure)
 
 
 def main():
@@ -50,7 +60,8 @@ def main():
     images, masks, kinds = np.asarray(data.X_test), data.masks_test, data.kinds_test
     detector = SelfSupervisedAutoencoderDetector(random_state=0, checkpoint=options.checkpoint)
     detector.fit(np.asarray(data.X_train))
-    scores, maps = detector.score_samples(images), detector.anomaly_map(images)
+    found = detector.detect(images)
+    scores, maps = found.score_samples, found.anomaly_map
     good = kinds == "good"
     strict = np.quantile(scores[good], 0.05)
     with open(DOCS / "failures.csv", "w", newline="") as file:
@@ -79,7 +90,7 @@ def main():
             writer.writerow(
                 [
                     *(kind, mine.sum()),
-                    *(f"{share:.0%}" for share in missed),
+                    *(f"{fraction:.0%}" for fraction in missed),
                     *(f"{report[name]:.3f}" for name in figures),
                 ]
             )

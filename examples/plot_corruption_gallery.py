@@ -72,7 +72,7 @@ show(
 # What is put into a patch
 # ------------------------
 # ``texture`` says what a patch is filled with. "image" takes another image of the batch or another
-# place of the same one, turned, mirrored and warped; "color" is one uniform colour; "noise" is
+# part of the same one, turned, mirrored and warped; "color" is one uniform colour; "noise" is
 # smooth noise of several scales; "deformation" warps the image where it is, and "shade" brightens
 # or darkens it; "blur" smears it. The default draws one of the first five for each patch; a dict
 # gives them weights.
@@ -90,9 +90,10 @@ show([corruption.set_params(texture=kind)(colours)[0] for kind in kinds], kinds)
 # Shape and opacity
 # -----------------
 # Here one parameter grows from left to right while the random numbers stay the same. ``radius`` is
-# a share of the image's shorter side. ``elongation`` is the ratio of the longer to the shorter axis
-# at equal area: spots become scratches. ``distortion`` bends the outline, ``softness`` is the share
-# of the radius over which a patch fades, and ``opacity`` goes from a faint trace to full occlusion.
+# a fraction of the image's shorter side. ``elongation`` is the ratio of the longer to the shorter
+# axis at equal area: spots become scratches. ``distortion`` bends the outline, ``softness`` is the
+# fraction of the radius over which a patch fades, and ``opacity`` goes from a faint trace to full
+# occlusion.
 #
 # A number stands for itself. A pair is a range to draw from, and that is what training wants:
 # damage of all the sizes and strengths that real defects may have.
@@ -123,7 +124,7 @@ show(rows, list(steps), list(steps.values()))
 # Textures of your own
 # --------------------
 # ``texture_images`` are a further source, as likely as each of those in ``texture``. Give it
-# pictures of what may come to lie on your surface, or of other surfaces. Here half of the patches
+# images of what may come to lie on your surface, or of other surfaces. Here half of the patches
 # are bits of grass and gravel, and the others are of one colour.
 
 others = np.stack([data.grass(), data.gravel()])

@@ -3,7 +3,7 @@
 Evaluate anomaly maps
 =====================
 
-How well does a detector find the place? Several figures are in use, and they answer different
+How well does a detector find the pixels? Several figures are in use, and they answer different
 questions. Here is a case in which two of them disagree; then a detector is measured as a whole, by
 kind of defect, and in memory that does not grow with the number of images.
 """
@@ -11,7 +11,7 @@ kind of defect, and in memory that does not grow with the number of images.
 # %%
 # Two maps, two verdicts
 # ----------------------
-# A picture with one large and eight small defects, and two maps of it. One map shows the large
+# An image with one large and eight small defects, and two maps of it. One map shows the large
 # defect and nothing else. The other one shows all nine, but of the large one only the rim.
 
 import warnings
@@ -59,12 +59,12 @@ pd.DataFrame(
 # %%
 # The area under the ROC curve counts pixels: how often has a defective one a higher value than a
 # normal one? The large defect owns most of the defective pixels, and decides. The per-region
-# overlap (AUPRO) counts defects: what share of each is found, on average over the defects? Eight of
-# nine are small.
+# overlap (AUPRO) counts defects: what fraction of each is found, on average over the defects? Eight
+# of nine are small.
 #
 # Both are areas under the same kind of curve. For the per-region overlap, each defective pixel
 # weighs one over the size of its region, and the area is taken from the left up to a false-positive
-# rate of 0.3 and divided by 0.3. Beyond, in grey, too much of a good picture is marked to be of
+# rate of 0.3 and divided by 0.3. Beyond, in grey, too much of a good image is marked to be of
 # use.
 
 regions, _ = ndimage.label(mask, structure=np.ones((3, 3)))
@@ -78,8 +78,8 @@ for name, found in two_maps.items():
     for axis, weights in zip(axes[3:], [np.ones(mask.shape), one_over_size], strict=True):
         curve = roc_curve(mask.ravel(), found.ravel(), sample_weight=weights.ravel())
         axis.plot(curve[0], curve[1], label=name)
-axes[3].set(title="pixels", xlabel="false-positive rate", ylabel="share of defective pixels")
-axes[4].set(title="regions", xlabel="false-positive rate", ylabel="mean share of a region")
+axes[3].set(title="pixels", xlabel="false-positive rate", ylabel="fraction of defective pixels")
+axes[4].set(title="regions", xlabel="false-positive rate", ylabel="mean fraction of a region")
 axes[4].axvspan(0.3, 1, color="lightgray")
 axes[4].legend(loc="lower right")
 plt.show()
@@ -95,8 +95,8 @@ detector = SelfSupervisedAutoencoderDetector(
     network=partial(ConvolutionalAutoencoder, width=16), max_iter=150, random_state=0
 )
 detector.fit(data.X_train)
-scores = detector.score_samples(data.X_test)
-maps = detector.anomaly_map(data.X_test)
+found = detector.detect(data.X_test)
+scores, maps = found.score_samples, found.anomaly_map
 
 # %%
 # :func:`~skanomaly.metrics.image_report` computes the usual figures in one pass over the maps:
@@ -124,7 +124,7 @@ reports[
 ].round(3)
 
 # %%
-# Smears, which are blurred places, are hardest in every column. The ROC AUC of pixels shows it
+# Smears, which are blurred regions, are hardest in every column. The ROC AUC of pixels shows it
 # least: most pixels are normal and far from any defect, and easy to rank. Average precision asks
 # how many of the highest pixels are defective, and differs most from kind to kind.
 #
@@ -133,15 +133,15 @@ reports[
 # image. Take the normal pixels with the highest values, one in fifty. So many of them lie within
 # five pixels of a defect:
 
-defects, found = data.masks_test[~is_good], maps[~is_good]
+defects, their_maps = data.masks_test[~is_good], maps[~is_good]
 distances = np.stack([ndimage.distance_transform_edt(~mask) for mask in defects])
 limit = np.quantile(maps[~data.masks_test], 0.98)
 n_highest = np.sum(maps[~data.masks_test] >= limit)
-print(f"{np.sum((found >= limit) & (distances > 0) & (distances <= 5)) / n_highest:.0%}")
+print(f"{np.sum((their_maps >= limit) & (distances > 0) & (distances <= 5)) / n_highest:.0%}")
 
 # %%
 # A hole and a smear, with their maps on one logarithmic scale. Red is the outline of the true mask,
-# and white that of the places with such high values.
+# and white that of the pixels with such high values.
 
 shown = [list(data.kinds_test).index(kind) for kind in ("hole", "smear")]
 figure, axes = plt.subplots(
@@ -165,11 +165,10 @@ plt.show()
 
 
 def score_batch_by_batch():
-    """Give pairs of mask and map, and never hold more than 16 maps."""
-    for start in range(0, len(data.X_test), 16):
-        batch = slice(start, start + 16)
-        batch_maps = detector.anomaly_map(data.X_test[batch])
-        yield from zip(data.masks_test[batch], batch_maps, strict=True)
+    """Give pairs of mask and map, and never hold more than a batch of maps."""
+    batches = detector.detect_batches(data.X_test)
+    maps = (anomaly_map for batch in batches for anomaly_map in batch.anomaly_map)
+    yield from zip(data.masks_test, maps, strict=True)
 
 
 streamed = image_report(score_batch_by_batch(), max_bins=100_000)

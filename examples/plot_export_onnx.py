@@ -48,8 +48,8 @@ for values in (*session.get_inputs(), *session.get_outputs()):
 # Ask for those outputs that are needed. The images are two good ones and one with each kind of
 # defect; what the graph marks is outlined in red.
 
-kinds, places = np.unique(data.kinds_test, return_index=True)
-images = data.X_test[[1, *places[kinds == "good"], *places[kinds != "good"]]]
+kinds, first = np.unique(data.kinds_test, return_index=True)
+images = data.X_test[[1, *first[kinds == "good"], *first[kinds != "good"]]]
 maps, masks, scores, verdicts = session.run(
     ["anomaly_map", "predict_mask", "score_samples", "predict"], {"images": images}
 )

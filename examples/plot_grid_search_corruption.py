@@ -77,7 +77,7 @@ grid = {
 
 # %%
 # Two scores are of interest: does a detector tell bad images from good ones, and does it find the
-# place? :func:`~skanomaly.metrics.make_pixel_scorer` makes a scorer of a metric that compares maps
+# pixels? :func:`~skanomaly.metrics.make_pixel_scorer` makes a scorer of a metric that compares maps
 # with masks. The masks come in by scikit-learn's metadata routing: given to ``fit`` of the search,
 # they are cut into folds along with ``X`` and reach the scorer.
 #
@@ -116,7 +116,7 @@ radii, opacities = grid.values()
 figure, axes = plt.subplots(1, 2, figsize=(9, 2.9), layout="constrained", sharey=True)
 for axis, kind in zip(axes, ["image", "pixel"], strict=True):
     scores = np.array(search.cv_results_[f"mean_test_{kind}"]).reshape(len(opacities), len(radii))
-    picture = axis.imshow(scores, cmap="viridis")
+    drawn = axis.imshow(scores, cmap="viridis")
     for row, column in np.ndindex(scores.shape):
         is_dark = scores[row, column] < scores.min() + 0.6 * np.ptp(scores)
         axis.text(
@@ -129,7 +129,7 @@ for axis, kind in zip(axes, ["image", "pixel"], strict=True):
         )
     axis.set_xticks(range(len(radii)), [label(radius) for radius in radii])
     axis.set(xlabel="radius", title=f"ROC AUC of {kind}s")
-    figure.colorbar(picture, ax=axis, shrink=0.9)
+    figure.colorbar(drawn, ax=axis, shrink=0.9)
 axes[0].set_yticks(range(len(opacities)), [label(opacity) for opacity in opacities])
 axes[0].set_ylabel("opacity")
 plt.show()

@@ -1,10 +1,10 @@
 """
-=======================
-Large pictures by tiles
-=======================
+=====================
+Large images by tiles
+=====================
 
-Learn from small pieces, and judge a picture of any size. Where a side is longer than 1792 pixels,
-the picture is taken apart into overlapping tiles and the map put together again, so that memory
+Learn from small pieces, and judge an image of any size. Where a side is longer than 1792 pixels,
+the image is taken apart into overlapping tiles and the map put together again, so that memory
 stays small and no seam is seen.
 """
 
@@ -52,8 +52,8 @@ detector.fit(pieces)
 print("learned from", pieces.shape)
 
 # %%
-# A large picture to judge
-# ------------------------
+# A large image to judge
+# ----------------------
 # Another cloth of 1000 x 2400 pixels has a stain, a slub where a thread is too thick, and a patch
 # that was darned: there the threads run askew.
 
@@ -78,11 +78,11 @@ maps = detector.anomaly_map(damaged[np.newaxis])
 print(maps.shape)
 
 # %%
-# A threshold for large pictures
-# ------------------------------
+# A threshold for large images
+# ----------------------------
 # ``map_threshold_`` is meant to be exceeded somewhere in about one in a hundred good images *of the
-# size of those in* ``fit``. This picture is as large as 586 of them, and has far fewer borders for
-# its size. What is normal in a large picture is told by a large picture: here the highest value in
+# size of those in* ``fit``. This image is as large as 586 of them, and has far fewer borders for
+# its size. What is normal in a large image is told by a large image: here the highest value in
 # the cloth before the damage. With several good ones, their highest values tell more.
 
 limit = detector.anomaly_map(good[np.newaxis]).max()
@@ -92,15 +92,15 @@ pd.DataFrame(
         name: {
             "threshold": threshold,
             "damage marked": np.mean(maps[0][mask] > threshold),
-            "places marked far from it": ndimage.label((maps[0] > threshold) & far)[1],
+            "spots marked far from it": ndimage.label((maps[0] > threshold) & far)[1],
         }
-        for name, threshold in {"pieces": detector.map_threshold_, "large picture": limit}.items()
+        for name, threshold in {"pieces": detector.map_threshold_, "large image": limit}.items()
     }
 ).T.round(3)
 
 # %%
 # The two come out near each other here; which of them is higher changes from one training to the
-# next. Only the second one knows what a picture of this size holds when nothing is wrong, and marks
+# next. Only the second one knows what an image of this size holds when nothing is wrong, and marks
 # hardly anything that lies more than 40 pixels away from the damage.
 
 figure, axis = plt.subplots(figsize=(7, 7), layout="constrained")
@@ -113,8 +113,8 @@ plt.show()
 # No seams
 # --------
 # Tiles overlap as far as the network and the filters of the map look, and only what lies inside is
-# kept. Below is the map of a part of the picture, which is just small enough to be looked at as a
-# whole, against the same part of the map above. Then the picture is cut into four pieces of 600
+# kept. Below is the map of a part of the image, which is just small enough to be looked at as a
+# whole, against the same part of the map above. Then the image is cut into four pieces of 600
 # pixels by hand and without overlap.
 
 part = slice(400, 2192)
@@ -135,8 +135,8 @@ plt.show()
 # %%
 # Cut by hand, the map is wrong around each cut, where the network misses the neighbours.
 #
-# Two parameters were set for this page. ``standardization="dataset"`` scales all pictures alike; by
+# Two parameters were set for this page. ``standardization="dataset"`` scales all images alike; by
 # default each one is scaled by itself, those that the library takes apart as a whole, and a piece
 # that was cut by hand by itself. ``normalize_map=False`` leaves out the division by the expected
-# map, which is learned at each place of the training images and stretched over pictures of another
+# map, which is learned at each pixel of the training images and stretched over images of another
 # size: that makes sense where they show the same thing, and not on a cloth.

@@ -146,8 +146,8 @@ plt.show()
 # -------------------
 # - Scores without labels are lower here, as many of the defects are meant to be hard. They are for
 #   comparison only and do not say how well real defects will be found.
-# - It measures what its defects probe: local changes of how a place looks. Of parts that are of the
-#   wrong type or in the wrong place it knows nothing.
+# - It measures what its defects probe: local changes of how a region looks. Of parts of the wrong
+#   type or in the wrong position it knows nothing.
 # - The labelled defects of this page are artificial too, which flatters the agreement.
 #   :ref:`label_free_selection` has the figures for real ones.
 # - With a few labelled defects at hand, compare with

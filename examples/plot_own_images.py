@@ -3,8 +3,8 @@
 A folder of images
 ==================
 
-From a folder of good pictures to a list of suspicious ones, worst first, and a detector in a file.
-So that it runs anywhere, this example first draws its pictures, of sewing buttons; with a folder of
+From a folder of good images to a list of suspicious ones, worst first, and a detector in a file.
+So that it runs anywhere, this example first draws its images, of sewing buttons; with a folder of
 your own, begin at `Learn from the good folder`_ and see `What to change`_ at the end.
 """
 
@@ -70,8 +70,8 @@ for number in range(70):
     io.imsave(good_folder / f"{number:03}.png", draw_button(rng), check_contrast=False)
 for kind, count in {"good": 10, "chip": 2, "scratch": 2, "stain": 2, "thread": 2}.items():
     for number in range(count):
-        picture = draw_button(rng, defect=kind)
-        io.imsave(new_folder / f"{kind}_{number}.png", picture, check_contrast=False)
+        image = draw_button(rng, defect=kind)
+        io.imsave(new_folder / f"{kind}_{number}.png", image, check_contrast=False)
 
 # %%
 # Learn from the good folder
@@ -106,8 +106,8 @@ plt.show()
 # first. ``predict`` says -1 where a score is below ``offset_``.
 
 new = load_image_folder(new_folder, size=64)
-scores = detector.score_samples(new)
-labels = detector.predict(new)
+found = detector.detect(new)
+scores, labels = found.score_samples, found.predict
 order = np.argsort(scores)
 
 for index in order:

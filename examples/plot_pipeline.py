@@ -4,7 +4,7 @@ A pipeline with preprocessing
 =============================
 
 A detector is the last step of a :class:`sklearn.pipeline.Pipeline` as well as any other estimator.
-What pictures need before they are judged, here a correction of uneven light, then belongs to the
+What images need before they are judged, here a correction of uneven light, then belongs to the
 model: it is applied wherever the model is, tuned with it, and stored with it.
 """
 
@@ -12,7 +12,7 @@ model: it is applied wherever the model is, tuned with it, and stored with it.
 # Good light and bad light
 # ------------------------
 # Pieces of a brick wall were photographed under even light, and are learned from as they are. In
-# use, a lamp stands to one side: each picture gets darker towards an edge, another one each time.
+# use, a lamp stands to one side: each image gets darker towards an edge, another one each time.
 
 from functools import partial
 
@@ -45,7 +45,7 @@ X_test = light_from_one_side(data.X_test, seed=0)
 # %%
 # Alone and in a pipeline
 # -----------------------
-# The step divides each picture by a strongly blurred copy of itself, which is about the light.
+# The step divides each image by a strongly blurred copy of itself, which is about the light.
 # ``FunctionTransformer`` makes a transformer of any function of arrays. It gives floats around 1;
 # the detector scales what it gets by itself.
 
@@ -84,7 +84,7 @@ pd.DataFrame(aucs).T.round(3)
 #
 # Look
 # ----
-# A display draws the pictures as they come in, with the map of what the last step was given. The
+# A display draws the images as they come in, with the map of what the last step was given. The
 # threshold of the map is that of the last step as well.
 
 kinds = ["good", "crack", "stain", "smear", "hole", "foreign"]
@@ -111,5 +111,5 @@ for size in sorted(aucs):
 #
 # Whatever takes a detector takes the pipeline: ``GridSearchCV`` with
 # :class:`~skanomaly.model_selection.NormalOnlySplit`, joblib, and
-# :class:`~skanomaly.model_selection.ConformalDetector` for a threshold from pictures in the light
+# :class:`~skanomaly.model_selection.ConformalDetector` for a threshold from images in the light
 # of the place where it is used.

@@ -60,7 +60,7 @@ plt.show()
 # Noise and contraction come from all sides: the arrows of both baselines run square to the circle,
 # as those of the true projection do. The self-supervised detector has learned something else, to
 # replace one damaged coordinate by what the others tell. Here there is but one other, which leaves
-# two places on the circle, one on each side, and does not tell which coordinate was the damaged
+# two points on the circle, one on each side, and does not tell which coordinate was the damaged
 # one. Inside the circle the mean of all that is possible is about where the point lies. In a plane
 # the baselines are the better projections.
 #

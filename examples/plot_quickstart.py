@@ -43,17 +43,18 @@ detector.fit(data.X_train)
 # %%
 # Score
 # -----
-# One number for each image, higher for a more normal one. The area under the ROC curve is the
-# chance that a good image scores higher than one with a defect.
+# ``detect`` computes all that the methods ``score_samples``, ``decision_function``, ``predict``,
+# ``anomaly_map`` and ``predict_mask`` return, from one pass through the network. A score is one
+# number for each image, higher for a more normal one. The area under the ROC curve is the chance
+# that a good image scores higher than one with a defect.
 
-scores = detector.score_samples(data.X_test)
-print(f"ROC AUC of images: {roc_auc_score(data.y_test, scores):.3f}")
+found = detector.detect(data.X_test)
+print(f"ROC AUC of images: {roc_auc_score(data.y_test, found.score_samples):.3f}")
 
 # %%
-# One number for each pixel, higher for a more anomalous one. Against the true masks:
+# The map is one number for each pixel, higher for a more anomalous one. Against the true masks:
 
-maps = detector.anomaly_map(data.X_test)
-print(f"ROC AUC of pixels: {pixel_roc_auc_score(data.masks_test, maps):.3f}")
+print(f"ROC AUC of pixels: {pixel_roc_auc_score(data.masks_test, found.anomaly_map):.3f}")
 
 # %%
 # Look
@@ -69,8 +70,8 @@ images = data.X_test[shown]
 true_masks = data.masks_test[shown]
 
 reconstructions = detector.reconstruct(images)
-shown_maps = detector.anomaly_map(images)
-predicted_masks = detector.predict_mask(images)
+shown_maps = found.anomaly_map[shown]
+predicted_masks = found.predict_mask[shown]
 
 figure, axes = plt.subplots(4, len(kinds), figsize=(9.6, 6.8), layout="constrained")
 for column, kind in enumerate(kinds):
@@ -99,14 +100,14 @@ plt.show()
 # Decide
 # ------
 # ``predict`` compares the scores with ``offset_``, which ``fit`` has set so that about one in a
-# hundred normal images should fall below it (``contamination`` takes another share). With ten of a
-# hundred images held out to tell how new ones score, that can be only a rough estimate; the
+# hundred normal images should fall below it (``contamination`` takes another fraction). With ten of
+# a hundred images held out to tell how new ones score, that can be only a rough estimate; the
 # histogram shows what another threshold would do.
 
-labels = detector.predict(data.X_test)
+labels = found.predict
 is_normal = data.y_test == 1
 print(f"defects found: {np.mean(labels[~is_normal] == -1):.0%}")
 print(f"good images taken for anomalous: {np.mean(labels[is_normal] == -1):.0%}")
 
-ScoreHistogramDisplay.from_predictions(scores, data.y_test, threshold=detector.offset_)
+ScoreHistogramDisplay.from_predictions(found.score_samples, data.y_test, threshold=detector.offset_)
 plt.show()

@@ -45,16 +45,16 @@ calibrated.fit(bars.X_train)
 trained = calibrated.detectors_[0]
 
 
-def share_flagged(detector, images):
-    """Share of the images that are called anomalous."""
+def fraction_flagged(detector, images):
+    """Fraction of the images that are called anomalous."""
     return np.mean(detector.predict(images) == -1)
 
 
 pd.DataFrame(
     {
         name: {
-            "false alarms": share_flagged(judge, normal),
-            "damaged bars found": share_flagged(judge, damaged),
+            "false alarms": fraction_flagged(judge, normal),
+            "damaged bars found": fraction_flagged(judge, damaged),
         }
         for name, judge in {"contamination=0.05": trained, "alpha=0.05": calibrated}.items()
     }
@@ -69,9 +69,9 @@ pd.DataFrame(
 #
 # p-values
 # --------
-# The p-value of an image is the share of calibration images, itself counted among them, that look
-# as anomalous as it does. Those of new normal images are spread evenly, so that one in twenty is at
-# most 0.05, and those of damaged ones are small.
+# The p-value of an image is the fraction of calibration images, itself counted among them, that
+# look as anomalous as it does. Those of new normal images are spread evenly, so that one in twenty
+# is at most 0.05, and those of damaged ones are small.
 #
 # The chance is one over the drawing of the calibration images, too. With one set of them, the rate
 # of false alarms may be somewhat above ``alpha`` or below. To see how much, the network is
@@ -96,7 +96,7 @@ axes[0].hist(calibrated.p_values(normal), bins, label="normal bars")
 axes[0].hist(calibrated.p_values(damaged), bins, label="damaged bars", alpha=0.6)
 axes[0].set(xlabel="p-value", ylabel="images", yscale="log")
 axes[0].legend()
-axes[1].plot(alphas, own_rates, color="tab:red", label="share of the training images")
+axes[1].plot(alphas, own_rates, color="tab:red", label="fraction of the training images")
 axes[1].plot(alphas, np.transpose(rates), color="tab:blue", alpha=0.2)
 axes[1].plot(alphas, np.mean(rates, axis=0), color="tab:blue", label="calibrated, mean of twenty")
 axes[1].plot(alphas, alphas, color="black", linestyle="--", label="as many as asked for")
@@ -110,8 +110,8 @@ plt.show()
 waves = make_circle(random_state=0)
 forest = ConformalDetector(IsolationForest(random_state=0), alpha=0.05, random_state=0)
 forest.fit(waves.X_train)
-print(f"false alarms: {share_flagged(forest, waves.X_test[waves.y_test == 1]):.3f}")
-print(f"damaged rows found: {share_flagged(forest, waves.X_test[waves.y_test == -1]):.3f}")
+print(f"false alarms: {fraction_flagged(forest, waves.X_test[waves.y_test == 1]):.3f}")
+print(f"damaged rows found: {fraction_flagged(forest, waves.X_test[waves.y_test == -1]):.3f}")
 
 # %%
 # Where the guarantee does not hold
@@ -128,16 +128,20 @@ tiles, defective = np.split(wall.X_test, 2)
 frozen = FrozenEstimator(detector.set_params(max_iter=240).fit(train))
 
 by_crops = ConformalDetector(frozen, alpha=0.05).fit(crops)
-shares = []
+fractions = []
 for some, rest in ShuffleSplit(20, test_size=0.5, random_state=0).split(tiles):
     by_tiles = ConformalDetector(frozen, alpha=0.05).fit(tiles[some])
-    shares.append([share_flagged(by_tiles, images[rest]) for images in (tiles, defective)])
+    fractions.append([fraction_flagged(by_tiles, images[rest]) for images in (tiles, defective)])
 
-print(f"calibrated on crops, false alarms on new crops: {share_flagged(by_crops, new_crops):.3f}")
+print(
+    f"calibrated on crops, false alarms on new crops: {fraction_flagged(by_crops, new_crops):.3f}"
+)
 pd.DataFrame(
     {
-        "calibrated on crops": [share_flagged(by_crops, images) for images in (tiles, defective)],
-        "calibrated on tiles": np.mean(shares, axis=0),
+        "calibrated on crops": [
+            fraction_flagged(by_crops, images) for images in (tiles, defective)
+        ],
+        "calibrated on tiles": np.mean(fractions, axis=0),
     },
     index=["false alarms on tiles", "defects found"],
 ).T.round(3)
@@ -148,7 +152,7 @@ pd.DataFrame(
 # Images of the kind that is to be judged, kept from training, set it right. No image of a defect is
 # needed for that.
 #
-# Marked places
+# Marked pixels
 # -------------
 # ``predict_mask`` has a threshold of its own, with the same guarantee: the chance that anything at
 # all is marked on a new normal image is at most ``alpha``. First the two good tiles with the lowest

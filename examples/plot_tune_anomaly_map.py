@@ -55,7 +55,7 @@ detectors = {
 # ---------
 # ``smoothing_size`` is the side of a mean filter, which ``smoothing_passes`` applies twice. Without
 # it the map is as sharp, and as grainy, as the difference of two images. A wide filter finds faint
-# places of its own size, and blurs everything that is smaller.
+# spots of its own size, and blurs everything that is smaller.
 
 shown = [list(data.kinds_test).index(kind) for kind in ("crack", "smear")]
 figure, axes = plt.subplots(1, 3, figsize=(9.6, 4.2), layout="constrained")
@@ -75,13 +75,15 @@ plt.show()
 
 reports = {}
 for name, detector in detectors.items():
-    maps, scores = detector.anomaly_map(data.X_test), detector.score_samples(data.X_test)
-    reports[name] = image_report(data.masks_test, maps, y_true=data.y_test, scores=scores)
+    found = detector.detect(data.X_test)
+    reports[name] = image_report(
+        data.masks_test, found.anomaly_map, y_true=data.y_test, scores=found.score_samples
+    )
 table = pd.DataFrame(reports).T
 table[["pixel_roc_auc", "pixel_average_precision", "per_region_overlap"]].round(3)
 
 # %%
-# The middle one places defects best by all three. By average precision, which asks that the very
+# The middle one locates defects best by all three. By average precision, which asks that the very
 # highest pixels be right, the sharpest map comes near, and the widest is far behind.
 #
 # Surroundings
@@ -91,8 +93,8 @@ table[["pixel_roc_auc", "pixel_average_precision", "per_region_overlap"]].round(
 # of each good test image is put into a slight shadow, of 15 grey levels out of 255.
 
 rows, columns = np.indices(data.X_test.shape[1:])
-places = np.random.RandomState(0).uniform(16, 48, (is_good.sum(), 2, 1, 1))
-distances = np.hypot(rows - places[:, 0], columns - places[:, 1])
+centres = np.random.RandomState(0).uniform(16, 48, (is_good.sum(), 2, 1, 1))
+distances = np.hypot(rows - centres[:, 0], columns - centres[:, 1])
 shadows = distances < 20
 shadowed = np.clip(data.X_test[is_good] - 15.0 * shadows, 0, 255).astype(np.uint8)
 
@@ -113,14 +115,14 @@ pd.DataFrame(
 ).T.round(3)
 
 # %%
-# The default, 0.6 of the shorter side, finds the shadows a little better, and places small defects
+# The default, 0.6 of the shorter side, finds the shadows a little better, and locates small defects
 # about as well: it multiplies the map, so that what is usual stays low.
 #
 # From map to score
 # -----------------
 # ``score_aggregation`` is applied when scores are asked for, so that it may be changed on a fitted
 # detector. (``offset_`` then belongs to the old one, which does not matter to the ROC AUC.) "max"
-# takes the highest value, a number the mean of that share of the highest, "mean" that of all.
+# takes the highest value, a number the mean of that fraction of the highest, "mean" that of all.
 
 detector = detectors["the same, region_size=0.6"]
 aucs = {}

@@ -3,7 +3,7 @@
 What the network believes
 ==========================
 
-A network with convex combinations makes two things of an image: a picture of its own, from what it
+A network with convex combinations makes two things of an image: a version of its own, from what it
 has learned, and a weight for each pixel that says how far the image itself is to be trusted. The
 reconstruction is their mixture. Both can be looked at.
 """
@@ -12,7 +12,7 @@ reconstruction is their mixture. Both can be looked at.
 # A trained detector
 # ------------------
 # "sdcc", the default network for images, ends in :math:`f(x) = \beta \odot x + (1 - \beta) \odot
-# d(x)`: the decoder's picture :math:`d(x)`, and the share :math:`\beta` of the image, from 0 to 1.
+# d(x)`: the decoder's image :math:`d(x)`, and the fraction :math:`\beta` of the image, from 0 to 1.
 # The training is short; ``mask_weight=0.5`` then makes for a bolder repair.
 
 from functools import partial
@@ -57,47 +57,47 @@ images.shape
 # ``decode`` gives the two parts; mixed, they are what the network gives.
 
 with torch.inference_mode():
-    decoded, share = detector.network_.decode(images)
-    mixed = share * images + (1 - share) * decoded
+    decoded, fraction = detector.network_.decode(images)
+    mixed = fraction * images + (1 - fraction) * decoded
     print("largest difference:", (mixed - detector.network_(images)).abs().max().item())
 
 # %%
 # Look
 # ----
-# A good tile and one of each kind of defect, in the channel of the values. In the share, light
+# A good tile and one of each kind of defect, in the channel of the values. In the fraction, light
 # means that the image passes through, and dark that the decoder has the word.
 
 kinds = ["good", "crack", "stain", "smear", "hole", "foreign"]
 shown = [list(data.kinds_test).index(kind) for kind in kinds]
 rows = {
     "image": images[shown, 0],
-    "decoder's picture": decoded[shown, 0],
-    "share of the image": share[shown, 0],
+    "decoder's image": decoded[shown, 0],
+    "fraction of the image": fraction[shown, 0],
     "reconstruction": mixed[shown, 0],
 }
 figure, axes = plt.subplots(
     4, 6, figsize=(9.6, 6.8), layout="compressed", subplot_kw={"xticks": [], "yticks": []}
 )
-for line, (name, pictures) in zip(axes, rows.items(), strict=True):
+for line, (name, drawings) in zip(axes, rows.items(), strict=True):
     line[0].set_ylabel(name)
-    is_share = name == "share of the image"
-    for axis, picture, index in zip(line, pictures, shown, strict=True):
-        limits = (0, 1) if is_share else (-3, 3)
-        drawn = axis.imshow(picture, cmap="gray", vmin=limits[0], vmax=limits[1])
-        if is_share and data.masks_test[index].any():
+    is_fraction = name == "fraction of the image"
+    for axis, image, index in zip(line, drawings, shown, strict=True):
+        limits = (0, 1) if is_fraction else (-3, 3)
+        drawn = axis.imshow(image, cmap="gray", vmin=limits[0], vmax=limits[1])
+        if is_fraction and data.masks_test[index].any():
             axis.contour(data.masks_test[index], levels=[0.5], colors="white", linestyles="dashed")
-    if is_share:
+    if is_fraction:
         figure.colorbar(drawn, ax=line, shrink=0.9)
 for axis, kind in zip(axes[0], kinds, strict=True):
     axis.set_title(kind)
 plt.show()
 
 # %%
-# The decoder's picture is a smooth wall, without grain and without most of the damage. The share is
-# low along the edges of mortar, and lowest at most of the defects, outlined by dashes. In figures,
-# the mean share in the good tiles, and inside the true masks:
+# The decoder's image is a smooth wall, without grain and without most of the damage. The fraction
+# is low along the edges of mortar, and lowest at most of the defects, outlined by dashes. In
+# figures, the mean fraction in the good tiles, and inside the true masks:
 
-values = share[:, 0].numpy()
+values = fraction[:, 0].numpy()
 inside = {
     kind: values[chosen][data.masks_test[chosen]].mean()
     for kind in kinds[1:]
@@ -109,15 +109,15 @@ pd.Series({"good tiles": values[data.kinds_test == "good"].mean(), **inside}).ro
 # Of a good tile about half of each value is passed through, and of most defects very little. A
 # smear, whose values are those of the wall, is trusted more than the other defects.
 #
-# What the share is good for
-# --------------------------
+# What the fraction is good for
+# -----------------------------
 # Without it, all fine grain would have to come out of the decoder, which cannot know it. Compare
-# how far the decoder's picture and the mixture are from the image, in squared deviations:
+# how far the decoder's image and the mixture are from the image, in squared standard deviations:
 
 normal = ~data.masks_test
 errors = {
-    name: (picture - images)[:, 0].numpy() ** 2
-    for name, picture in {"decoder's picture": decoded, "mixture": mixed}.items()
+    name: (image - images)[:, 0].numpy() ** 2
+    for name, image in {"decoder's image": decoded, "mixture": mixed}.items()
 }
 pd.DataFrame(
     {

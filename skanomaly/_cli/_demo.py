@@ -18,8 +18,8 @@ from .._command_line import add_shared_options, integer, wants_progress
 from .._files import check_output_file
 from ..datasets import make_textured_surfaces
 from ..detectors import SelfSupervisedAutoencoderDetector
-from ..inspection import plot_anomaly_maps
-from ..inspection._figure import make_figure
+from ..inspection import AnomalyMapDisplay
+from ..inspection._images import SMALL, load_matplotlib
 from ..metrics import pixel_average_precision_score, pixel_roc_auc_score
 from ._progress import training_callbacks
 
@@ -128,7 +128,7 @@ def run(options: argparse.Namespace) -> None:
 def _open_figure(output: Path) -> Any:
     """Make the figure, and find out before the training if it could not be written."""
     try:
-        figure = make_figure(width=10.2, height=4.9)
+        figure = load_matplotlib("figure").Figure(figsize=(10.2, 4.2), layout="constrained")
     except ImportError as error:
         print(f"skanomaly: no figure will be written. {error}", file=sys.stderr)
         return None
@@ -170,13 +170,18 @@ def _draw(
     # Small images may lack a kind: argmax then takes the first image of all, a good one.
     chosen = [int(np.argmax(data.kinds_test == kind)) for kind in kinds]
     block.suptitle(texture, fontsize=11, fontweight="bold")
-    plot_anomaly_maps(
+    grid = block.subplots(3, len(chosen))
+    AnomalyMapDisplay.from_predictions(
         data.X_test[chosen],
-        detector.reconstruct(data.X_test[chosen]),
         maps[chosen],
-        data.masks_test[chosen],
-        threshold=detector.map_threshold_,
-        titles=[str(kind) for kind in data.kinds_test[chosen]],
-        row_labels=index == 0,
-        figure=block,
+        masks=data.masks_test[chosen],
+        map_threshold=detector.map_threshold_,
+        names=list(data.kinds_test[chosen]),
+        ax=grid[[0, 2]].T,
     )
+    for ax, image in zip(grid[1], detector.reconstruct(data.X_test[chosen]), strict=True):
+        ax.imshow(image, cmap="gray", vmin=0, vmax=255 if image.dtype == np.uint8 else 1)
+        ax.set(xticks=[], yticks=[])
+    if index == 0:
+        for ax, label in zip(grid[:, 0], ("input", "reconstruction", "anomaly map"), strict=True):
+            ax.set_ylabel(label, fontsize=SMALL)

@@ -1,8 +1,7 @@
-"""Pictures of what detectors see: displays with matplotlib, overlays and HTML pages without it."""
+"""What detectors see: displays with matplotlib, overlays and HTML pages without it."""
 
 from ._anomaly_map_display import AnomalyMapDisplay
 from ._corruption_display import CorruptionDisplay
-from ._figure import plot_anomaly_maps
 from ._html_report import write_html_report
 from ._loss_curve_display import LossCurveDisplay
 from ._overlay import overlay_anomaly_map
@@ -14,6 +13,5 @@ __all__ = [
     "LossCurveDisplay",
     "ScoreHistogramDisplay",
     "overlay_anomaly_map",
-    "plot_anomaly_maps",
     "write_html_report",
 ]

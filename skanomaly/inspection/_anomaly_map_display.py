@@ -9,22 +9,20 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import column_or_1d
 
-from ..model_selection._detector_values import find_anomaly_map
-from ..model_selection._image_input import find_image_shape
-from ._map_layers import OPACITY, outline, scale_on_grey
-from ._pictures import (
+from .._estimators import detect, find_attribute, find_method, find_parameter
+from ._images import (
     SMALL,
     check_count,
     check_maps,
     check_masks,
     check_names,
-    find_last_step,
     format_number,
     load_matplotlib,
-    make_picture_axes,
-    read_pictures,
+    make_image_axes,
+    read_images,
     shorten,
 )
+from ._map_layers import OPACITY, outline, scale_on_grey
 
 
 class AnomalyMapDisplay:
@@ -160,19 +158,19 @@ class AnomalyMapDisplay:
         True
         """
         load_matplotlib("pyplot")
-        estimator = getattr(estimator, "best_estimator_", estimator)
-        anomaly_map = find_anomaly_map(estimator)
-        if anomaly_map is None:
+        if find_method(estimator, "anomaly_map") is None:
             raise ValueError(
-                f"'estimator' must be a detector with anomaly_map, got {type(estimator).__name__}."
+                "'estimator' must be a detector with anomaly_map, got "
+                f"{type(estimator).__name__} instead."
             )
-        pictures = read_pictures(X, find_image_shape(estimator))
-        return cls._draw(
-            pictures,
-            anomaly_map(X),
-            scores=estimator.score_samples(X),
-            labels=estimator.predict(X),
-            map_threshold=getattr(find_last_step(estimator), "map_threshold_", None),
+        images = read_images(X, find_parameter(estimator, "image_shape"))
+        found = detect(estimator, X, "score_samples", "predict", "anomaly_map")
+        return cls.from_predictions(
+            images,
+            found.anomaly_map,
+            scores=found.score_samples,
+            labels=found.predict,
+            map_threshold=find_attribute(estimator, "map_threshold_"),
             masks=masks,
             names=names,
             ax=ax,
@@ -227,35 +225,8 @@ class AnomalyMapDisplay:
             If X or another argument is not as described.
         """
         load_matplotlib("pyplot")
-        return cls._draw(
-            read_pictures(X),
-            anomaly_maps,
-            scores=scores,
-            labels=labels,
-            map_threshold=map_threshold,
-            masks=masks,
-            names=names,
-            ax=ax,
-            n_columns=n_columns,
-            cmap=cmap,
-            vmax=vmax,
-        )
-
-    @classmethod
-    def _draw(
-        cls,
-        pictures: NDArray[np.float64],
-        anomaly_maps: ArrayLike,
-        *,
-        scores: ArrayLike | None,
-        labels: ArrayLike | None,
-        map_threshold: float | None,
-        masks: ArrayLike | None,
-        names: Sequence[Any] | None,
-        **options: Any,
-    ) -> Self:
-        """Check what belongs to the pictures, and draw."""
-        count = len(pictures)
+        images = read_images(X)
+        count = len(images)
         for name, values in (("scores", scores), ("labels", labels)):
             if values is not None:
                 check_count(column_or_1d(values), name, count)
@@ -268,7 +239,7 @@ class AnomalyMapDisplay:
         if map_threshold is not None and np.isnan(map_threshold):
             raise ValueError("'map_threshold' must be a number, got NaN.")
         display = cls(
-            images=pictures,
+            images=images,
             anomaly_maps=check_maps(anomaly_maps, "anomaly_maps", count).astype(np.float64),
             scores=None if scores is None else np.asarray(scores, dtype=np.float64),
             labels=None if labels is None else np.asarray(labels),
@@ -276,7 +247,7 @@ class AnomalyMapDisplay:
             masks=None if masks is None else check_masks(masks, count),
             names=check_names(names, count),
         )
-        return display.plot(**options)
+        return display.plot(ax=ax, n_columns=n_columns, cmap=cmap, vmax=vmax)
 
     def plot(
         self,
@@ -291,7 +262,7 @@ class AnomalyMapDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, or array-like of them of shape (n, 2), default=None
-            The place of single Axes, which must be part of a grid, is divided. Of an array, each
+            Single Axes, which must be part of a grid, are divided. Of an array, each
             row takes an image and its map. None makes a figure.
         n_columns : int, default=6
             Images beside each other, before the next go below.
@@ -315,15 +286,15 @@ class AnomalyMapDisplay:
         """
         lowest, highest = self._limits(vmax)
         head = 0.17 * sum(part is not None for part in (self.names, self.scores, self.labels))
-        figure, axes = make_picture_axes(
+        figure, axes = make_image_axes(
             ax, self.images, ("image", "anomaly map"), n_columns, head=head, foot=0.85
         )
         height, width = self.images.shape[1:3]
         extent = (-0.5, width - 0.5, height - 0.5, -0.5)
         for index, (image_ax, map_ax) in enumerate(axes):
-            picture, anomaly_map = self.images[index], self.anomaly_maps[index]
-            image_ax.imshow(picture, cmap="gray", vmin=0, vmax=1)
-            grey = picture if picture.ndim == 2 else picture @ [0.2125, 0.7154, 0.0721]
+            image, anomaly_map = self.images[index], self.anomaly_maps[index]
+            image_ax.imshow(image, cmap="gray", vmin=0, vmax=1)
+            grey = image if image.ndim == 2 else image @ [0.2125, 0.7154, 0.0721]
             map_ax.imshow(grey, cmap="gray", vmin=0, vmax=1)
             map_ax.imshow(
                 anomaly_map, cmap=cmap, vmin=lowest, vmax=highest, alpha=OPACITY, extent=extent

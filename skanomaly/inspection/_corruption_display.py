@@ -9,15 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
+from .._estimators import find_parameter, layers
 from ..corruption import PatchCorruption
-from ..model_selection._image_input import ImageInput, find_image_shape
-from ._pictures import (
+from ._images import (
     SMALL,
     check_names,
-    find_last_step,
+    load_images,
     load_matplotlib,
-    make_picture_axes,
-    read_pictures,
+    make_image_axes,
+    read_images,
     shorten,
 )
 
@@ -111,7 +111,23 @@ class CorruptionDisplay:
         ValueError
             If X or another argument is not as described.
         """
-        return cls._draw(corruption, X, None, names=names, ax=ax, n_columns=n_columns)
+        load_matplotlib("pyplot")
+        if not callable(corruption):
+            raise ValueError(
+                "A corruption must be callable on images and return corrupted ones and masks, got "
+                f"{corruption!r}."
+            )
+        clean = load_images(X)
+        corrupted, masks = corruption(clean)
+        # Together, so that both are drawn on one scale.
+        both = read_images(np.concatenate([clean, corrupted]))
+        display = cls(
+            images=both[: len(clean)],
+            corrupted=both[len(clean) :],
+            masks=np.asarray(masks),
+            names=check_names(names, len(clean)),
+        )
+        return display.plot(ax=ax, n_columns=n_columns)
 
     @classmethod
     def from_estimator(
@@ -155,7 +171,8 @@ class CorruptionDisplay:
         >>> detector = SelfSupervisedAutoencoderDetector(random_state=0)
         >>> display = CorruptionDisplay.from_estimator(detector, images)
         """
-        detector = find_last_step(estimator)
+        load_matplotlib("pyplot")
+        *_, detector = layers(estimator)
         if not hasattr(detector, "corruption"):
             raise ValueError(
                 "'estimator' must be trained on a corruption, as SelfSupervisedAutoencoderDetector "
@@ -164,39 +181,8 @@ class CorruptionDisplay:
         corruption = PatchCorruption() if detector.corruption is None else detector.corruption
         if "random_state" in corruption.get_params():
             corruption = clone(corruption).set_params(random_state=detector.random_state)
-        return cls._draw(
-            corruption, X, find_image_shape(detector), names=names, ax=ax, n_columns=n_columns
-        )
-
-    @classmethod
-    def _draw(
-        cls,
-        corruption: Any,
-        X: Any,
-        image_shape: tuple[int, ...] | None,
-        *,
-        names: Sequence[Any] | None,
-        **options: Any,
-    ) -> Self:
-        load_matplotlib("pyplot")
-        if not callable(corruption):
-            raise ValueError(
-                "A corruption must be callable on images and return corrupted ones and masks, got "
-                f"{corruption!r}."
-            )
-        read_pictures(X, image_shape)
-        images = ImageInput(X, image_shape)
-        clean = np.stack([images.read(index) for index in range(len(images))])
-        corrupted, masks = corruption(clean)
-        # Together, so that both are drawn on one scale.
-        both = read_pictures(np.concatenate([clean, corrupted]))
-        display = cls(
-            images=both[: len(clean)],
-            corrupted=both[len(clean) :],
-            masks=np.asarray(masks),
-            names=check_names(names, len(clean)),
-        )
-        return display.plot(**options)
+        images = load_images(X, find_parameter(detector, "image_shape"))
+        return cls.from_corruption(corruption, images, names=names, ax=ax, n_columns=n_columns)
 
     def plot(self, *, ax: Any = None, n_columns: int = 6) -> Self:
         """Draw.
@@ -204,7 +190,7 @@ class CorruptionDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, or array-like of them of shape (n, 3), default=None
-            The place of single Axes, which must be part of a grid, is divided. Of an array, each
+            Single Axes, which must be part of a grid, are divided. Of an array, each
             row takes an image, the corrupted one and the mask. None makes a figure.
         n_columns : int, default=6
             Images beside each other, before the next go below.
@@ -222,13 +208,13 @@ class CorruptionDisplay:
             If an argument is not as described.
         """
         head = 0.0 if self.names is None else 0.17
-        figure, axes = make_picture_axes(
+        figure, axes = make_image_axes(
             ax, self.images, ("clean", "corrupted", "mask"), n_columns, head=head
         )
         for index, panels in enumerate(axes):
-            pictures = (self.images[index], self.corrupted[index], self.masks[index])
-            for panel, picture in zip(panels, pictures, strict=True):
-                panel.imshow(picture, cmap="gray", vmin=0, vmax=1)
+            images = (self.images[index], self.corrupted[index], self.masks[index])
+            for panel, image in zip(panels, images, strict=True):
+                panel.imshow(image, cmap="gray", vmin=0, vmax=1)
             if self.names is not None:
                 panels[0].set_title(shorten(self.names[index]), fontsize=SMALL, parse_math=False)
         self.figure_, self.axes_ = figure, axes

@@ -11,7 +11,7 @@ const rows = Array.from(table.tBodies[0].rows, (element) => ({
 }));
 const kinds = new Set(rows.map((row) => row.kind));
 const threshold = table.dataset.threshold === "" ? NaN : Number(table.dataset.threshold);
-// "good" among the kinds: the truth is known, and the histogram shows it in place of the decision.
+// "good" among the kinds: the truth is known, and the histogram shows it instead of the decision.
 const isLabelled = kinds.has("good");
 const isBad = (row) => (isLabelled ? row.kind !== "good" : row.decision === "anomalous");
 let shown = rows;
@@ -74,13 +74,13 @@ function drawHistogram() {
   const highest = known.reduce((a, b) => Math.max(a, b));
   // Scores below zero over several powers of ten: the good ones would share a single bar.
   const isLogarithmic = highest < 0 && lowest < 20 * highest;
-  const place = (score) => (isLogarithmic ? -Math.log(-score) : score);
-  const span = place(highest) - place(lowest) || 1;
-  const share = (score) => (place(score) - place(lowest)) / span;
+  const position = (score) => (isLogarithmic ? -Math.log(-score) : score);
+  const span = position(highest) - position(lowest) || 1;
+  const fraction = (score) => (position(score) - position(lowest)) / span;
   const counts = Array.from({ length: bins }, () => [0, 0]);
   for (const row of shown) {
     if (!Number.isFinite(row.score)) continue;
-    counts[Math.min(bins - 1, Math.floor(bins * share(row.score)))][+isBad(row)] += 1;
+    counts[Math.min(bins - 1, Math.floor(bins * fraction(row.score)))][+isBad(row)] += 1;
   }
   const top = Math.max(1, ...counts.map(([good, bad]) => good + bad));
   counts.forEach(([good, bad], bin) => {
@@ -97,7 +97,7 @@ function drawHistogram() {
   const scale = isLogarithmic ? "score, logarithmic scale" : "score";
   draw("text", { x: width / 2, y: 168, "text-anchor": "middle" }, scale);
   if (!Number.isFinite(threshold)) return;
-  const x = width * share(threshold);
+  const x = width * fraction(threshold);
   draw("line", { x1: x, x2: x, y1: 4, y2: 152, stroke: "#1d2733", "stroke-dasharray": "5 4" });
   const isRight = x > width / 2;
   const label = { x: isRight ? x - 6 : x + 6, y: 14, "text-anchor": isRight ? "end" : "start" };

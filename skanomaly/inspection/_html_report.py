@@ -9,16 +9,17 @@ import io
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import __version__
+from .._estimators import detect, find_attribute
 from .._files import atomic_write, check_output_file
 from ._overlay import _COLORS, overlay_anomaly_map, to_rgb
 
@@ -32,21 +33,8 @@ _INFERNO = np.vstack([[(0, 0, 4), (22, 11, 57)], _COLORS])
 _BATCH_PIXELS = 2**20
 
 
-class AddImage(Protocol):
-    """Adds an image to a page."""
-
-    def __call__(
-        self,
-        name: str,
-        image: ArrayLike,
-        anomaly_map: ArrayLike | None = None,
-        *,
-        score: float | None,
-        decision: float | None,
-        kind: str = "",
-        mask: ArrayLike | None = None,
-    ) -> None:
-        """Write a line of the table, with the pictures that a click on it shows."""
+# Adds a line to the table: name, image and map, and by name score, decision, kind and mask.
+AddImage = Callable[..., None]
 
 
 def write_html_report(
@@ -122,7 +110,10 @@ def write_html_report(
             )
     if names is None:
         names = names_within_folder(paths) if paths else [str(index) for index in range(count)]
-    map_threshold = getattr(detector, "map_threshold_", None)
+    map_threshold = find_attribute(detector, "map_threshold_")
+    methods = ["score_samples", "decision_function"]
+    if map_threshold is not None:
+        methods.append("anomaly_map")
     size = max(1, _BATCH_PIXELS // (images.shape[1] * images.shape[2]))
     check_output_file(Path(path), "path")
     with html_report(
@@ -134,15 +125,16 @@ def write_html_report(
     ) as add:
         for start in range(0, count, size):
             batch = np.asarray(images[start : start + size])
-            scores, decisions, maps = _apply(detector, batch, map_threshold is not None)
-            for offset in range(len(batch)):
+            found = detect(detector, batch, *methods)
+            for offset, image in enumerate(batch):
                 index = start + offset
+                result = {name: found[name][offset] for name in found}
                 add(
                     names[index],
-                    batch[offset],
-                    None if maps is None else maps[offset],
-                    score=float(scores[offset]),
-                    decision=None if decisions is None else float(decisions[offset]),
+                    image,
+                    result.get("anomaly_map"),
+                    score=result["score_samples"],
+                    decision=result.get("decision_function"),
                     kind="" if kinds is None else str(kinds[index]),
                     mask=None if masks is None else masks[index],
                 )
@@ -189,18 +181,18 @@ def html_report(
         mask: ArrayLike | None = None,
     ) -> None:
         pixels = _shrink(to_rgb(np.asarray(image)), _IMAGE_SIDE)
-        pictures = {}
+        layers = {}
         if anomaly_map is not None and map_threshold is not None:
             values = np.nan_to_num(np.asarray(anomaly_map, dtype=np.float64))
             # Maps of what is learned perfectly can have a threshold of 0.
             limit = max(map_threshold, float(np.finfo(np.float32).tiny))
             if (values > limit).any():
                 overlay = overlay_anomaly_map(pixels, values, limit, saturation=_SATURATION)
-                pictures["where the map exceeds the threshold"] = _jpeg(overlay)
-            pictures["anomaly map"] = _map_png(values, limit)
+                layers["where the map exceeds the threshold"] = _jpeg(overlay)
+            layers["anomaly map"] = _map_png(values, limit)
         if mask is not None:
-            pictures["true mask"] = _mask_png(np.asarray(mask, dtype=bool))
-        file.write(_row(name, kind, score, decision, _jpeg(pixels), pictures))
+            layers["true mask"] = _mask_png(np.asarray(mask, dtype=bool))
+        file.write(_row(name, kind, score, decision, _jpeg(pixels), layers))
 
     with (
         atomic_write(path) as aside,
@@ -214,7 +206,7 @@ def html_report(
 
 def find_threshold(detector: Any) -> float | None:
     """Return the threshold of a detector's scores, if it has one."""
-    offset = getattr(detector, "offset_", None)
+    offset = find_attribute(detector, "offset_")
     # That of a OneClassSVM is an array of one.
     return None if offset is None else float(np.ravel(offset)[0])
 
@@ -223,17 +215,6 @@ def names_within_folder(paths: Sequence[Path]) -> list[str]:
     """Name files by their paths within the folder that all of them are in."""
     folder = os.path.commonpath([path.parent for path in paths])
     return [path.relative_to(folder).as_posix() for path in paths]
-
-
-def _apply(
-    detector: Any, batch: NDArray[Any], has_map: bool
-) -> tuple[NDArray[Any], NDArray[Any] | None, NDArray[Any] | None]:
-    """Return scores, decisions and maps, None for what a detector does not give."""
-    return (
-        np.asarray(detector.score_samples(batch)),
-        detector.decision_function(batch) if hasattr(detector, "decision_function") else None,
-        detector.anomaly_map(batch) if has_map and hasattr(detector, "anomaly_map") else None,
-    )
 
 
 def _page(
@@ -280,12 +261,12 @@ def _row(
     score: float | None,
     decision: float | None,
     image: str,
-    pictures: Mapping[str, str],
+    layers: Mapping[str, str],
 ) -> str:
     verdict = "" if decision is None else "normal" if decision >= 0 else "anomalous"
     shown = _number(score) and f"{score:.4g}"
     # A browser decodes what stands in a template once it is opened.
-    stored = "".join(f'<img alt="{label}" src="{data}">' for label, data in pictures.items())
+    stored = "".join(f'<img alt="{label}" src="{data}">' for label, data in layers.items())
     return (
         f'<tr data-score="{_number(score)}" data-decision="{verdict}">'
         f'<td><button type="button" class="open" aria-label="open {_escape(name)}">'
@@ -323,13 +304,13 @@ def _map_png(values: NDArray[np.float64], threshold: float) -> str:
     small = np.maximum(_shrink(values.astype(np.float32), _MAP_SIDE), 0)
     multiples = small.astype(np.float64) / threshold
     with np.errstate(divide="ignore"):
-        share = 0.5 + 0.5 * np.log(multiples) / math.log(_SATURATION)
-    picture = Image.fromarray(np.rint(np.clip(share, 0, 1) * (_LEVELS - 1)).astype(np.uint8))
+        fraction = 0.5 + 0.5 * np.log(multiples) / math.log(_SATURATION)
+    small_map = Image.fromarray(np.rint(np.clip(fraction, 0, 1) * (_LEVELS - 1)).astype(np.uint8))
     stops = np.linspace(0, 1, len(_INFERNO))
-    places = np.linspace(0, 1, _LEVELS)
-    palette = np.column_stack([np.interp(places, stops, channel) for channel in _INFERNO.T])
-    picture.putpalette(np.rint(palette).astype(np.uint8).tobytes())
-    return _data(picture, "PNG", optimize=True)
+    levels = np.linspace(0, 1, _LEVELS)
+    palette = np.column_stack([np.interp(levels, stops, channel) for channel in _INFERNO.T])
+    small_map.putpalette(np.rint(palette).astype(np.uint8).tobytes())
+    return _data(small_map, "PNG", optimize=True)
 
 
 def _mask_png(mask: NDArray[np.bool_]) -> str:
@@ -345,7 +326,7 @@ def _jpeg(pixels: NDArray[np.uint8]) -> str:
     return _data(Image.fromarray(pixels), "JPEG", quality=85, subsampling=0)
 
 
-def _data(picture: Any, kind: str, **options: Any) -> str:
+def _data(image: Any, kind: str, **options: Any) -> str:
     buffer = io.BytesIO()
-    picture.save(buffer, format=kind, **options)
+    image.save(buffer, format=kind, **options)
     return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -8,10 +8,11 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ._pictures import BLUE, SMALL, find_last_step, make_axes
+from .._estimators import layers
+from ._images import BLUE, SMALL, make_axes
 
 _SIZE = (6.0, 2.8)
-# The mean is over this share of the steps, before and after together.
+# The mean is over this fraction of the steps, before and after together.
 _WINDOW = 0.05
 
 
@@ -80,7 +81,7 @@ class LossCurveDisplay:
         ValueError
             If the estimator has no loss curve.
         """
-        detector = find_last_step(estimator)
+        *_, detector = layers(estimator)
         loss_curve = np.asarray(getattr(detector, "loss_curve_", []), dtype=np.float64)
         if loss_curve.ndim != 1 or len(loss_curve) == 0:
             raise ValueError(
@@ -131,9 +132,9 @@ class LossCurveDisplay:
 
 def _running_mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Mean over a window around each value; at the ends over what lies inside."""
-    reach = int(_WINDOW * len(values)) // 2
+    radius = int(_WINDOW * len(values)) // 2
     sums = np.concatenate([[0.0], np.cumsum(values)])
-    place = np.arange(len(values))
-    stop, start = np.minimum(place + reach + 1, len(values)), np.maximum(place - reach, 0)
+    steps = np.arange(len(values))
+    stop, start = np.minimum(steps + radius + 1, len(values)), np.maximum(steps - radius, 0)
     mean: NDArray[np.float64] = (sums[stop] - sums[start]) / (stop - start)
     return mean

@@ -1,4 +1,4 @@
-"""What is laid over a picture: the colours of a map, and lines around places."""
+"""What is laid over an image: the colours of a map, and outlines."""
 
 from __future__ import annotations
 

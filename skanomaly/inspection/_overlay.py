@@ -89,11 +89,11 @@ def overlay_anomaly_map(
     if not mask.any():
         return pixels
 
-    share = np.zeros(values.shape)
-    share[mask] = np.clip(np.log(values[mask] / threshold) / np.log(saturation), 0, 1)
-    opacity = (_OPACITY[0] + (_OPACITY[1] - _OPACITY[0]) * share[mask])[:, np.newaxis]
+    fraction = np.zeros(values.shape)
+    fraction[mask] = np.clip(np.log(values[mask] / threshold) / np.log(saturation), 0, 1)
+    opacity = (_OPACITY[0] + (_OPACITY[1] - _OPACITY[0]) * fraction[mask])[:, np.newaxis]
     stops = np.linspace(0, 1, len(_COLORS))
-    colors = np.column_stack([np.interp(share[mask], stops, channel) for channel in _COLORS.T])
+    colors = np.column_stack([np.interp(fraction[mask], stops, channel) for channel in _COLORS.T])
     result = pixels.copy()
     result[mask] = np.rint((1 - opacity) * pixels[mask] + opacity * colors)
 

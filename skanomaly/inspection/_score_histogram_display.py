@@ -8,11 +8,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_consistent_length, column_or_1d
 
-from ._pictures import (
+from .._estimators import detect, find_attribute
+from ..model_selection._conformal_threshold import to_float64
+from ._images import (
     BLUE,
     ORANGE,
     SMALL,
-    find_last_step,
     format_number,
     load_matplotlib,
     make_axes,
@@ -27,7 +28,7 @@ class ScoreHistogramDisplay:
     """A histogram of scores, normal images against anomalous ones, with the threshold.
 
     Make one with `from_estimator` or `from_predictions`. Where there are p-values, axes beside the
-    histogram show the share of images that have at most a given one. That of normal images should
+    histogram show the fraction of images that have at most a given one. For normal images it should
     follow the diagonal: it is the rate of false alarms at each level.
 
     Scores that are all below 0 and spread over more than a power of ten, as those of this library's
@@ -121,17 +122,19 @@ class ScoreHistogramDisplay:
             If the estimator has no scores, or an argument is not as described.
         """
         load_matplotlib("pyplot")
-        if not hasattr(estimator, "score_samples"):
+        found = detect(estimator, X, "score_samples", "p_values")
+        if "score_samples" not in found:
             raise ValueError(
-                f"'estimator' must have score_samples, got {type(estimator).__name__}."
+                f"'estimator' must have score_samples, got {type(estimator).__name__} instead."
             )
-        has_p_values = hasattr(estimator, "p_values")
+        p_values = found.get("p_values")
+        alpha = None if p_values is None else to_float64(find_attribute(estimator, "alpha"))
         return cls.from_predictions(
-            estimator.score_samples(X),
+            found.score_samples,
             y,
-            threshold=getattr(find_last_step(estimator), "offset_", None),
-            p_values=estimator.p_values(X) if has_p_values else None,
-            alpha=estimator.alpha if has_p_values else None,
+            threshold=find_attribute(estimator, "offset_"),
+            p_values=p_values,
+            alpha=alpha,
             ax=ax,
             bins=bins,
         )
@@ -205,7 +208,7 @@ class ScoreHistogramDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Where to draw. If there are p-values, its place, which must be part of a grid, is
+            Where to draw. If there are p-values, it must be part of a grid, and is
             divided. None makes a figure.
         bins : int, default=30
             Number of bins.
@@ -241,7 +244,7 @@ class ScoreHistogramDisplay:
 
     def _draw_histogram(self, ax: Any, bins: int) -> None:
         threshold = self.threshold
-        # An infinite one, below which there is nothing, has no place on the axis.
+        # An infinite one, below which there is nothing, is not on the axis.
         drawn = [] if threshold is None or np.isinf(threshold) else [threshold]
         lowest, highest = self.scores.min(), self.scores.max()
         if highest < 0 and lowest < _WIDE * highest:
@@ -290,7 +293,7 @@ class ScoreHistogramDisplay:
         if self.alpha is not None:
             label = f"alpha {format_number(self.alpha)}"
             ax.axvline(self.alpha, color="black", linestyle="--", label=label)
-        ax.set(xlabel="p-value", ylabel="share of images up to it", xlim=(0, 1), ylim=(0, 1.02))
+        ax.set(xlabel="p-value", ylabel="fraction of images up to it", xlim=(0, 1), ylim=(0, 1.02))
         ax.legend(fontsize=SMALL, loc="lower right")
 
 

@@ -101,7 +101,7 @@ def best_f1(anomalous: NDArray[np.bool_], scores: NDArray[np.float64]) -> tuple[
     return float(f1[best]), float(threshold)
 
 
-def check_labels(y_true: Any) -> NDArray[np.bool_]:
+def check_labels(y_true: Any, name: str = "y_true") -> NDArray[np.bool_]:
     """Return which images are anomalous."""
     y_true = column_or_1d(y_true)
     classes = np.unique(y_true)
@@ -109,9 +109,9 @@ def check_labels(y_true: Any) -> NDArray[np.bool_]:
         shown = ", ".join(map(str, classes[:5])) + (", ..." if len(classes) > 5 else "")
         hint = ""
         if np.array_equal(classes, [0, 1]):
-            hint = " If 1 stands for defects and 0 for good, pass np.where(y_true == 1, -1, 1)."
+            hint = f" If 1 stands for defects and 0 for good, pass np.where({name} == 1, -1, 1)."
         raise ValueError(
-            "'y_true' must hold 1 for normal and -1 for anomalous images, both at least once. Got "
+            f"'{name}' must hold 1 for normal and -1 for anomalous images, both at least once. Got "
             f"the values [{shown}] instead.{hint}"
         )
     return y_true == -1

@@ -79,11 +79,11 @@ def image_report(
     With `max_bins`, one map is held at a time, beside counts of at most `max_bins` distinct values
     each of normal and of defective pixels. Up to so many values, nothing is lost. With more, all
     values are rounded to fewer binary digits, by as few as it takes. A bin is then as wide as a
-    fixed share of the values in it, no range need be known beforehand, and the order of the images
+    fixed fraction of the values in it, no range need be known beforehand, and the order of images
     does not matter. Pixels in one bin count as ties. How far that can be from the exact value
-    follows from the counts: for the area under the ROC curve, it is half the share of the pairs of
-    a defective and a normal pixel that fall into the same bin; for the other two, the distance to
-    the value with the best and with the worst order in each bin. With 100000 bins it is seldom
+    follows from the counts: for the area under the ROC curve, it is half the fraction of the pairs
+    of a defective and a normal pixel that fall into the same bin; for the other two, the distance
+    to the value with the best and with the worst order in each bin. With 100000 bins it is seldom
     above 0.0001, in about 50 MB; ``docs/streaming_metrics.py`` measures both.
 
     Examples

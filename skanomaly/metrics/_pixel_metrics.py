@@ -103,7 +103,7 @@ def pixel_average_precision_score(
     Returns
     -------
     float
-        From 0 to 1; the share of defective pixels for a map that knows nothing, 1 for a perfect
+        From 0 to 1; the fraction of defective pixels for a map that knows nothing, 1 for a perfect
         one.
 
     Raises
@@ -144,9 +144,9 @@ def per_region_overlap_score(
     """Area under the per-region overlap (AUPRO), up to a false-positive rate.
 
     A region is a set of defective pixels of one image that are connected, diagonally too. At each
-    threshold, the share of a region that lies at or above it is averaged over the regions of all
+    threshold, the fraction of a region that lies at or above it is averaged over the regions of all
     images, so that a small defect counts as much as a large one [1]_. This mean overlap is
-    integrated against the share of all normal pixels that lie there, from 0 to `max_fpr`, along
+    integrated against the fraction of all normal pixels that lie there, from 0 to `max_fpr`, along
     straight lines between the thresholds, and divided by `max_fpr`.
 
     Parameters

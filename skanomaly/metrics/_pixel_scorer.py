@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from sklearn.pipeline import Pipeline
 from sklearn.utils.metadata_routing import MetadataRequest
+
+from .._estimators import find_method
 
 
 def make_pixel_scorer(score_func: Callable[..., float], **kwargs: Any) -> _PixelScorer:
@@ -105,7 +106,13 @@ class _PixelScorer:
                 "routing with sklearn.set_config(enable_metadata_routing=True), and pass masks=... "
                 "to the fit method of the search, or params={'masks': ...} to cross_validate."
             )
-        return self._score_func(masks, _compute_anomaly_map(estimator, X), **self._kwargs)
+        anomaly_map = find_method(estimator, "anomaly_map")
+        if anomaly_map is None:
+            raise AttributeError(
+                f"{type(estimator).__name__} has none of the following attributes: anomaly_map. A "
+                "pixel scorer needs a detector with this method, or a Pipeline that ends in one."
+            )
+        return self._score_func(masks, anomaly_map(X), **self._kwargs)
 
     def __repr__(self) -> str:
         name = getattr(self._score_func, "__name__", repr(self._score_func))
@@ -138,20 +145,3 @@ class _PixelScorer:
         request = MetadataRequest(owner=self)
         request.score.add_request(param="masks", alias=self._masks_request)
         return request
-
-
-def _compute_anomaly_map(estimator: Any, X: Any) -> Any:
-    given = estimator
-    while not hasattr(estimator, "anomaly_map"):
-        if isinstance(estimator, Pipeline):
-            if len(estimator) > 1:
-                X = estimator[:-1].transform(X)
-            estimator = estimator[-1]
-        elif hasattr(estimator, "best_estimator_"):
-            estimator = estimator.best_estimator_
-        else:
-            raise AttributeError(
-                f"{type(given).__name__} has none of the following attributes: anomaly_map. A "
-                "pixel scorer needs a detector with this method, or a Pipeline that ends in one."
-            )
-    return estimator.anomaly_map(X)

@@ -29,7 +29,8 @@ _BATCH_VALUES = 2**18
 class ProjectionReport:
     """What `projection_report` found; prints as a table.
 
-    Errors are root mean squares over values, in the units of X (of uint8 images: shares of white).
+    Errors are root mean squares over values, in the units of X (of uint8 images, fractions of
+    white).
 
     Attributes
     ----------
@@ -141,7 +142,7 @@ def projection_report(
         damages X by the default `PatchCorruption`.
     true_projection : callable, default=None
         Maps floats of X's shape to the nearest points of the true normal set. Images of integers
-        are passed as shares of white.
+        are passed as fractions of white.
     tangent_dimension : int, default=None
         Dimension of the tangent space, which is that of the normal set. None counts the singular
         values above a half, at most 16, for each input: along the tangent space of a projection
@@ -182,7 +183,7 @@ def projection_report(
             "projection_report needs a detector of skanomaly, such as "
             f"SelfSupervisedAutoencoderDetector, got {type(detector).__name__}."
         )
-    check_is_fitted(detector, "network_")
+    check_is_fitted(detector, "model_")
     function, normal = detector._reconstruction(X)
     n_values = normal[0].numel()
     for name, value, highest in (
@@ -197,7 +198,7 @@ def projection_report(
         damaged, _ = PatchCorruption().corrupt(
             normal.float(), torch.Generator(normal.device).manual_seed(seed)
         )
-        # Places that are not damaged keep their digits.
+        # Values that are not damaged keep their digits.
         damaged = torch.where(damaged == normal.float(), normal, damaged.to(normal))
     else:
         damaged = detector._reconstruction(corrupted)[1]
@@ -212,10 +213,10 @@ def projection_report(
 
     repaired_normal, repaired = _apply(function, normal), _apply(function, damaged)
     tangent = [
-        _tangent_share(function, x - y, y, tangent_dimension)
+        _tangent_fraction(function, x - y, y, tangent_dimension)
         for x, y in zip(damaged[:n_tangent_spaces], repaired[:n_tangent_spaces], strict=True)
     ]
-    shares, dimensions = np.array(tangent).T
+    fractions, dimensions = np.array(tangent).T
     intact = ~inside
     names = (
         "projection_distance_normal",
@@ -245,7 +246,7 @@ def projection_report(
         conservation_error=_rms((repaired - damaged)[intact]) if intact.any() else None,
         repair_error=_rms((repaired - normal)[inside]),
         corruption_size=_rms((damaged - normal)[inside]),
-        tangent_share=float(shares.mean()),
+        tangent_share=float(fractions.mean()),
         tangent_share_by_chance=float(np.sqrt(dimensions / n_values).mean()),
         tangent_dimension=float(dimensions.mean()),
         **distances,
@@ -267,14 +268,16 @@ def _idempotence(function: Function, values: Tensor, once: Tensor) -> float:
     """Median of ‖f(f(x)) − f(x)‖ / ‖f(x) − x‖; what f leaves alone altogether counts as 0."""
     again = (_apply(function, once) - once).flatten(1).norm(dim=1)
     moved = (once - values).flatten(1).norm(dim=1)
-    return float(torch.where(moved > 0, again / moved, 0.0).median())
+    ratios = torch.where(moved > 0, again / moved, 0.0)
+    # torch's own median is the lower one of an even number.
+    return float(np.median(ratios.cpu().numpy()))
 
 
-def _tangent_share(
-    function: Function, residual: Tensor, place: Tensor, dimension: int | None
+def _tangent_fraction(
+    function: Function, residual: Tensor, point: Tensor, dimension: int | None
 ) -> tuple[float, int]:
-    """‖T r‖ / ‖r‖ for the tangent space at a place, and the dimension of that space."""
-    vectors, values = _leading_singular_vectors(function, place, dimension or _MOST_DIMENSIONS)
+    """‖T r‖ / ‖r‖ for the tangent space at a point, and the dimension of that space."""
+    vectors, values = _leading_singular_vectors(function, point, dimension or _MOST_DIMENSIONS)
     if dimension is None:
         dimension = max(1, int((values > 0.5).sum()))
     direction = residual.flatten().double().cpu().numpy()
@@ -284,15 +287,15 @@ def _tangent_share(
 
 
 def _leading_singular_vectors(
-    function: Function, place: Tensor, count: int
+    function: Function, point: Tensor, count: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Left singular vectors (n, k) and singular values (k,) of the Jacobian, largest first."""
-    size = place.numel()
+    size = point.numel()
 
     def of_flat(flat: Tensor) -> Tensor:
-        return function(flat.view(1, *place.shape)).flatten()
+        return function(flat.view(1, *point.shape)).flatten()
 
-    start = place.flatten()
+    start = point.flatten()
     if size <= _FULL_JACOBIAN_LIMIT:
         jacobian = torch.func.jacrev(of_flat)(start).double().cpu().numpy()
         left, values, _ = np.linalg.svd(jacobian)

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from ._histogram import Floats, Histogram, fit_into, ordered_keys
 from ._pixels import Pixels
-from ._tally import Floats, Tally, fit_into, ordered_keys
 
 # Pixels that are gathered before they are sorted into bins.
 _CHUNK = 2**20
@@ -64,7 +64,7 @@ class PixelRanking:
         self._exact = exact
 
     def roc_auc(self) -> Bounded:
-        """Area under the share of defective pixels against the share of normal ones."""
+        """Area under the fraction of defective pixels over that of normal ones."""
         return self._mean_height(self._n_defective, 1.0)
 
     def per_region_overlap(self, max_fpr: float) -> Bounded:
@@ -123,7 +123,7 @@ def rank_pixels(
     PixelRanking
     """
     _check_max_bins(max_bins)
-    normal, defective = Tally(n_weights=0), Tally(n_weights=1)
+    normal, defective = Histogram(n_weights=0), Histogram(n_weights=1)
     n_dropped_bits = 0
     for index, (mask, values) in enumerate(pixels):
         if regions and mask.ndim != 2:
@@ -132,7 +132,7 @@ def rank_pixels(
             )
         keys = ordered_keys(values)
         normal.add(keys[~mask])
-        defective.add(keys[mask], _share_of_region(mask) if regions else np.ones(mask.sum()))
+        defective.add(keys[mask], _inverse_region_size(mask) if regions else np.ones(mask.sum()))
         if max_bins is not None and normal.n_waiting + defective.n_waiting >= _CHUNK:
             n_dropped_bits = fit_into(max_bins, [normal, defective], n_dropped_bits)
     n_dropped_bits = fit_into(max_bins, [normal, defective], n_dropped_bits)
@@ -168,7 +168,7 @@ def warn_of_error(*results: Bounded) -> None:
         )
 
 
-def _share_of_region(mask: NDArray[np.bool_]) -> Floats:
+def _inverse_region_size(mask: NDArray[np.bool_]) -> Floats:
     """One over the size of its region for each defective pixel; diagonal neighbours connect."""
     labels, _ = ndimage.label(mask, structure=np.ones((3, 3)))
     of_pixels = labels[mask]

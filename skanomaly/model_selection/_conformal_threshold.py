@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 # Differences held in memory at once.
 _CHUNK_VALUES = 2**22
+
+
+def to_float64(alpha: Any) -> float:
+    """Convert a level to the double-precision number that prints the same.
+
+    The float32 nearest to 0.01 is a little below it, and would ask for one image more.
+    """
+    return float(str(alpha)) if isinstance(alpha, np.floating) else float(alpha)
 
 
 def critical_rank(alpha: float, count: int) -> int:
@@ -35,11 +45,23 @@ def critical_rank(alpha: float, count: int) -> int:
     return int(np.searchsorted(possible, alpha, side="right"))
 
 
-def fewest_calibration_values(alpha: float) -> int:
+def _fewest_calibration_values(alpha: float) -> int:
     """Tell how many calibration values it takes for any p-value to be at most `alpha`."""
     count = max(1, math.ceil(1 / alpha) - 1)
     # 1 / alpha may have been rounded up.
     return count - 1 if count > 1 and critical_rank(alpha, count - 1) else count
+
+
+def warn_of_too_few(alpha: float, count: int, available: int) -> None:
+    """Warn the caller of `fit` that calibration takes more images."""
+    warnings.warn(
+        f"alpha={alpha} needs at least {_fewest_calibration_values(alpha)} images to "
+        f"calibrate on, and got {count}, of the {available} in X: no image will ever be "
+        "flagged, and nothing marked. Pass more images, a larger calibration_size or a larger "
+        "alpha; or cv, with which all images are calibrated on.",
+        UserWarning,
+        stacklevel=3,
+    )
 
 
 def bound_false_alarms(rank: int, count: int, n_detectors: int) -> float:
@@ -60,6 +82,13 @@ def bound_false_alarms(rank: int, count: int, n_detectors: int) -> float:
     if rank == 0 or n_detectors == 1:
         return rank / (count + 1)
     return min(1.0, 2 * (rank + n_detectors - 1) / (count + n_detectors))
+
+
+class Comparison(NamedTuple):
+    """New values by their distance from the threshold: see `ConformalThreshold.compare`."""
+
+    margin: NDArray[np.float64]
+    shifted: NDArray[np.float64]
 
 
 class ConformalThreshold:
@@ -86,7 +115,7 @@ class ConformalThreshold:
         return -np.inf if self.rank == 0 else self._quantile(self.rank)
 
     def p_values(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Share of the calibration values that are as low, a new value counted among them.
+        """Fraction of the calibration values that are as low, a new value counted among them.
 
         Parameters
         ----------
@@ -103,50 +132,47 @@ class ConformalThreshold:
             counts += np.searchsorted(known, new, side="right")
         return (1 + counts) / (1 + sum(map(len, self.calibration)))
 
-    def margin(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """How far new values are above the threshold.
-
-        Below 0 exactly where the p-value is at most ``rank / (n + 1)``: fewer than `rank`
-        calibration values are as low where the `rank`-th largest difference between the new value
-        and the calibration values is below 0.
+    def compare(self, values: NDArray[np.float64]) -> Comparison:
+        """Tell how far new values are above the threshold.
 
         Parameters
         ----------
-        values : ndarray of shape (K, m)
-            Of m new images by K detectors.
+        values : ndarray of shape (K, ...)
+            Of new images, or of pixels of their maps, by K detectors.
 
         Returns
         -------
-        ndarray of shape (m,)
-            Infinite if `rank` is 0.
+        margin : ndarray of shape (...)
+            The `rank`-th largest difference between the new value and the calibration values;
+            infinite if `rank` is 0. It is below 0 exactly where the p-value is at most
+            ``rank / (n + 1)``: where fewer than `rank` calibration values are as low.
+        shifted : ndarray of shape (...)
+            The margin plus the threshold, finite where `rank` is 0 too; with a single detector the
+            values themselves.
         """
-        if self.rank == 0:
-            return np.full(values.shape[1], np.inf)
-        return self._difference(values, self.rank)
-
-    def shifted_margin(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The margin plus the threshold, finite where `rank` is 0 too.
-
-        With a single detector these are the values themselves.
-        """
-        if len(values) == 1:
-            return values[0]
         rank = max(1, self.rank)
-        return self._difference(values, rank) + self._quantile(rank)
+        difference = self._difference(values, rank)
+        margin = difference if self.rank else np.full_like(difference, np.inf)
+        if len(values) == 1:
+            return Comparison(margin, values[0])
+        return Comparison(margin, difference + self._quantile(rank))
 
     def _quantile(self, rank: int) -> float:
         return float(np.sort(np.concatenate(self.calibration))[rank - 1])
 
     def _difference(self, values: NDArray[np.float64], rank: int) -> NDArray[np.float64]:
         """The `rank`-th largest of the differences."""
+        if len(values) == 1:
+            return values[0] - self.calibration[0][rank - 1]
         # No detector can add more than `rank` of those that count.
         lowest = [known[:rank, np.newaxis] for known in self.calibration]
-        result = np.empty(values.shape[1])
+        flat = values.reshape(len(values), -1)
+        result = np.empty(flat.shape[1])
         size = max(1, _CHUNK_VALUES // sum(map(len, lowest)))
         for start in range(0, len(result), size):
             part = slice(start, start + size)
             differences = np.concatenate(
-                [new[part] - known for new, known in zip(values, lowest, strict=True)]
+                [new[part] - known for new, known in zip(flat, lowest, strict=True)]
             )
             result[part] = np.partition(differences, -rank, axis=0)[-rank]
-        return result
+        return result.reshape(values.shape[1:])

@@ -17,6 +17,8 @@ from sklearn.model_selection import (
 from sklearn.utils import column_or_1d, indexable
 from sklearn.utils.metadata_routing import MetadataRequest, get_routing_for_object
 
+from ..metrics._image_metrics import check_labels
+
 
 class NormalOnlySplit(BaseCrossValidator):
     """Drop anomalies from every training fold and keep both classes in the test folds.
@@ -24,7 +26,7 @@ class NormalOnlySplit(BaseCrossValidator):
     A detector that learns from normal images alone must not see anomalies in `fit`, but needs some
     to be scored. This splitter takes the folds of another one and drops the rows with y = -1 from
     the training sides. It can spread the kinds of defects evenly over the folds, and keeps crops of
-    one picture together.
+    one image together.
 
     Parameters
     ----------
@@ -57,7 +59,7 @@ class NormalOnlySplit(BaseCrossValidator):
     [1 1] [-1  1  1]
     [1 1] [-1  1  1]
 
-    Each test fold gets its share of each kind of defect:
+    Each kind of defect is spread over the test folds:
 
     >>> y = np.array([1, 1, 1, 1, -1, -1, -1, -1])
     >>> kinds = np.array(["good", "good", "good", "good", "crack", "crack", "stain", "stain"])
@@ -87,12 +89,12 @@ class NormalOnlySplit(BaseCrossValidator):
         y : array-like of shape (n,)
             1 for normal, -1 for anomalous.
         groups : array-like of shape (n,), default=None
-            What must stay together, as crops of one picture; passed on to the splitter `cv`. No
+            What must stay together, as crops of one image; passed on to the splitter `cv`. No
             group is in both the training and the test side of a fold.
         kinds : array-like of shape (n,), default=None
             The kind of defect of each anomalous image, as the `kinds_test` of
             :func:`skanomaly.datasets.load_mvtec_ad`; those of normal images are not looked at. If
-            given, the splitter `cv` gets the kinds in the place of y, so that one that stratifies
+            given, the splitter `cv` gets the kinds instead of y, so that one that stratifies
             spreads each kind over the test folds. A kind of fewer images than folds is in some of
             them. A splitter that does not look at y takes no account of kinds either.
 
@@ -107,7 +109,13 @@ class NormalOnlySplit(BaseCrossValidator):
             If `y` is not made of 1 and -1, both present; if a test fold holds one class alone, or a
             training fold no normal image; if a group is on both sides of a fold.
         """
-        y = _check_y(y)
+        if y is None:
+            raise ValueError(
+                "'y' must hold 1 for normal and -1 for anomalous images, both at least once. Got "
+                "None instead."
+            )
+        check_labels(y, "y")
+        y = column_or_1d(y)
         X, y, groups, kinds = indexable(X, y, groups, kinds)
         groups = None if groups is None else column_or_1d(groups)
         if kinds is None:
@@ -204,21 +212,6 @@ class NormalOnlySplit(BaseCrossValidator):
                 f"test side. Groups must stay together, and cv={self.cv!r} does not keep them so: "
                 "use an int, or a splitter that takes groups, such as StratifiedGroupKFold."
             )
-
-
-def _check_y(y: Any) -> np.ndarray:
-    expected = "y must hold 1 for normal and -1 for anomalous images, both at least once."
-    if y is None:
-        raise ValueError(f"{expected} Got None instead.")
-    y = column_or_1d(y)
-    values = np.unique(y)
-    if not np.array_equal(values, [-1, 1]):
-        hint = ""
-        if np.array_equal(values, [0, 1]):
-            hint = " If y is 1 for defects and 0 for good images, pass np.where(y == 1, -1, 1)."
-        shown = ", ".join(str(value) for value in values[:5]) + (", ..." if len(values) > 5 else "")
-        raise ValueError(f"{expected} Got the values [{shown}] instead.{hint}")
-    return y
 
 
 def _label_kinds(y: np.ndarray, kinds: np.ndarray) -> np.ndarray:

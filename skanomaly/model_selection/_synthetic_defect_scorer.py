@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from numbers import Integral, Real
 from typing import Any
 
@@ -13,9 +14,11 @@ from sklearn.metrics import roc_auc_score
 from sklearn.utils import Bunch, _safe_indexing, column_or_1d
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from .._estimators import detect_batches, find_method, find_parameter
+from ..detectors._images import ValidatedInput
 from ..metrics import pixel_roc_auc_score
-from ._detector_values import AnomalyMap, compute_scores, find_anomaly_map, iterate_batches
-from ._image_input import ImageInput, find_image_shape
+from ._calibration import compute_scores
+from ._images import validate_images
 from ._synthetic_defects import DEFECTS, ValueRange, add_defect
 
 # Distinct values of maps that are kept apart, so that no more than a batch of maps is in memory.
@@ -51,9 +54,9 @@ class SyntheticDefectScorer(BaseEstimator):
         - "blob": a blotch of a dark or bright colour;
         - "smear": a turned rectangle blurred along one direction;
         - "missing": a polygon filled smoothly with what is around it;
-        - "doubled": a polygon that shows another place of the image;
+        - "doubled": a polygon that shows another part of the image;
         - "color": a region brighter, darker or of another hue, its texture kept;
-        - "texture": a polygon of stripes and grain, or of a place of another image.
+        - "texture": a polygon of stripes and grain, or of a part of another image.
     strength : float or (float, float), default=(0.15, 1.0)
         Weight with which a defect is mixed into the image, above 0 and up to 1, where the image is
         hidden; uniform. The range should hold what is hard: where every candidate finds every
@@ -86,10 +89,10 @@ class SyntheticDefectScorer(BaseEstimator):
 
     - an estimate of accuracy: real defects may be much easier or harder, and a value here has no
       meaning but by comparison on the same images with the same parameters;
-    - choices that these defects do not probe: they are local changes of how a place looks. Whether
-      a part is missing from its place, of the wrong type, or one too many (logical anomalies), or
+    - choices that these defects do not probe: they are local changes of how a region looks. Whether
+      a part is missing where it belongs, of the wrong type, or one too many (logical anomalies), or
       whether a whole image is too dark, it says nothing of;
-    - "doubled", and pieces of other images, on surfaces where each place may look like any other:
+    - "doubled", and pieces of other images, on surfaces where each region may look like any other:
       gravel on gravel is normal. Leave such kinds out there;
     - choices between detectors that are blind to different things: the mixture of kinds then
       decides, and it is nobody's knowledge of the defects to come. Name those that you expect in
@@ -189,30 +192,39 @@ class SyntheticDefectScorer(BaseEstimator):
             If the metric needs an `anomaly_map` and the detector has none.
         """
         self._check_parameters()
-        # A search scores by its best estimator; only that one can say how its maps are made.
-        estimator = getattr(estimator, "best_estimator_", estimator)
-        anomaly_map = find_anomaly_map(estimator)
+        anomaly_map = find_method(estimator, "anomaly_map")
         if self.metric != "roc_auc" and anomaly_map is None:
             raise AttributeError(
                 f"{type(estimator).__name__} has none of the following attributes: anomaly_map. "
                 f"metric={self.metric!r} needs it, metric='roc_auc' does not."
             )
-        shape = find_image_shape(estimator) if self.image_shape is None else self.image_shape
-        images = ImageInput(_take_normal(X, y), shape)
-        defects = self._draw(images)
-        damaged = images.restore(defects.images)
-        areas = []
-        if self.metric != "pixel_roc_auc":
-            clean_scores = compute_scores(estimator, images.source)
-            damaged_scores = compute_scores(estimator, damaged)
-            is_clean = np.arange(len(images) + len(damaged)) < len(images)
-            areas.append(roc_auc_score(is_clean, np.concatenate([clean_scores, damaged_scores])))
-        if self.metric != "roc_auc" and anomaly_map is not None:
-            no_defect = np.zeros((len(images), *defects.masks.shape[1:]), dtype=bool)
-            pairs = _iterate_pairs(
-                anomaly_map, [(no_defect, images.source), (defects.masks, damaged)]
+        shape = self.image_shape
+        if shape is None:
+            shape = find_parameter(estimator, "image_shape")
+        X = _take_normal(X, y)
+        images = validate_images(X, shape, self)
+        defects = self._draw(images, X)
+        parts = X, defects.images
+        areas, scores = [], []
+        if self.metric == "roc_auc":
+            scores = [compute_scores(estimator, part) for part in parts]
+        else:
+            wanted = ["anomaly_map"] + ["score_samples"] * (self.metric == "mean_roc_auc")
+
+            def maps(part: Any) -> Iterator[NDArray[np.float64]]:
+                for batch in detect_batches(estimator, part, *wanted):
+                    scores.append(batch.get("score_samples", []))
+                    yield from batch.anomaly_map
+
+            no_defect = np.zeros((len(images), *images.shape[:2]), dtype=bool)
+            pairs = (
+                zip(masks, maps(part), strict=True)
+                for masks, part in zip((no_defect, defects.masks), parts, strict=True)
             )
-            areas.append(pixel_roc_auc_score(pairs, max_bins=_MAX_BINS))
+            areas.append(pixel_roc_auc_score(chain.from_iterable(pairs), max_bins=_MAX_BINS))
+        if self.metric != "pixel_roc_auc":
+            values = np.concatenate(scores)
+            areas.append(roc_auc_score(np.arange(len(values)) < len(images), values))
         return float(np.mean(areas))
 
     def make_defects(self, X: Any) -> Bunch:
@@ -244,10 +256,7 @@ class SyntheticDefectScorer(BaseEstimator):
             As when called.
         """
         self._check_parameters()
-        images = ImageInput(X, self.image_shape)
-        defects = self._draw(images)
-        defects.images = images.restore(defects.images)
-        return defects
+        return self._draw(validate_images(X, self.image_shape, self), X)
 
     def _check_parameters(self) -> None:
         self._validate_params()
@@ -274,8 +283,8 @@ class SyntheticDefectScorer(BaseEstimator):
             return list(DEFECTS)
         return [self.kinds] if isinstance(self.kinds, str) else list(self.kinds)
 
-    def _draw(self, images: ImageInput) -> Bunch:
-        """Damage images in shuffled turns, with kinds in turns; images are (n, h, w, c)."""
+    def _draw(self, images: ValidatedInput, X: Any) -> Bunch:
+        """Damage images in shuffled turns, with kinds in turns, and give them in the form of X."""
         value_range = _find_value_range(images)
         random = np.random.RandomState(self.random_state)
         n_rounds = -(-self.n_defects // len(images))
@@ -287,7 +296,7 @@ class SyntheticDefectScorer(BaseEstimator):
             turn = number % len(kinds)
             # A state for each defect: how many numbers one draws changes no other.
             state = np.random.RandomState([self.random_state, number])
-            image, other = images.read(index), images.read(_another(index, len(images), state))
+            image, other = _read(images, index), _read(images, _another(index, len(images), state))
             for kind in kinds[turn:] + kinds[:turn]:
                 defect = add_defect(image, other, kind, self._strength_range(), value_range, state)
                 if defect is not None:
@@ -300,8 +309,9 @@ class SyntheticDefectScorer(BaseEstimator):
             damaged.append(defect[0])
             masks.append(defect[1])
             drawn.append(kind)
+        shape = X.shape if hasattr(X, "shape") else np.shape(X)
         return Bunch(
-            images=np.stack(damaged),
+            images=np.reshape(damaged, (self.n_defects, *shape[1:])),
             masks=np.stack(masks),
             kinds=np.array(drawn),
             indices=indices.astype(np.int64),
@@ -323,22 +333,17 @@ def _take_normal(X: Any, y: ArrayLike | None) -> Any:
     return X if (labels == 1).all() else _safe_indexing(X, np.flatnonzero(labels == 1))
 
 
-def _find_value_range(images: ImageInput) -> ValueRange:
+def _read(images: ValidatedInput, index: int) -> NDArray[Any]:
+    return images.load(np.array([index]))[0]
+
+
+def _find_value_range(images: ValidatedInput) -> ValueRange:
     low, high = np.inf, -np.inf
     for index in range(len(images)):
-        image = images.read(index).astype(np.float64)
+        image = _read(images, index).astype(np.float64)
         low, high = np.minimum(low, image.min((0, 1))), np.maximum(high, image.max((0, 1)))
     return ValueRange(np.asarray(low), np.asarray(high))
 
 
 def _another(index: int, count: int, random_state: np.random.RandomState) -> int:
     return (index + random_state.randint(1, count)) % count if count > 1 else index
-
-
-def _iterate_pairs(
-    anomaly_map: AnomalyMap, parts: list[tuple[NDArray[np.bool_], Any]]
-) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.float64]]]:
-    """Give pairs (mask, map) image by image."""
-    for masks, X in parts:
-        maps = (image_map for batch in iterate_batches(X) for image_map in anomaly_map(batch))
-        yield from zip(masks, maps, strict=True)

@@ -2,7 +2,7 @@
 
 They share nothing with the damage that detectors train on: no code, no random numbers, no setting.
 Each drawing function takes the image (h, w, c), its values from 0 to 1, another image of the same
-shape, and the random state. It returns how far each place is covered, (h, w) from 0 to 1, and with
+shape, and the random state. It returns how far each pixel is covered, (h, w) from 0 to 1, and with
 what, in the image's shape.
 """
 
@@ -27,11 +27,11 @@ from .._drawing import (
 
 Drawing = tuple[Floats, Floats]
 
-# Share of the image that a defect covers, from small to large; most are small.
+# Fraction of the image that a defect covers, from small to large; most are small.
 _AREA = (0.005, 0.12)
-# Coverage from which on a place belongs to the defect. The rim below stays as it was.
+# Coverage from which on a pixel belongs to the defect. The rim below stays as it was.
 _LEAST_COVERAGE = 0.1
-# Mean change, in shares of the range of values, and the number of draws after which less will do.
+# Mean change, as a fraction of the range, and the number of draws after which less will do.
 _VISIBLE_CHANGE = 0.01
 _N_DRAWS = 8
 
@@ -98,7 +98,7 @@ def _draw_missing(image: Floats, other: Floats, random_state: np.random.RandomSt
 
 
 def _draw_doubled(image: Floats, other: Floats, random_state: np.random.RandomState) -> Drawing:
-    """A region that shows another place of the same image."""
+    """A region that shows another part of the same image."""
     support = random_polygon(image.shape[:2], random_state, _random_area(random_state))
     return support.astype(float), _moved(image, random_state)
 
@@ -117,7 +117,7 @@ def _draw_color(image: Floats, other: Floats, random_state: np.random.RandomStat
 
 
 def _draw_texture(image: Floats, other: Floats, random_state: np.random.RandomState) -> Drawing:
-    """A region with stripes of random direction and width, or with a place of another image."""
+    """A region with stripes of random direction and width, or with a part of another image."""
     shape = image.shape[:2]
     support = random_polygon(shape, random_state, _random_area(random_state))
     if random_state.uniform() < 0.5:
@@ -129,8 +129,8 @@ def _draw_texture(image: Floats, other: Floats, random_state: np.random.RandomSt
         wavelength = random_state.uniform(3, max(4, min(shape) / 5))
         along = rows * np.sin(angle) + columns * np.cos(angle)
         pattern += np.sin(2 * np.pi * along / wavelength + phase)
-    mean, deviation = image.mean(axis=(0, 1)), image.std(axis=(0, 1))
-    return support.astype(float), mean + deviation * pattern[..., np.newaxis]
+    mean, std = image.mean(axis=(0, 1)), image.std(axis=(0, 1))
+    return support.astype(float), mean + std * pattern[..., np.newaxis]
 
 
 DEFECTS: dict[str, Callable[[Floats, Floats, np.random.RandomState], Drawing]] = {
@@ -181,7 +181,7 @@ def add_defect(
     damaged : ndarray of shape (h, w, c)
         In the dtype of `image`.
     mask : ndarray of shape (h, w), dtype bool
-        The region of the defect. Nothing outside it is changed; a few places inside may not be,
+        The region of the defect. Nothing outside it is changed; a few pixels inside may not be,
         such as those that a shifted copy shows alike.
 
     Or None, if no draw changes anything.

@@ -36,7 +36,7 @@ def fitted(request):
 
 
 @pytest.fixture
-def pictures():
+def sample():
     random = np.random.default_rng(0)
     return random.random((3, 16, 20)), random.random((3, 16, 20))
 
@@ -67,8 +67,8 @@ def test_what_is_drawn_of_a_detector(fitted):
     assert f"above {detector.map_threshold_:.3g}" in display.color_bar_.ax.get_xlabel()
 
 
-def test_all_maps_share_a_scale_that_the_bar_tells(pictures):
-    images, maps = pictures
+def test_all_maps_share_a_scale_that_the_bar_tells(sample):
+    images, maps = sample
     maps[2] *= 10
     display = AnomalyMapDisplay.from_predictions(images, maps)
     limits = {ax.images[1].get_clim() for ax in display.axes_[:, 1]}
@@ -80,8 +80,8 @@ def test_all_maps_share_a_scale_that_the_bar_tells(pictures):
     assert AnomalyMapDisplay.from_predictions(images, maps - 2).color_bar_.vmin == maps.min() - 2
 
 
-def test_the_darkest_anomaly_is_lighter_than_the_lightest_image(pictures):
-    images, maps = pictures
+def test_the_darkest_anomaly_is_lighter_than_the_lightest_image(sample):
+    images, maps = sample
     display = AnomalyMapDisplay.from_predictions(images, maps)
     overlay = display.axes_[0, 1].images[1]
     lightness = overlay.get_cmap()([0.0, 1.0])[:, :3] @ [0.2125, 0.7154, 0.0721]
@@ -89,8 +89,8 @@ def test_the_darkest_anomaly_is_lighter_than_the_lightest_image(pictures):
     assert alpha * lightness[0] + (1 - alpha) < alpha * lightness[1]
 
 
-def test_outlines_are_those_of_threshold_and_mask(pictures):
-    images, maps = pictures[0], np.zeros((3, 16, 20))
+def test_outlines_are_those_of_threshold_and_mask(sample):
+    images, maps = sample[0], np.zeros((3, 16, 20))
     maps[0, 4:8, 5:11] = 2.0
     masks = np.zeros((3, 16, 20), dtype=np.uint8)
     masks[:2, 10:12, 3:6] = 255
@@ -105,10 +105,10 @@ def test_outlines_are_those_of_threshold_and_mask(pictures):
     assert display.color_bar_.ax.lines[0].get_xdata()[0] == 1.0
 
 
-def test_maps_of_another_size_cover_the_image(pictures):
+def test_maps_of_another_size_cover_the_image(sample):
     maps = np.zeros((3, 8, 10))
     maps[:, 2:4, 5:10] = 2.0
-    display = AnomalyMapDisplay.from_predictions(pictures[0], maps, map_threshold=1.0)
+    display = AnomalyMapDisplay.from_predictions(sample[0], maps, map_threshold=1.0)
     map_ax = display.axes_[0, 1]
     for image in map_ax.images:
         assert tuple(image.get_extent()) == (-0.5, 19.5, 15.5, -0.5)
@@ -117,16 +117,16 @@ def test_maps_of_another_size_cover_the_image(pictures):
 
 
 @pytest.mark.parametrize("value", [0.0, 3.0, -2.0])
-def test_constant_maps(pictures, value, tmp_path):
+def test_constant_maps(sample, value, tmp_path):
     maps = np.full((3, 16, 20), value)
-    display = AnomalyMapDisplay.from_predictions(pictures[0], maps, map_threshold=1.0)
+    display = AnomalyMapDisplay.from_predictions(sample[0], maps, map_threshold=1.0)
     assert display.color_bar_.vmin < display.color_bar_.vmax
     assert not any(ax.collections for ax in display.axes_.flat)
     display.figure_.savefig(tmp_path / "constant.png")
 
 
 @pytest.mark.parametrize(("count", "n_columns", "rows"), [(1, 6, 1), (6, 6, 1), (7, 3, 3)])
-def test_pictures_stand_in_rows_and_titles_inside_the_figure(count, n_columns, rows):
+def test_images_stand_in_rows_and_titles_inside_the_figure(count, n_columns, rows):
     images = np.zeros((count, 16, 20))
     names = [f"long_file_$name_of_{index}.png" for index in range(count)]
     display = AnomalyMapDisplay.from_predictions(
@@ -148,21 +148,21 @@ def test_pictures_stand_in_rows_and_titles_inside_the_figure(count, n_columns, r
     assert title.get_window_extent().y1 < figure.bbox.y1
 
 
-def test_in_the_place_of_other_axes(pictures):
+def test_inside_other_axes(sample):
     figure, (left, right) = plt.subplots(1, 2)
-    display = AnomalyMapDisplay.from_predictions(*pictures, ax=right)
+    display = AnomalyMapDisplay.from_predictions(*sample, ax=right)
     assert display.figure_ is figure
     assert not left.images and not right.axison
     assert all(ax.get_position().x0 > 0.5 for ax in display.axes_.flat)
 
     _, grid = plt.subplots(2, 3)
-    display = AnomalyMapDisplay.from_predictions(*pictures, ax=grid.T)
+    display = AnomalyMapDisplay.from_predictions(*sample, ax=grid.T)
     assert (display.axes_ == grid.T).all()
-    np.testing.assert_array_equal(drawn(grid[1, 2])[1], pictures[1][2])
+    np.testing.assert_array_equal(drawn(grid[1, 2])[1], sample[1][2])
 
 
-def test_plot_can_be_called_again(pictures):
-    display = AnomalyMapDisplay.from_predictions(*pictures)
+def test_plot_can_be_called_again(sample):
+    display = AnomalyMapDisplay.from_predictions(*sample)
     first = display.figure_
     assert display.plot(cmap="cividis") is display
     assert display.figure_ is not first
@@ -241,16 +241,16 @@ def test_value_ranges(X, expected):
         ({"ax": np.empty((2, 3), dtype=object)}, r"'ax'.*\(3, 2\).*got shape \(2, 3\)"),
     ],
 )
-def test_errors(pictures, changes, part):
-    arguments = {"X": pictures[0], "anomaly_maps": pictures[1], **changes}
+def test_errors(sample, changes, part):
+    arguments = {"X": sample[0], "anomaly_maps": sample[1], **changes}
     with pytest.raises(ValueError, match=part):
         AnomalyMapDisplay.from_predictions(**arguments)
     assert plt.get_fignums() == []
 
 
-def test_axes_without_a_place_in_a_grid(pictures):
-    with pytest.raises(ValueError, match="place in a grid"):
-        AnomalyMapDisplay.from_predictions(*pictures, ax=plt.figure().add_axes([0, 0, 1, 1]))
+def test_axes_that_are_not_part_of_a_grid(sample):
+    with pytest.raises(ValueError, match="part of a grid"):
+        AnomalyMapDisplay.from_predictions(*sample, ax=plt.figure().add_axes([0, 0, 1, 1]))
 
 
 def test_estimators_without_maps():
@@ -262,7 +262,7 @@ def test_estimators_without_maps():
         AnomalyMapDisplay.from_estimator(vectors, np.zeros((2, 8)))
 
 
-def test_without_matplotlib(pictures, monkeypatch):
+def test_without_matplotlib(sample, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     with pytest.raises(ImportError, match=r"pip install \"skanomaly\[plot\]\""):
-        AnomalyMapDisplay.from_predictions(*pictures)
+        AnomalyMapDisplay.from_predictions(*sample)

@@ -70,7 +70,7 @@ def test_flattened_rows():
     assert display.masks.shape == (3, 16, 20)
 
 
-def test_in_the_place_of_other_axes():
+def test_inside_other_axes():
     figure, axes = plt.subplots(1, 2)
     display = CorruptionDisplay.from_corruption(PatchCorruption(), make_images(2), ax=axes[0])
     assert display.figure_ is figure and not axes[0].axison

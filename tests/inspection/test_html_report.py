@@ -186,7 +186,7 @@ def test_the_overlay_and_the_map(tmp_path):
 
 
 @pytest.mark.parametrize("shape", [(1000, 3000), (3000, 10, 3), (700, 700, 3)])
-def test_pictures_are_bounded(tmp_path, shape):
+def test_sizes_are_bounded(tmp_path, shape):
     random = np.random.default_rng(0)
     image = random.integers(0, 256, shape, dtype=np.uint8)
     page = write(tmp_path / "a.html", image=image, anomaly_map=random.random(shape[:2]) * 4)

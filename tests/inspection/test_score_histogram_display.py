@@ -127,9 +127,9 @@ def test_p_values_of_a_conformal_detector(points):
     assert histogram is display.ax_ and display.threshold == calibrated.offset_
     p_values = calibrated.p_values(X)
     for line, group in zip(curves.lines[:2], (p_values[y == 1], p_values[y == -1]), strict=True):
-        x, share = line.get_data()
+        x, fraction = line.get_data()
         for level in (0.1, 0.35, 0.8):
-            drawn = share[np.searchsorted(x, level, side="right") - 1]
+            drawn = fraction[np.searchsorted(x, level, side="right") - 1]
             assert drawn == pytest.approx(np.mean(group <= level))
     flagged = np.mean(calibrated.predict(X[y == 1]) == -1)
     assert labels(curves)[0] == f"normal, {flagged:.1%} up to alpha"

@@ -9,8 +9,8 @@ from skanomaly.metrics import per_region_overlap_score
 
 
 def find_regions(mask):
-    """Sets of places (row, column) that are connected by a side or a corner."""
-    left = {tuple(place) for place in np.argwhere(mask)}
+    """Sets of pixels (row, column) that are connected by a side or a corner."""
+    left = {tuple(pixel) for pixel in np.argwhere(mask)}
     regions = []
     while left:
         region, frontier = set(), [left.pop()]
@@ -35,7 +35,7 @@ def plain_per_region_overlap(masks, maps, max_fpr):
     for threshold in thresholds:
         alarms = sum(int(np.sum((image >= threshold) & ~mask)) for mask, image in pairs)
         overlaps = [
-            sum(image[place] >= threshold for place in region) / len(region)
+            sum(image[pixel] >= threshold for pixel in region) / len(region)
             for image, region in regions
         ]
         points.append((alarms / n_normal, sum(overlaps) / len(overlaps)))

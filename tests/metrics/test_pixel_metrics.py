@@ -30,10 +30,10 @@ def test_pools_all_pixels(case, metric, reference):
 
 @pytest.mark.parametrize(("metric", "reference"), METRICS)
 @pytest.mark.parametrize("digits", [0, 1, 3, 12])
-@pytest.mark.parametrize("share", [0.0005, 0.05, 0.9])
-def test_agrees_with_scikit_learn_on_ties(metric, reference, digits, share):
+@pytest.mark.parametrize("fraction", [0.0005, 0.05, 0.9])
+def test_agrees_with_scikit_learn_on_ties(metric, reference, digits, fraction):
     rng = np.random.default_rng(1)
-    masks = rng.random((3, 100, 120)) < share
+    masks = rng.random((3, 100, 120)) < fraction
     maps = np.round(rng.normal(size=masks.shape) + masks, digits)
     expected = reference(masks.ravel(), maps.ravel())
     assert metric(masks, maps) == pytest.approx(expected, abs=1e-12)
@@ -49,8 +49,8 @@ def test_perfect_and_reversed(case, metric):
 def test_constant_map_scores_chance(case):
     masks, maps = case
     assert pixel_roc_auc_score(masks, np.ones_like(maps)) == 0.5
-    share = pixel_average_precision_score(masks, np.ones_like(maps))
-    assert share == pytest.approx(masks.mean())
+    precision = pixel_average_precision_score(masks, np.ones_like(maps))
+    assert precision == pytest.approx(masks.mean())
 
 
 @both

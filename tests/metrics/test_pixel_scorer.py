@@ -78,12 +78,12 @@ def test_called_directly(case):
 def test_arguments_of_the_metric(case):
     X, _, masks = case
 
-    def share_above(masks, maps, threshold, *, scale=1):
+    def fraction_above(masks, maps, threshold, *, scale=1):
         return float(np.mean(scale * maps > threshold))
 
-    score = make_pixel_scorer(share_above, threshold=10, scale=0)
+    score = make_pixel_scorer(fraction_above, threshold=10, scale=0)
     assert score(DifferenceDetector().fit(X), X, masks=masks) == 0.0
-    assert repr(score) == "make_pixel_scorer(share_above, threshold=10, scale=0)"
+    assert repr(score) == "make_pixel_scorer(fraction_above, threshold=10, scale=0)"
     assert repr(scorer) == "make_pixel_scorer(pixel_roc_auc_score)"
 
 

@@ -100,6 +100,19 @@ def test_half_a_step_is_half_idempotent(plane):
     assert report.idempotence_corrupted == pytest.approx(0.5, rel=1e-5)
 
 
+def test_the_median_of_an_even_number_of_inputs_lies_between_the_middle_two():
+    """A linear f with different factors along its axes: each input has a ratio of its own."""
+    factors = np.array([0.9, 0.1])
+    normal = np.zeros((4, 2))
+    damaged = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0], [1.0, 2.0]])
+    report = projection_report(
+        detector_of(np.diag(factors), np.zeros(2)), normal, corrupted=damaged
+    )
+    moved = damaged * (1 - factors)
+    ratios = np.linalg.norm(moved * factors, axis=1) / np.linalg.norm(moved, axis=1)
+    assert report.idempotence_corrupted == pytest.approx(np.median(ratios), rel=1e-5)
+
+
 def test_the_identity_moves_nothing(plane):
     _, centre, normal, damaged = plane
     report = projection_report(detector_of(np.eye(5), centre), normal, corrupted=damaged)
@@ -184,7 +197,7 @@ def test_images_of_bars():
 
 
 def test_large_images_give_the_same_tangent_space(monkeypatch):
-    """By Lanczos iteration in place of the whole Jacobian."""
+    """By Lanczos iteration instead of the whole Jacobian."""
     from skanomaly.metrics import _projection_report
 
     images = make_images(12, size=(16, 16))
@@ -227,7 +240,7 @@ def test_color_images_of_integers():
     report = projection_report(
         fitted, images, random_state=0, n_tangent_spaces=1, true_projection=lambda X: X
     )
-    # Shares of white: the projection that is the identity is as far as the error itself.
+    # Fractions of white: the projection that is the identity is as far as the error itself.
     assert report.projection_distance_normal == pytest.approx(report.normal_error)
     assert 0 < report.normal_error < 1
 

@@ -121,7 +121,7 @@ def test_p_values_and_all_that_follows_from_them(X, new, mode, alpha, digits):
     np.testing.assert_array_equal(decision < 0, flagged)
     np.testing.assert_allclose(detector.score_samples(new) - detector.offset_, decision, atol=1e-12)
     # The score is the map's largest value, so that a mask and a flag are the same with one
-    # detector. With several, each place compares with the images by itself.
+    # detector. With several, each pixel compares with the images by itself.
     maps, masks = detector.anomaly_map(new), detector.predict_mask(new)
     np.testing.assert_array_equal(masks, maps > detector.map_threshold_)
     assert not (masks.any(axis=1) & ~flagged).any()
@@ -136,7 +136,7 @@ def test_p_values_and_all_that_follows_from_them(X, new, mode, alpha, digits):
 
 
 @pytest.mark.parametrize("mode", ["cross", "unequal", "one out"])
-def test_maps_of_several_detectors_place_by_place(X, new, mode):
+def test_maps_of_several_detectors_pixel_by_pixel(X, new, mode):
     detector = ConformalDetector(DistanceToMean(), 0.2, random_state=0, **MODES[mode]).fit(X)
     count = np.zeros(new.shape)
     maxima = []
@@ -222,9 +222,9 @@ def test_a_threshold_of_many_values_is_found_in_parts(monkeypatch):
     rng = np.random.default_rng(0)
     threshold = ConformalThreshold([rng.random(30), rng.random(20)], rank=7)
     values = rng.random((2, 1000))
-    whole = threshold.margin(values)
+    whole = threshold.compare(values).margin
     monkeypatch.setattr(_conformal_threshold, "_CHUNK_VALUES", 100)
-    np.testing.assert_array_equal(threshold.margin(values), whole)
+    np.testing.assert_array_equal(threshold.compare(values).margin, whole)
     np.testing.assert_array_equal(whole < 0, threshold.p_values(values) <= 7 / 51)
 
 
@@ -257,6 +257,20 @@ def test_the_number_of_images_that_the_warning_asks_for_is_right(alpha):
     if enough > 1:
         with pytest.warns(UserWarning, match=f"needs at least {enough} images"):
             detector.fit(np.zeros((enough - 1, 1)))
+
+
+@pytest.mark.parametrize(
+    ("alpha", "count"), [(np.float32(0.01), 99), (np.float32(0.3), 9), (np.float16(0.1), 9)]
+)
+def test_alpha_of_few_digits_means_the_number_that_it_prints(alpha, count):
+    rows = np.arange(float(count)).reshape(-1, 1)
+    frozen = FrozenEstimator(ScoresAlone().fit(None))
+    expected = ConformalDetector(frozen, alpha=float(str(alpha))).fit(rows)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        detector = ConformalDetector(frozen, alpha=alpha).fit(rows)
+    assert detector.offset_ == expected.offset_ > -np.inf
+    assert detector.false_alarm_bound_ == expected.false_alarm_bound_
 
 
 def test_a_detector_that_is_fitted_already(X, new):

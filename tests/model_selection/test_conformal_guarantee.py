@@ -41,13 +41,13 @@ class NearestTrainingImage(OutlierMixin, BaseEstimator):
         return -self.anomaly_map(X).max(axis=1)
 
 
-def deviation_of_mean(rates):
+def standard_error(rates):
     return np.std(rates) / np.sqrt(len(rates))
 
 
 def assert_mean(rates, expected, n_calibration=19):
     """Agrees within four standard errors, which are too few for the next possible rate."""
-    error = 4 * deviation_of_mean(rates)
+    error = 4 * standard_error(rates)
     assert error < 0.5 / (n_calibration + 1)
     assert np.mean(rates) == pytest.approx(expected, abs=error)
 
@@ -109,7 +109,7 @@ def test_ties_raise_no_false_alarms():
     detector = ConformalDetector(Coarse(), alpha=0.4, calibration_size=19, random_state=0)
     rates = rates_of_false_alarms(detector, n_fit=20, n_new=20, repeats=1000, seed=3)
     # A third of the images has the lowest value, and is flagged where at most 7 of 19 have it.
-    assert 0.1 < np.mean(rates) < 0.4 - 4 * deviation_of_mean(rates)
+    assert 0.1 < np.mean(rates) < 0.4 - 4 * standard_error(rates)
 
 
 @pytest.mark.parametrize("detector", [NearestTrainingImage(), OneClassSVM(gamma=5.0)], ids=repr)
@@ -125,7 +125,7 @@ def test_cross_conformal_rates_are_near_alpha(detector):
     rates = rates_of_false_alarms(conformal, n_fit=39, n_new=40, repeats=250, seed=5, n_features=2)
     # 4 of 40 p-values are at most 0.1, and 2 (4 + 5 - 1) / (39 + 5) is what is guaranteed.
     assert conformal.false_alarm_bound_ == pytest.approx(16 / 44)
-    assert 0.06 < np.mean(rates) < 0.1 + 4 * deviation_of_mean(rates)
+    assert 0.06 < np.mean(rates) < 0.1 + 4 * standard_error(rates)
 
 
 def test_leaving_one_out():
@@ -152,5 +152,5 @@ def test_cross_conformal_rate_of_images_with_anything_marked():
     for _ in range(250):
         detector.fit(rng.random((39, 2)))
         rates.append(np.mean(detector.predict_mask(rng.random((40, 2))).any(axis=1)))
-    # Place by place, detectors that disagree make it rarer than with the maps' maxima.
-    assert 0.03 < np.mean(rates) < 0.1 + 4 * deviation_of_mean(rates)
+    # Pixel by pixel, detectors that disagree make it rarer than with the maps' maxima.
+    assert 0.03 < np.mean(rates) < 0.1 + 4 * standard_error(rates)

@@ -27,7 +27,7 @@ FOREST = IsolationForest(n_estimators=5, random_state=0)
 
 @pytest.fixture
 def case():
-    """Shuffled images: 60 normal, 12 cracks, 8 stains and 4 of kind 3; four crops of a picture."""
+    """Shuffled images: 60 normal, 12 cracks, 8 stains and 4 of kind 3; four crops of an image."""
     kinds = np.repeat(["good", "crack", "stain", "3"], [60, 12, 8, 4])
     groups = np.arange(84) // 4
     order = np.random.RandomState(0).permutation(84)
@@ -52,7 +52,7 @@ def counts(folds, kinds):
     ],
     ids=str,
 )
-def test_each_test_fold_has_its_share_of_each_kind(case, cv):
+def test_each_kind_is_spread_over_the_test_folds(case, cv):
     X, y, kinds, _ = case
     splitter = NormalOnlySplit(cv)
     by_kind = list(splitter.split(X, y, kinds=kinds))
@@ -138,7 +138,7 @@ def test_groups_and_kinds_together(case):
         folds = list(NormalOnlySplit(cv).split(X, y, groups, kinds))
         for train, test in folds:
             assert not set(groups[train]) & set(groups[test])
-        # Four crops to a picture, all of one kind: one picture of "3", three and two of the others.
+        # Four crops to an image, all of one kind: one image of "3", three and two of the others.
         assert np.all(np.sort(counts(folds, kinds), axis=0) == [[0, 4, 4], [4, 8, 4]])
 
 

@@ -279,7 +279,7 @@ def test_bad_parameters(images, fitted, params, message):
         (np.zeros(5), None, "got shape"),
         (np.zeros((5, 2, 2, 1, 1)), None, "got shape"),
         (np.zeros((0, 8, 8)), None, "minimum of 1"),
-        (np.full((3, 8, 8), np.nan), None, "NaN or infinity"),
+        (np.full((3, 8, 8), np.nan), None, "Input contains NaN"),
         ([np.zeros((8, 8)), np.zeros((9, 8))], None, "images of one shape"),
         (np.zeros((3, 8, 8)), [0, 1, 0], "1 for normal"),
         (np.zeros((3, 8, 8)), [-1, -1, -1], "no normal image"),

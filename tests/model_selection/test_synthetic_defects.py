@@ -16,7 +16,7 @@ def images():
     return make_images(6)
 
 
-def changed_places(images, defects):
+def changed_pixels(images, defects):
     """Where any channel differs from the image it is a copy of."""
     difference = defects.images != images[defects.indices]
     return difference.any(axis=-1) if difference.ndim == 4 else difference
@@ -30,22 +30,22 @@ def test_each_kind_changes_its_region_and_nothing_else(kind, channels):
     assert defects.images.shape == (20, *images.shape[1:])
     assert defects.masks.shape == (20, 32, 32)
     assert set(defects.kinds) == {kind}
-    changed = changed_places(images, defects)
+    changed = changed_pixels(images, defects)
     assert not (changed & ~defects.masks).any()
-    shares = changed.sum(axis=(1, 2)) / defects.masks.sum(axis=(1, 2))
-    assert shares.min() > 0.5
-    assert np.median(shares) > 0.9
+    fractions = changed.sum(axis=(1, 2)) / defects.masks.sum(axis=(1, 2))
+    assert fractions.min() > 0.5
+    assert np.median(fractions) > 0.9
 
 
 @pytest.mark.parametrize("kind", DEFECTS)
-def test_masks_are_of_many_sizes_and_places(kind):
+def test_masks_are_of_many_sizes_and_positions(kind):
     images = make_images(10, size=(48, 80))
     masks = SyntheticDefectScorer(kinds=kind, n_defects=60).make_defects(images).masks
     areas = masks.mean(axis=(1, 2))
     assert areas.max() < 0.3
     assert areas.max() > 2 * areas.min()
-    places = np.array([np.argwhere(mask).mean(axis=0) for mask in masks])
-    assert (np.ptp(places, axis=0) > 0.3 * np.array([48, 80])).all()
+    centres = np.array([np.argwhere(mask).mean(axis=0) for mask in masks])
+    assert (np.ptp(centres, axis=0) > 0.3 * np.array([48, 80])).all()
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_dtype_and_range_are_kept(images, dtype, low, high):
     assert defects.images.dtype == dtype
     assert values.min() <= defects.images.min()
     assert defects.images.max() <= values.max()
-    assert (changed_places(values, defects).sum(axis=(1, 2)) > 0).all()
+    assert (changed_pixels(values, defects).sum(axis=(1, 2)) > 0).all()
 
 
 def test_each_channel_keeps_its_own_range():
@@ -74,23 +74,23 @@ def test_each_channel_keeps_its_own_range():
     assert (damaged.max(axis=(0, 1, 2)) <= images.max(axis=(0, 1, 2))).all()
 
 
-def test_the_same_pictures_get_the_same_defects_in_each_form(tmp_path):
-    pictures = (make_images(5) * 255).astype(np.uint8)
+def test_the_same_images_get_the_same_defects_in_each_form(tmp_path):
+    images = (make_images(5) * 255).astype(np.uint8)
     paths = [tmp_path / f"{index}.png" for index in range(5)]
-    for path, picture in zip(paths, pictures, strict=True):
-        Image.fromarray(picture).save(path)
+    for path, image in zip(paths, images, strict=True):
+        Image.fromarray(image).save(path)
     scorer = SyntheticDefectScorer(n_defects=12)
-    expected = scorer.make_defects(pictures)
+    expected = scorer.make_defects(images)
     rows = SyntheticDefectScorer(n_defects=12, image_shape=(32, 32)).make_defects(
-        pictures.reshape(5, -1)
+        images.reshape(5, -1)
     )
     np.testing.assert_array_equal(rows.images, expected.images.reshape(12, -1))
     np.testing.assert_array_equal(rows.masks, expected.masks)
-    with_channel = scorer.make_defects(pictures[..., np.newaxis])
+    with_channel = scorer.make_defects(images[..., np.newaxis])
     np.testing.assert_array_equal(with_channel.images, expected.images[..., np.newaxis])
-    for form in (list(pictures), torch.from_numpy(pictures), ImageSequence(paths)):
+    for form in (list(images), torch.from_numpy(images), ImageSequence(paths)):
         np.testing.assert_array_equal(scorer.make_defects(form).images, expected.images)
-    floats = scorer.make_defects(pictures / 255)
+    floats = scorer.make_defects(images / 255)
     np.testing.assert_array_equal(floats.masks, expected.masks)
     np.testing.assert_allclose(255 * floats.images, expected.images, atol=0.5 + 1e-6)
 
@@ -149,7 +149,7 @@ def test_a_kind_that_cannot_show_gives_way_to_another():
     flat = np.concatenate([images, np.full((3, 24, 24), 0.5)])
     defects = SyntheticDefectScorer(n_defects=30, kinds=["smear", "color"]).make_defects(flat)
     assert set(defects.kinds[defects.indices >= 3]) == {"color"}
-    assert changed_places(flat, defects).any(axis=(1, 2)).all()
+    assert changed_pixels(flat, defects).any(axis=(1, 2)).all()
 
 
 def test_constant_images_are_refused():
@@ -162,7 +162,7 @@ def test_small_and_narrow_images(size):
     images = make_images(4, size=size)
     defects = SyntheticDefectScorer(n_defects=28).make_defects(images)
     assert defects.masks.any(axis=(1, 2)).all()
-    assert not (changed_places(images, defects) & ~defects.masks).any()
+    assert not (changed_pixels(images, defects) & ~defects.masks).any()
 
 
 def test_one_image_is_enough(images):

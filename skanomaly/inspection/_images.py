@@ -8,16 +8,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.frozen import FrozenEstimator
-from sklearn.pipeline import Pipeline
+from sklearn.base import BaseEstimator
 
-from ..model_selection._image_input import ImageInput
+from ..model_selection._images import validate_images
 
 # Blue and orange that colour-blind readers tell apart, and one is darker in grey print
 # (Okabe and Ito, "Color universal design", 2008).
 BLUE, ORANGE = "#0072B2", "#E69F00"
 SMALL = 8
-_PICTURE_WIDTH = 1.5
+_IMAGE_WIDTH = 1.5
 _LONGEST_NAME = 20
 
 
@@ -37,21 +36,20 @@ def load_matplotlib(module: str) -> Any:
         ) from error
 
 
-def find_last_step(estimator: Any) -> Any:
-    """Find what holds the thresholds: a search's best estimator, a pipeline's last step."""
-    while True:
-        if isinstance(estimator, Pipeline):
-            estimator = estimator[-1]
-        elif isinstance(estimator, FrozenEstimator):
-            estimator = estimator.estimator
-        elif hasattr(estimator, "best_estimator_"):
-            estimator = estimator.best_estimator_
-        else:
-            return estimator
+def load_images(X: Any, image_shape: tuple[int, ...] | None = None) -> NDArray[Any]:
+    """Read images that can be drawn, as they are: (n, h, w, 1) or (n, h, w, 3)."""
+    images = validate_images(X, image_shape, BaseEstimator())
+    if images.shape[2] not in (1, 3):
+        raise ValueError(
+            f"X must hold images of 1 or 3 channels to be drawn, got {images.shape[2]} instead. "
+            "Choose some of them, as in X[..., :3], and pass what the detector made of all of them "
+            "to from_predictions."
+        )
+    return images.load(np.arange(len(images)))
 
 
-def read_pictures(X: Any, image_shape: tuple[int, ...] | None = None) -> NDArray[np.float64]:
-    """Read images, and bring them to shares of white.
+def read_images(X: Any, image_shape: tuple[int, ...] | None = None) -> NDArray[np.float64]:
+    """Read images, and bring them to fractions of white.
 
     Parameters
     ----------
@@ -63,7 +61,7 @@ def read_pictures(X: Any, image_shape: tuple[int, ...] | None = None) -> NDArray
     Returns
     -------
     ndarray of shape (n, h, w) or (n, h, w, 3), float64
-        From 0 to 1. uint8 and uint16 are shares of their largest value; floats from 0 to 1 stay
+        From 0 to 1. uint8 and uint16 are divided by their largest value; floats from 0 to 1 stay
         as they are, and other numbers are taken from the smallest to the largest of all images.
 
     Raises
@@ -71,28 +69,13 @@ def read_pictures(X: Any, image_shape: tuple[int, ...] | None = None) -> NDArray
     ValueError
         If X holds no images, or none that can be drawn.
     """
-    is_list = hasattr(X, "__len__") and not isinstance(X, str)
-    # One picture at most is read of a sequence of files.
-    if not is_list or (image_shape is None and np.ndim(X[0] if len(X) else X) == 1):
-        got = f"shape {np.shape(X)}" if is_list else repr(X)
-        raise ValueError(
-            f"X must hold images of shape (n, h, w) or (n, h, w, c), got {got}. A single image is "
-            "X[np.newaxis]; flattened images need a detector with image_shape, or to be reshaped."
-        )
-    images = ImageInput(X, image_shape)
-    if images.image_shape[2] not in (1, 3):
-        raise ValueError(
-            f"Only images of 1 or 3 channels can be drawn, got {images.image_shape[2]}. Choose "
-            "some of them, as in X[..., :3], and pass what the detector made of all of them to a "
-            "from_predictions."
-        )
-    values = np.stack([images.read(index) for index in range(len(images))])
+    values = load_images(X, image_shape)
     white = np.iinfo(values.dtype).max if values.dtype in (np.uint8, np.uint16) else 1
-    pictures: NDArray[np.float64] = values.astype(np.float64) / white
-    lowest, highest = pictures.min(), pictures.max()
+    values = values.astype(np.float64) / white
+    lowest, highest = values.min(), values.max()
     if lowest < 0 or highest > 1:
-        pictures = (pictures - lowest) / (highest - lowest or 1)
-    return pictures[..., 0] if pictures.shape[3] == 1 else pictures
+        values = (values - lowest) / (highest - lowest or 1)
+    return values[..., 0] if values.shape[3] == 1 else values
 
 
 def check_maps(maps: ArrayLike, name: str, count: int) -> NDArray[Any]:
@@ -140,7 +123,7 @@ def check_count(values: Any, name: str, count: int) -> None:
 
 
 def shorten(name: str) -> str:
-    """Leave the end of a name that is too long to stand above a picture."""
+    """Leave the end of a name that is too long to stand above a image."""
     return name if len(name) <= _LONGEST_NAME else f"…{name[1 - _LONGEST_NAME :]}"
 
 
@@ -161,7 +144,7 @@ def make_axes(
     Parameters
     ----------
     ax : matplotlib Axes or None
-        Whose place is divided. None makes a figure.
+        Axes of a grid, which are divided. None makes a figure.
     shape : (int, int)
         Rows and columns.
     size : (float, float)
@@ -175,7 +158,7 @@ def make_axes(
     Raises
     ------
     ValueError
-        If `ax` is something else, or has no place in a grid.
+        If `ax` is something else, or is not part of a grid.
     """
     plt = load_matplotlib("pyplot")
     if ax is None:
@@ -187,7 +170,7 @@ def make_axes(
         return ax.figure, np.array([[ax]], dtype=object)
     if ax.get_subplotspec() is None:
         raise ValueError(
-            "'ax' must have a place in a grid, which is divided: axes that plt.subplots or "
+            "'ax' must be part of a grid, which is divided: axes that plt.subplots or "
             "Figure.add_subplot made."
         )
     ax.set_axis_off()
@@ -195,28 +178,28 @@ def make_axes(
     return ax.figure, grid.subplots(squeeze=False)
 
 
-def make_picture_axes(
+def make_image_axes(
     ax: Any,
-    pictures: NDArray[np.float64],
+    images: NDArray[np.float64],
     panels: Sequence[str],
     n_columns: int,
     *,
     head: float = 0.0,
     foot: float = 0.0,
 ) -> tuple[Any, NDArray[np.object_]]:
-    """Make axes for some panels of each picture, one below the other.
+    """Make axes for some panels of each image, one below the other.
 
     Parameters
     ----------
     ax : matplotlib Axes, array-like of Axes of shape (n, len(panels)) or None
         Axes are divided, and an array is taken as it is.
-    pictures : ndarray of shape (n, h, w) or (n, h, w, 3)
+    images : ndarray of shape (n, h, w) or (n, h, w, 3)
     panels : sequence of str
         What stands at the left of each row.
     n_columns : int
-        Pictures beside each other.
+        Images beside each other.
     head, foot : float, default=0.0
-        Inches to leave in a new figure for the titles of each row of pictures, and below all.
+        Inches to leave in a new figure for the titles of each row of images, and below all.
 
     Returns
     -------
@@ -225,7 +208,7 @@ def make_picture_axes(
     """
     if isinstance(n_columns, bool) or not isinstance(n_columns, (int, np.integer)) or n_columns < 1:
         raise ValueError(f"'n_columns' must be an integer of at least 1, got {n_columns!r}.")
-    count = len(pictures)
+    count = len(images)
     if isinstance(ax, (np.ndarray, list, tuple)):
         load_matplotlib("pyplot")
         axes = np.asarray(ax, dtype=object)
@@ -238,21 +221,21 @@ def make_picture_axes(
     else:
         columns = min(count, n_columns)
         blocks = -(-count // columns)
-        height = _PICTURE_WIDTH * np.clip(pictures.shape[1] / pictures.shape[2], 0.3, 3)
+        height = _IMAGE_WIDTH * np.clip(images.shape[1] / images.shape[2], 0.3, 3)
         size = (
-            max(3.4, _PICTURE_WIDTH * columns + 0.3),
+            max(3.4, _IMAGE_WIDTH * columns + 0.3),
             blocks * (len(panels) * (height + 0.08) + head) + foot,
         )
         figure, grid = make_axes(ax, (blocks * len(panels), columns), size)
-        # By blocks of rows: (block, panel, column) to (picture, panel).
+        # By blocks of rows: (block, panel, column) to (image, panel).
         ordered = grid.reshape(blocks, len(panels), columns).swapaxes(1, 2)
-        cells = ordered.reshape(-1, len(panels))
-        for unused in cells[count:].flat:
+        panel_axes = ordered.reshape(-1, len(panels))
+        for unused in panel_axes[count:].flat:
             figure.delaxes(unused)
-        axes = cells[:count]
+        axes = panel_axes[:count]
         for first in axes[::columns]:
-            for cell, label in zip(first, panels, strict=True):
-                cell.set_ylabel(label, fontsize=SMALL)
-    for cell in axes.flat:
-        cell.set(xticks=[], yticks=[])
+            for one, label in zip(first, panels, strict=True):
+                one.set_ylabel(label, fontsize=SMALL)
+    for one in axes.flat:
+        one.set(xticks=[], yticks=[])
     return figure, axes

@@ -20,7 +20,7 @@ def ordered_keys(values: Floats) -> Keys:
     return bits ^ ((bits >> 63) & np.iinfo(np.int64).max)
 
 
-class Tally:
+class Histogram:
     """Sums over keys that are equal but for their last bits.
 
     Parameters
@@ -80,14 +80,14 @@ class Tally:
             self.keys, self.sums = _sum_equal(self.keys >> n_bits, self.sums)
 
 
-def fit_into(max_bins: int | None, tallies: list[Tally], n_dropped_bits: int) -> int:
-    """Fold tallies and drop the fewest bits that leave each with `max_bins` keys at most.
+def fit_into(max_bins: int | None, histograms: list[Histogram], n_dropped_bits: int) -> int:
+    """Fold histograms and drop the fewest bits that leave each with `max_bins` keys at most.
 
     Parameters
     ----------
     max_bins : int or None
         At least 2; None drops nothing.
-    tallies : list of Tally
+    histograms : list of Histogram
         They keep the same bits.
     n_dropped_bits : int
         As many as have been dropped up to now.
@@ -97,14 +97,14 @@ def fit_into(max_bins: int | None, tallies: list[Tally], n_dropped_bits: int) ->
     int
         As many as are dropped now. It depends on all keys together and not on their order.
     """
-    for tally in tallies:
-        tally.fold(n_dropped_bits)
+    for histogram in histograms:
+        histogram.fold(n_dropped_bits)
     further = 0
     if max_bins is not None:
-        while any(tally.n_keys_without(further) > max_bins for tally in tallies):
+        while any(histogram.n_keys_without(further) > max_bins for histogram in histograms):
             further += 1
-        for tally in tallies:
-            tally.drop(further)
+        for histogram in histograms:
+            histogram.drop(further)
     return n_dropped_bits + further
 
 

@@ -1,0 +1,114 @@
+"""Detectors inside pipelines and searches, and what they compute of images in one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import Pipeline
+from sklearn.utils import Bunch, _safe_indexing, indexable
+from sklearn.utils.validation import _num_samples
+
+# Images whose maps are held in memory at once, where there is no need to keep them.
+_BATCH_SIZE = 32
+
+
+def layers(estimator: Any) -> Iterator[Any]:
+    """Give an estimator, and one by one those inside it that do its work, down to the detector."""
+    while True:
+        yield estimator
+        if isinstance(estimator, Pipeline):
+            estimator = estimator[-1]
+        elif isinstance(estimator, FrozenEstimator):
+            estimator = estimator.estimator
+        elif hasattr(estimator, "best_estimator_"):
+            estimator = estimator.best_estimator_
+        else:
+            return
+
+
+def find_attribute(estimator: Any, name: str) -> Any:
+    """Find an attribute, such as a threshold, of the outermost layer that has it; else None."""
+    return next((getattr(layer, name) for layer in layers(estimator) if hasattr(layer, name)), None)
+
+
+def find_parameter(estimator: Any, name: str) -> Any:
+    """Find a parameter of the detector, that inside a ConformalDetector too; else None."""
+    *_, detector = layers(estimator)
+    if hasattr(detector, name):
+        return getattr(detector, name)
+    inner = getattr(detector, "detector", None)
+    return None if inner is None else find_parameter(inner, name)
+
+
+def find_method(estimator: Any, name: str) -> Callable[[Any], Any] | None:
+    """Find a method of the outermost layer that has it; else None.
+
+    It takes what the whole estimator takes: steps of pipelines before that layer are applied first.
+    """
+    steps: list[Pipeline] = []
+    for layer in layers(estimator):
+        method = getattr(layer, name, None)
+        if method is not None:
+            return _after(steps, method) if steps else method
+        if isinstance(layer, Pipeline) and len(layer) > 1:
+            steps.append(layer[:-1])
+    return None
+
+
+def _after(steps: list[Pipeline], method: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def call(X: Any) -> Any:
+        for step in steps:
+            X = step.transform(X)
+        return method(X)
+
+    return call
+
+
+def detect(estimator: Any, X: Any, *names: str) -> Bunch:
+    """Compute what some methods return, from one pass if the estimator has `detect_batches`.
+
+    Methods that the estimator lacks are left out.
+    """
+    methods = _find_methods(estimator, names)
+    if "detect_batches" not in methods:
+        return Bunch(**{name: np.asarray(method(X)) for name, method in methods.items()})
+    return join(detect_batches(estimator, X, *names))
+
+
+def detect_batches(estimator: Any, X: Any, *names: str) -> Iterator[Bunch]:
+    """Compute what `detect` does, a few images at a time."""
+    methods = _find_methods(estimator, names)
+    in_one_pass = methods.pop("detect_batches", None)
+    if in_one_pass is not None:
+        for batch in in_one_pass(X):
+            yield Bunch(**{name: batch[name] for name in methods})
+        return
+    for part in iterate_batches(X):
+        yield Bunch(**{name: np.asarray(method(part)) for name, method in methods.items()})
+
+
+def join(batches: Iterator[Bunch]) -> Bunch:
+    """Concatenate the fields of batches, of which there is one at least."""
+    parts = list(batches)
+    return Bunch(**{name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
+
+
+def _find_methods(estimator: Any, names: tuple[str, ...]) -> dict[str, Callable[[Any], Any]]:
+    """Those that the estimator has, with `detect_batches` if it saves a pass."""
+    found = {name: find_method(estimator, name) for name in names}
+    methods = {name: method for name, method in found.items() if method is not None}
+    in_one_pass = find_method(estimator, "detect_batches")
+    if in_one_pass is not None and len(methods) > 1:
+        methods["detect_batches"] = in_one_pass
+    return methods
+
+
+def iterate_batches(X: Any) -> Iterator[Any]:
+    """Give a few images at a time."""
+    (X,) = indexable(X)
+    # One batch at least, so that the detector gets to complain of none.
+    for start in range(0, max(1, _num_samples(X)), _BATCH_SIZE):
+        yield _safe_indexing(X, slice(start, start + _BATCH_SIZE))
