@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from skanomaly.datasets import make_bar_images, make_textured_surfaces
-from skanomaly.training import AUGMENTATIONS, find_symmetries
+from skanomaly.training import SYMMETRIES, find_symmetries
 
 
 def found(images):
@@ -28,7 +28,7 @@ def test_a_texture_with_a_direction_is_not_rotated():
 
 def test_parts_at_any_angle_have_all():
     images = make_bar_images(n_train=200, random_state=0).X_train
-    assert found(images) == AUGMENTATIONS
+    assert found(images) == SYMMETRIES
 
 
 def aligned(count, shape, seed=0):
@@ -63,10 +63,10 @@ def test_near_copies_do_not_make_a_flip_look_far_or_near():
 @pytest.mark.parametrize("shape", [(1, 1), (1, 9), (3, 5), (16, 16), (65, 64)])
 def test_images_of_any_size_have_an_answer(shape):
     rng = np.random.default_rng(0)
-    assert set(found(rng.normal(size=(6, *shape, 3)))) <= set(AUGMENTATIONS)
+    assert set(found(rng.normal(size=(6, *shape, 3)))) <= set(SYMMETRIES)
 
 
 def test_equal_images_and_a_single_one_have_an_answer():
     assert found(np.random.default_rng(0).normal(size=(1, 8, 8))) == ()
     flat = torch.zeros(5, 1, 16, 16)
-    assert set(find_symmetries([flat])) <= set(AUGMENTATIONS)
+    assert set(find_symmetries([flat])) <= set(SYMMETRIES)
