@@ -135,5 +135,5 @@ plt.show()
 # Cut by hand, the map is wrong around each cut, where the network misses the neighbours.
 #
 # One parameter was set for this comparison: ``standardization="dataset"`` scales all images alike.
-# By default each one is scaled by itself, those that the library takes apart as a whole, and a piece
-# that was cut by hand by itself.
+# By default each one is scaled by itself: those that the library takes apart as a whole, and each
+# piece that was cut by hand alone.
