@@ -61,7 +61,7 @@ detectors = {name: calibrated(**parameters) for name, parameters in settings.ite
 # it the map is as sharp, and as grainy, as the difference of two images. A wide filter finds faint
 # spots of its own size, and blurs everything that is smaller.
 
-shown = [list(data.kinds_test).index(kind) for kind in ("crack", "smear")]
+shown = [list(data.kinds_test).index(kind) for kind in ("crack", "stain")]
 figure, axes = plt.subplots(1, 3, figsize=(9.6, 4.2), layout="constrained")
 for axis, (name, detector) in zip(axes, detectors.items(), strict=False):
     axis.set_title(name, pad=14)
