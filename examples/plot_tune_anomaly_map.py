@@ -59,7 +59,8 @@ detectors = {name: calibrated(**parameters) for name, parameters in settings.ite
 # ---------
 # ``smoothing_size`` is the side of a mean filter, which ``smoothing_passes`` applies twice. Without
 # it the map is as sharp, and as grainy, as the difference of two images. A wide filter finds faint
-# spots of its own size, and blurs everything that is smaller.
+# spots of its own size, and blurs everything that is smaller. All three miss the stain after so
+# short a training.
 
 shown = [list(data.kinds_test).index(kind) for kind in ("crack", "stain")]
 figure, axes = plt.subplots(1, 3, figsize=(9.6, 4.2), layout="constrained")
