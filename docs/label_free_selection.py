@@ -139,10 +139,11 @@ def main():
         for setting in SETTINGS:
             detector = fit(setting, data, training, options, seed)
             held_out_scores.append(detector.score_samples(images))
-            test_scores.append(detector.score_samples(test))
+            found = detector.detect(test)
+            test_scores.append(found.score_samples)
             row = {
                 "image": roc_auc_score(truth, test_scores[-1]),
-                "pixel": pixel_roc_auc_score(data.masks_test, detector.anomaly_map(test)),
+                "pixel": pixel_roc_auc_score(data.masks_test, found.anomaly_map),
                 **score_without_labels(detector, images),
             }
             rows.append(row)

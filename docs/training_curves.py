@@ -24,9 +24,11 @@ def measure(detector, X_train, data):
     start = time.process_time()
     detector.fit(X_train)
     seconds = time.process_time() - start
-    maps, scores = detector.anomaly_map(X_test), detector.score_samples(X_test)
-    report = image_report(data.masks_test, maps, y_true=data.y_test, scores=scores)
-    good, flagged = data.y_test == 1, detector.predict(X_test) == -1
+    found = detector.detect(X_test)
+    report = image_report(
+        data.masks_test, found.anomaly_map, y_true=data.y_test, scores=found.score_samples
+    )
+    good, flagged = data.y_test == 1, found.predict == -1
     residuals = [
         np.median(np.square(X / 255 - detector.reconstruct(X / 255)).reshape(len(X), -1).mean(1))
         for X in (X_test[good], X_train)

@@ -29,17 +29,20 @@ detectors = {
     "denoising": DenoisingAE(max_iter=150, random_state=0),
     "contractive": ContractiveAE(max_iter=150, random_state=0),
 }
-maps = {name: d.fit(data.X_train).anomaly_map(data.X_test) for name, d in detectors.items()}
+found = {name: d.fit(data.X_train).detect(data.X_test) for name, d in detectors.items()}
 
 # %%
 # How well they do
 # ----------------
-# :func:`~skanomaly.metrics.image_report` computes the usual figures in one pass. Here an image's
-# score is the largest value of its map, as it is in the detectors themselves.
+# :func:`~skanomaly.metrics.image_report` computes the usual figures: those of images from the
+# scores, and those of pixels from the maps.
 
 columns = ["image_roc_auc", "image_f1_max", "pixel_roc_auc", "per_region_overlap"]
-table = pd.DataFrame({name: image_report(data.masks_test, found) for name, found in maps.items()}).T
-table[columns].astype(float).round(3)
+reports = {
+    name: image_report(data.masks_test, result.anomaly_map, scores=result.score_samples)
+    for name, result in found.items()
+}
+pd.DataFrame(reports).T[columns].astype(float).round(3)
 
 # %%
 # The area under the ROC curve by kind of defect, each against all good images:
@@ -49,32 +52,38 @@ by_kind = {
     name: {
         kind: roc_auc_score(
             data.y_test[is_good | (data.kinds_test == kind)],
-            -found[is_good | (data.kinds_test == kind)].max((1, 2)),
+            result.score_samples[is_good | (data.kinds_test == kind)],
         )
         for kind in np.unique(data.kinds_test[~is_good])
     }
-    for name, found in maps.items()
+    for name, result in found.items()
 }
 pd.DataFrame(by_kind).T.round(3)
 
 # %%
 # Where they look
 # ---------------
-# One defect of each kind. Each detector has a scale of its own, from nothing to the largest value
-# in these five images.
+# One defect of each kind. Each detector has a logarithmic scale of its own, around its threshold of
+# maps: what is above the threshold is in the lighter half.
 
 shown = [
     np.flatnonzero(data.kinds_test == kind)[0] for kind in np.unique(data.kinds_test[~is_good])
 ]
 figure, axes = plt.subplots(
-    2 + len(maps), 5, figsize=(8, 8), layout="constrained", subplot_kw={"xticks": [], "yticks": []}
+    2 + len(found), 5, figsize=(8, 8), layout="constrained", subplot_kw={"xticks": [], "yticks": []}
 )
-rows = {"image": data.X_test, "defect": data.masks_test, **maps}
-for line, (name, images) in zip(axes, rows.items(), strict=True):
+for line, (name, images) in zip(
+    axes, {"image": data.X_test, "defect": data.masks_test}.items(), strict=False
+):
     line[0].set_ylabel(name)
-    colors = "magma" if name in maps else "gray"
     for axis, index in zip(line, shown, strict=True):
-        axis.imshow(images[index], cmap=colors, vmin=0, vmax=images[shown].max())
+        axis.imshow(images[index], cmap="gray", vmin=0, vmax=images[shown].max())
+for line, (name, result) in zip(axes[2:], found.items(), strict=True):
+    line[0].set_ylabel(name)
+    limit = detectors[name].map_threshold_
+    for axis, index in zip(line, shown, strict=True):
+        values = result.anomaly_map[index].clip(min=limit / 100)
+        axis.imshow(values, cmap="magma", norm="log", vmin=limit / 100, vmax=100 * limit)
 for axis, index in zip(axes[0], shown, strict=True):
     axis.set_title(data.kinds_test[index])
 plt.show()

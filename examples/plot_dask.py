@@ -97,9 +97,9 @@ def draw_timeline(axes, kinds, begin):
             if span["action"] == "compute"
         ]
         lane, start, seconds = np.transpose(spans)
-        axes.barh(lane, seconds, left=start - begin, edgecolor="white", label=label)
+        axes.barh(lane, seconds, left=start - begin, edgecolor="white", linewidth=0.3, label=label)
     axes.set_yticks(range(len(workers)), [f"worker {index}" for index in range(len(workers))])
-    axes.set(xlabel="seconds", ylim=(-0.5, len(workers)))
+    axes.set(xlabel="seconds", xlim=(0, None), ylim=(-0.5, len(workers)))
     axes.legend(loc="upper left", ncols=len(kinds))
 
 

@@ -12,7 +12,7 @@ thresholds as one ONNX graph. This takes the extra ``onnx``: ``pip install "skan
 # Train and export
 # ----------------
 # Any of the three detectors will do, with any network that torch can export. The graph takes over
-# the thresholds as they are now, so set them before.
+# the thresholds as they are now: set them before, or ``calibrate`` the detector.
 
 import tempfile
 from pathlib import Path
@@ -46,7 +46,8 @@ for values in (*session.get_inputs(), *session.get_outputs()):
 
 # %%
 # Ask for those outputs that are needed. The images are two good ones and one with each kind of
-# defect; what the graph marks is outlined in red.
+# defect; what the graph marks is outlined in red. Maps are on a logarithmic scale around the
+# threshold, which is in the middle of the colours.
 
 kinds, first = np.unique(data.kinds_test, return_index=True)
 images = data.X_test[[1, *first[kinds == "good"], *first[kinds != "good"]]]
@@ -59,7 +60,9 @@ figure, axes = plt.subplots(
 )
 for column, (image, anomaly_map, mask) in enumerate(zip(images, maps, masks, strict=True)):
     axes[0, column].imshow(image, cmap="gray", vmin=0, vmax=255)
-    axes[1, column].imshow(anomaly_map, cmap="inferno", vmin=0, vmax=np.percentile(maps, 98))
+    limit = detector.map_threshold_
+    values = anomaly_map.clip(min=limit / 100)
+    axes[1, column].imshow(values, cmap="inferno", norm="log", vmin=limit / 100, vmax=100 * limit)
     if mask.any():
         axes[0, column].contour(mask, levels=[0.5], colors="red", linewidths=1)
     verdict = "anomalous" if verdicts[column] == -1 else "normal"

@@ -135,8 +135,8 @@ axes[0].set_ylabel("opacity")
 plt.show()
 
 # %%
-# Faint damage alone, in the upper row, teaches too little. In the lower one, larger patches teach
-# more than small ones. With 24 defects in all, differences of a few hundredths mean nothing.
+# Faint damage alone, in the upper row, teaches too little. Which radius is best in the lower one
+# cannot be told here: with 24 defects in all, differences of some hundredths mean nothing.
 #
 # Train the winner
 # ----------------

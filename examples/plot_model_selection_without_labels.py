@@ -139,8 +139,7 @@ plt.show()
 # %%
 # Faint damage teaches too little, and the scores without labels put it below the stronger damage,
 # as the labels do. That is the use of them: to tell what does not work from what does. Among the
-# settings that do well the order is another one, and the one without local contrast
-# (``contrast_size=None``) is put far lower than the 48 labelled defects of this page say.
+# settings that do well the order is another one than that by the 48 labelled defects of this page.
 #
 # How far to trust it
 # -------------------

@@ -142,13 +142,13 @@ temporary.cleanup()
 #   ``mode="gray"`` or ``mode="rgb"`` makes a mixed folder uniform. The good folder must hold good
 #   images alone, of all the variety that is normal: what is not in it is going to be reported.
 # - **Size.** ``size=128`` or ``size=256`` where defects are small, ``size=(height, width)`` where
-#   images are not square.
+#   images are not square: see :ref:`image_size`.
 # - **Training.** Leave ``max_iter`` at its default of 3000 for a detector that you mean to use.
 #   ``augmentation`` may name only what leaves your images normal; the default finds it.
 # - **Corruption.** Where you know how large and how strong defects are, say so, with
 #   ``corruption``: see :ref:`sphx_glr_auto_examples_plot_corruption_gallery.py`.
 # - **Threshold.** It comes from the good folder, where some images are held out for it; with few
 #   images it is rough. A better one comes from more good images that the detector has not seen:
-#   ``detector.offset_ = np.quantile(detector.score_samples(other_good_images), 0.01)``.
-# - **No code.** ``python -m skanomaly fit`` and ``python -m skanomaly score`` do all this on the
-#   command line.
+#   ``detector.calibrate(other_good_images)``, see :ref:`calibrating`.
+# - **No code.** ``python -m skanomaly fit``, ``score`` and ``calibrate`` do all this on the command
+#   line.

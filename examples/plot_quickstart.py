@@ -100,8 +100,9 @@ plt.show()
 # Decide
 # ------
 # ``predict`` compares the scores with ``offset_``, which ``fit`` has set so that about one in a
-# hundred normal images should fall below it (``contamination`` takes another fraction). With ten of
-# a hundred images held out to tell how new ones score, that can be only a rough estimate; the
+# hundred normal images should fall below it (``contamination`` takes another fraction). Twenty of
+# the hundred images were held out from training to tell how new ones score. More of the good test
+# images fall below here: they are of the other half of the wall, which no training image shows. The
 # histogram shows what another threshold would do.
 
 labels = found.predict

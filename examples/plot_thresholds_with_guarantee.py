@@ -62,7 +62,7 @@ pd.DataFrame(
 
 # %%
 # The network knows the few bars that it was trained on better than any others, and new ones fall
-# beyond its own threshold much more often than one in twenty. The calibrated threshold is about
+# beyond its own threshold more often than one in twenty. The calibrated threshold is about
 # right. It also finds fewer damaged bars, which is the price of fewer false alarms: scores and maps
 # are the same. Where good images are too few to hold some out, ``cv`` makes all of them serve to
 # train and to calibrate, with a weaker guarantee: see :ref:`thresholds`.

@@ -72,15 +72,15 @@ shown = [list(data.kinds_test).index(kind) for kind in kinds]
 rows = {
     "image": images[shown, 0],
     "decoder's image": decoded[shown, 0],
-    "fraction of the image": fraction[shown, 0],
+    "fraction": fraction[shown, 0],
     "reconstruction": mixed[shown, 0],
 }
 figure, axes = plt.subplots(
-    4, 6, figsize=(9.6, 6.8), layout="compressed", subplot_kw={"xticks": [], "yticks": []}
+    4, 6, figsize=(9.6, 6), layout="compressed", subplot_kw={"xticks": [], "yticks": []}
 )
 for line, (name, drawings) in zip(axes, rows.items(), strict=True):
     line[0].set_ylabel(name)
-    is_fraction = name == "fraction of the image"
+    is_fraction = name == "fraction"
     for axis, image, index in zip(line, drawings, shown, strict=True):
         limits = (0, 1) if is_fraction else (-3, 3)
         drawn = axis.imshow(image, cmap="gray", vmin=limits[0], vmax=limits[1])
@@ -131,7 +131,7 @@ pd.DataFrame(
 ).T.round(3)
 
 # %%
-# The mixture is closer to normal pixels by more than half, while defective ones lose little of
-# their difference: the ratio, which is what tells them apart, more than doubles.
+# The mixture is closer to normal pixels by more than half, while defective ones lose less than a
+# third of their difference: the ratio, which is what tells them apart, nearly doubles.
 
 # sphinx_gallery_thumbnail_number = 2

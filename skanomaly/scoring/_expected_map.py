@@ -71,7 +71,18 @@ class ExpectedMap(MapStep):
         return cls(expected=torch.where(overall > 0, expected, 1.0))
 
     def forward(self, maps: Tensor, frame: Tensor) -> Tensor:
-        """Divide and average: (b, k, …) → (b, …)."""
+        """Divide, and average the kinds.
+
+        Parameters
+        ----------
+        maps : Tensor of shape (b, k, …)
+        frame : Tensor of shape (b, 5)
+            Not used.
+
+        Returns
+        -------
+        Tensor of shape (b, …)
+        """
         return (maps / self.expected.to(maps)).mean(1)
 
     def leave_one_out(self, maps: Tensor, count: int) -> Tensor:

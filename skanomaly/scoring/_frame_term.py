@@ -166,11 +166,27 @@ class FrameTerm(MapStep):
         )
 
     def forward(self, maps: Tensor, frame: Tensor) -> Tensor:
-        """Multiply maps by `factor`."""
+        """Multiply maps by `factor`.
+
+        Parameters
+        ----------
+        maps : Tensor of shape (b, h, w)
+        frame : Tensor of shape (b, 5)
+            `frame_sums` of the images.
+
+        Returns
+        -------
+        Tensor of shape (b, h, w)
+        """
         return maps * self.factor(frame, aggregate(maps, self.aggregation))
 
     def config(self) -> dict[str, Any]:
-        """Return the settings."""
+        """Return the settings.
+
+        Returns
+        -------
+        dict
+        """
         names = ("variance", "count", "weight", "aggregation")
         return {name: getattr(self, name) for name in names}
 

@@ -43,6 +43,9 @@ class MapStep(nn.Module):
 
     reach: int | None = 0
 
+    def __init__(self) -> None:
+        super().__init__()
+
     @classmethod
     def from_parameters(
         cls, parameters: Mapping[str, Any], image_shape: Sequence[int]
@@ -81,5 +84,10 @@ class MapStep(nn.Module):
         raise NotImplementedError
 
     def config(self) -> dict[str, Any]:
-        """Return the settings that the constructor takes beside its tensors."""
+        """Return the settings that the constructor takes beside its tensors.
+
+        Returns
+        -------
+        dict
+        """
         return {}

@@ -61,7 +61,20 @@ class Surroundings(MapStep):
     def from_parameters(
         cls, parameters: Mapping[str, Any], image_shape: Sequence[int]
     ) -> Self | None:
-        """Make one of ``region_size``, for maps of images that are in multiples of the usual."""
+        """Make one of ``region_size``, for maps of images that are in multiples of the usual.
+
+        Parameters
+        ----------
+        parameters : mapping of str to object
+            The detector's.
+        image_shape : (int, int, int) or (int,)
+            Height, width and channels of its images, or the number of features.
+
+        Returns
+        -------
+        Surroundings or None
+            None without ``region_size`` or ``normalize_map``, and for rows.
+        """
         fraction = parameters["region_size"]
         if fraction is None or not parameters["normalize_map"] or len(image_shape) != 3:
             return None
@@ -85,14 +98,31 @@ class Surroundings(MapStep):
         return cls(size=_odd(fraction * min(shape)))
 
     def forward(self, maps: Tensor, frame: Tensor) -> Tensor:
-        """Weigh maps (b, h, w), in multiples of the usual."""
+        """Weigh maps.
+
+        Parameters
+        ----------
+        maps : Tensor of shape (b, h, w)
+            In multiples of the usual.
+        frame : Tensor of shape (b, 5)
+            Not used.
+
+        Returns
+        -------
+        Tensor of shape (b, h, w)
+        """
         wide = smooth(maps.clamp(max=_CEILING), self.size, _PASSES)
         near = smooth(maps.sqrt(), _odd(_NEAR * self.size), _PASSES)
         # Running sums may end a rounding below 0.
         return (maps + _WIDE_WEIGHT * wide.clamp(min=0)) * near.clamp(min=0)
 
     def config(self) -> dict[str, Any]:
-        """Return the settings."""
+        """Return the settings.
+
+        Returns
+        -------
+        dict
+        """
         return {"size": self.size}
 
 
