@@ -14,7 +14,6 @@ import torch
 from numpy.typing import NDArray
 from sklearn.base import clone
 from torch import nn
-from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -345,7 +344,7 @@ def slowest_operators(function: Callable[[], object]) -> dict[str, float]:
 def _network_shape(detector: Any, X: NDArray[np.uint8]) -> tuple[int, ...]:
     """Channels, height and width of what the network reads, local contrast among the channels."""
     shapes: list[torch.Size] = []
-    hook = register_module_forward_pre_hook(
+    hook = detector.network_.register_forward_pre_hook(
         lambda module, arguments: shapes.append(arguments[0].shape)
     )
     with hook:

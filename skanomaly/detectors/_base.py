@@ -63,6 +63,10 @@ class BaseAutoencoderDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator,
         """The trained network."""
         return self.model_.network
 
+    @network_.setter
+    def network_(self, network: torch.nn.Module) -> None:
+        self.model_.network = network
+
     @property
     def expected_map_(self) -> NDArray[np.float64]:
         """Means of the maps of normal images."""

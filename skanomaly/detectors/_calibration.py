@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from ..scoring import (
     OPTIONAL_STEPS,
@@ -74,20 +73,21 @@ def calibrate(
     shared = shared and len(data) <= _EXPECTED_MAP_LIMIT
     scores: list[float] = []
     maxima: list[float] = []
-    frames: list[Tensor] = []
+    # Numbers, not tensors: small tensors kept between large ones scatter the heap.
+    frames: list[list[float]] = []
     for maps, frame in inference.difference_maps(model, data):
         maps = expected.leave_one_out(maps, len(data)) if shared else expected(maps, frame)
         for step in steps[1:]:
             maps = apply_step(step, maps, frame)
         scores.extend((-aggregate(maps, model.aggregation)).tolist())
         maxima.extend(maps.flatten(1).amax(1).tolist())
-        frames.append(frame.cpu())
+        frames.extend(frame.tolist())
     model.offset = score_offset(np.array(scores), detector.contamination, held_out)
     model.map_threshold = map_threshold(np.array(maxima), detector.contamination, held_out)
     if data.is_image:
         steps.append(
             FrameTerm.fit(
-                torch.cat(frames),
+                torch.tensor(frames, dtype=torch.float64),
                 # In units of the threshold, so that it flags an image of whatever map.
                 weight=-model.offset or 1.0,
                 brightness=not standardization.per_image,

@@ -113,6 +113,9 @@ verbose : int, default=0
 """
 
 _ATTRIBUTES = """\
+model_ : torch.nn.Module
+    All that is computed of images, as one module: maps floats (b, c, h, w), white is 1, or rows
+    (b, n_features) to anomaly maps and scores.
 network_ : torch.nn.Module
     The trained network, in evaluation mode; works on standardised images, channels first.
 offset_ : float

@@ -112,7 +112,7 @@ def test_what_happens_while_thresholds_are_taken_leaves_nothing_half_fitted(erro
     def fail(maps):
         raise error
 
-    monkeypatch.setattr("skanomaly.detectors._base.expected_map", fail)
+    monkeypatch.setattr("skanomaly.detectors._calibration.ExpectedMap.fit", fail)
     fresh = make()
     for candidate in (detector, fresh):
         with pytest.raises(error):
