@@ -30,6 +30,7 @@ from ._inference import Inference, fill, reconstruction_function
 from ._model import DetectorModel
 from ._model_file import save_detector
 from ._parameters import CONSTRAINTS, check_odd
+from ._torch_state import in_usual_torch_state, usual_torch_state
 
 # Images that thresholds are taken from while training goes on.
 _SNAPSHOT_LIMIT = 50
@@ -119,7 +120,7 @@ class BaseAutoencoderDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator,
             `fit` goes on from that step. After this and any error but the one of a loss that is
             not finite, the detector is what it was before.
         """
-        with unchanged_on_error(self), training_images(X) as X:
+        with usual_torch_state(), unchanged_on_error(self), training_images(X) as X:
             plan = self._plan(X, continued=self.warm_start and hasattr(self, "model_"))
             self._train(plan, X, y)
         return self
@@ -142,7 +143,7 @@ class BaseAutoencoderDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator,
         self : object
             The detector, trained further.
         """
-        with unchanged_on_error(self), training_images(X) as X:
+        with usual_torch_state(), unchanged_on_error(self), training_images(X) as X:
             plan = self._plan(X, continued=hasattr(self, "model_"), one_pass=True)
             self._train(plan, X, y)
         return self
@@ -173,7 +174,7 @@ class BaseAutoencoderDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator,
         """
         check_is_fitted(self, "model_")
         self._validate_params()
-        with training_images(X) as X:
+        with usual_torch_state(), training_images(X) as X:
             data = self._validate(X, minimum=2)
             new = np.ones(len(data), dtype=bool)
             model = self.model_
@@ -182,6 +183,7 @@ class BaseAutoencoderDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator,
             )
         return self
 
+    @usual_torch_state()
     def detect(self, X: Any) -> Bunch:
         """Compute scores, decisions, maps and masks from one pass through the network.
 
@@ -227,8 +229,9 @@ class BaseAutoencoderDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator,
         Bunch
             What `detect` returns, of the next images in the order of X.
         """
-        return self._detect_batches(self._validate(X))
+        return in_usual_torch_state(self._detect_batches(self._validate(X)))
 
+    @usual_torch_state()
     def score_samples(self, X: Any) -> NDArray[np.float64]:
         """Score images; higher is more normal.
 
@@ -279,6 +282,7 @@ class BaseAutoencoderDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator,
         """
         return _decide(self.decision_function(X))
 
+    @usual_torch_state()
     def anomaly_map(self, X: Any) -> NDArray[np.float64]:
         """Show where each image is anomalous.
 
@@ -305,6 +309,7 @@ class BaseAutoencoderDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator,
             (maps.cpu().numpy() for maps in self._maps(data)),
         )
 
+    @usual_torch_state()
     def predict_mask(self, X: Any) -> NDArray[np.bool_]:
         """Mark the anomalous pixels of each image.
 
@@ -327,6 +332,7 @@ class BaseAutoencoderDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator,
         masks = (self._mask(maps).cpu().numpy() for maps in self._maps(data))
         return fill(_empty(data.map_shape, np.bool_, "masks"), masks)
 
+    @usual_torch_state()
     def reconstruct(self, X: Any) -> NDArray[Any]:
         """Compute what the network takes for normal.
 
@@ -483,6 +489,7 @@ class BaseAutoencoderDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator,
             state["model_"] = copy.deepcopy(state["model_"]).cpu()
         return state
 
+    @usual_torch_state()
     def __setstate__(self, state: dict[str, Any]) -> None:
         if "network_" in state:
             raise ValueError(

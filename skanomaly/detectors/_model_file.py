@@ -24,6 +24,7 @@ from ._images import Shape
 from ._model import DetectorModel
 from ._network import make_network
 from ._standardization import Standardization
+from ._torch_state import usual_torch_state
 
 KIND = "skanomaly model"
 FORMAT_VERSION = 3
@@ -38,6 +39,7 @@ _LONGEST_SIDE = 2**17
 _NOT_STORED = ("checkpoint",)
 
 
+@usual_torch_state()
 def save_detector(detector: Any, path: str | os.PathLike[str]) -> None:
     """Write a fitted detector; `BaseAutoencoderDetector.save` says what of it."""
     from .. import __version__
@@ -86,6 +88,7 @@ def class_name(cls: type) -> str:
     return f"{cls.__module__}.{cls.__qualname__}"
 
 
+@usual_torch_state()
 def load_detector(
     path: str | os.PathLike[str],
     classes: Mapping[str, type],
@@ -299,7 +302,7 @@ def _restore_network(detector: Any, shape: Shape, weights: dict[str, Tensor]) ->
         _require((name in ROW_NETWORKS) != is_image, "network")
         # Takes no memory before the weights of the file have turned out to fit.
         with torch.device("meta"):
-            network = NETWORKS[name](shape if is_image else shape[0])
+            network = NETWORKS[name](shape if is_image else shape[0]).float()
     own = network.state_dict()
     if {n: (v.shape, v.dtype) for n, v in own.items()} != {
         n: (v.shape, v.dtype) for n, v in weights.items()

@@ -115,7 +115,7 @@ def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager
     ----------
     device : torch.device
     dtype : torch.dtype
-        float32 changes nothing.
+        float32 turns mixed precision off.
 
     Returns
     -------
@@ -130,7 +130,8 @@ def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager
     torch.bfloat16
     """
     if dtype == torch.float32:
-        return nullcontext()
+        is_on = torch.is_autocast_enabled(device.type)
+        return torch.autocast(device.type, enabled=False) if is_on else nullcontext()
     return torch.autocast(device.type, dtype=dtype)
 
 
