@@ -24,7 +24,7 @@ from ..scoring import ExpectedMap
 from ..training import NonFiniteLossError, resolve_device
 from ._calibration import calibrate
 from ._fit_plan import FitPlan, Objective
-from ._fitting import run_training, unchanged_on_error
+from ._fitting import checkpoint_in_use, run_training, unchanged_on_error
 from ._images import Shape, ValidatedInput, normalize_image_shape, to_image_dtype, validate_input
 from ._inference import Inference, fill, reconstruction_function
 from ._model import DetectorModel
@@ -115,12 +115,19 @@ class BaseAutoencoderDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator,
             and thresholds that go with them.
         OSError
             If a checkpoint cannot be written, as on a full disk. The last one stays whole.
+        RuntimeError
+            If another fit, of this process or of another one, writes to the same checkpoint.
         KeyboardInterrupt
             On Ctrl-C. With ``checkpoint``, after the state was written to it, so that the next
             `fit` goes on from that step. After this and any error but the one of a loss that is
             not finite, the detector is what it was before.
         """
-        with usual_torch_state(), unchanged_on_error(self), training_images(X) as X:
+        with (
+            usual_torch_state(),
+            unchanged_on_error(self),
+            checkpoint_in_use(self.checkpoint),
+            training_images(X) as X,
+        ):
             plan = self._plan(X, continued=self.warm_start and hasattr(self, "model_"))
             self._train(plan, X, y)
         return self
