@@ -40,6 +40,9 @@ def resolve_device(device: str | torch.device) -> torch.device:
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         resolved = torch.device(device)
+        if resolved.type not in _known_devices():
+            # Tensors on others may have no values, or make torch import what is not there.
+            raise NotImplementedError(f"no network runs on {resolved.type!r} devices here")
         torch.empty(1, device=resolved)
     except (RuntimeError, TypeError, AssertionError, NotImplementedError) as error:
         raise ValueError(
@@ -47,6 +50,15 @@ def resolve_device(device: str | torch.device) -> torch.device:
             f"'cuda:0', got {device!r}: {error}"
         ) from error
     return resolved
+
+
+def _known_devices() -> set[str]:
+    """Kinds of devices that tensors may be made on to see whether they are there."""
+    known = {"cpu", "cuda", "mps", "xpu"}
+    if hasattr(torch, "accelerator"):  # since torch 2.6
+        accelerator = torch.accelerator.current_accelerator()
+        known |= {accelerator.type} if accelerator is not None else set()
+    return known
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:
