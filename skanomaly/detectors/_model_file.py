@@ -148,6 +148,7 @@ def _from_data(value: Any, arrays: Arrays, classes: Mapping[str, type]) -> Any:
     if tag == "array":
         return arrays.pop(content)
     if tag == "device":
+        _require(isinstance(content, str), "device")
         return torch.device(content)
     if tag == "object":
         name, stored = content
@@ -235,7 +236,11 @@ def _restore(
 def _restore_model(detector: Any, data: Any, shape: Shape, arrays: Arrays) -> DetectorModel:
     """Put the model together; vectors and channels are no more than arrays in the file."""
     is_image = len(shape) == 3
-    tensors = {name: torch.from_numpy(array).clone() for name, array in arrays.items()}
+    for name, array in arrays.items():
+        # A limit of a step may be infinite, and no weight.
+        is_right = ~np.isnan(array) if name.startswith("steps.") else np.isfinite(array)
+        _require(bool(is_right.all()), f"array {name!r}, with NaN or infinity,")
+    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
     settings: dict[str, Any] = _numbers(data["standardization"])
     standardization = Standardization(**settings, **_take(tensors, "standardization."))
     contrast_size = standardization.contrast_size
