@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
@@ -43,6 +44,7 @@ def make_initialized(factory: Callable[[], nn.Module], generator: torch.Generato
             # What is not named above would hold whatever lay in memory.
             assert not [*module.parameters(recurse=False), *module.buffers(recurse=False)]
     for module in network.modules():
-        if hasattr(module, "start"):
-            module.start()
+        start: Any = getattr(module, "start", None)
+        if start is not None:
+            start()
     return network
