@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import os
 import secrets
+import stat
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 
 @contextmanager
 def atomic_write(path: Path, *, durable: bool = False) -> Iterator[Path]:
     """Give the path of a new file beside ``path`` that takes its place when all went well.
+
+    Of a link, the file that it points to is replaced; a file that exists keeps its mode. What a
+    killed process left of such a write is removed by the next one.
 
     Parameters
     ----------
@@ -20,20 +31,133 @@ def atomic_write(path: Path, *, durable: bool = False) -> Iterator[Path]:
     durable : bool, default=False
         Whether the new file is on the disk, and not in its cache alone, before it replaces the
         old one, so that a power cut leaves one of them too.
+
+    Raises
+    ------
+    OSError
+        If ``path`` is a folder, a device or anything else that is no regular file, or cannot be
+        written.
     """
-    # A name of the greatest length leaves no room for more.
-    aside = path.parent / f".{path.name[:40]}.{secrets.token_hex(8)}.part"
-    # Made as any new file is, with the permissions that the user's mask leaves.
-    os.close(os.open(aside, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666))
+    path = Path(os.path.realpath(path))
+    mode = None
+    if path.exists():
+        if not path.is_file():
+            raise OSError(errno.EINVAL, "Not a regular file", str(path))
+        mode = stat.S_IMODE(path.stat().st_mode)
+    aside, handle = _create_aside(path, mode)
     try:
-        yield aside
-        if durable:
-            _flush(aside)
-        aside.replace(path)
+        try:
+            yield aside
+            if durable:
+                _flush(aside)
+            if mode is not None:
+                aside.chmod(mode)
+            aside.replace(path)
+        except BaseException:
+            aside.unlink(missing_ok=True)
+            raise
+        # From here on the name may be that of another write.
         if durable and os.name == "posix":
             _flush(path.parent)
     finally:
-        aside.unlink(missing_ok=True)
+        if handle is not None:
+            os.close(handle)
+
+
+def _create_aside(path: Path, mode: int | None) -> tuple[Path, int | None]:
+    """Make an empty file beside another, which is locked while the handle is open."""
+    # A name of the greatest length leaves no room for more.
+    start = f".{path.name[:40]}."
+    digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()
+    aside = path.parent / f"{start}{digest[:16]}.part"
+    # With the permissions that the user's mask leaves, as any new file; of an old one, no more.
+    mode = 0o666 if mode is None else mode & 0o666 | 0o600
+    flags = os.O_CREAT | os.O_EXCL | os.O_RDWR
+    while True:
+        _remove_abandoned(aside)
+        try:
+            handle = os.open(aside, flags, mode)
+        except FileExistsError:
+            # Somebody else writes the same file at this moment.
+            aside = path.parent / f"{start}{secrets.token_hex(8)}.part"
+            handle = os.open(aside, flags, mode)
+        if fcntl is None:
+            # Where there are no such locks, a file that is open cannot take another's place.
+            os.close(handle)
+            return aside, None
+        if _try_lock(handle) is not False and _is_at(aside, handle):
+            return aside, handle
+        # It was taken for abandoned before it was locked.
+        os.close(handle)
+
+
+def _remove_abandoned(aside: Path) -> None:
+    """Remove a file whose writer was killed; that of one who lives is locked."""
+    if fcntl is None:
+        return
+    with suppress(OSError):
+        handle = os.open(aside, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            if _try_lock(handle) and _is_at(aside, handle):
+                aside.unlink()
+        finally:
+            os.close(handle)
+
+
+def _try_lock(handle: int) -> bool | None:
+    """Lock a file if nobody else has; None where the file system knows no locks."""
+    assert fcntl is not None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
+def _is_at(path: Path, handle: int) -> bool:
+    """Whether this file, and no later one, has this name."""
+    try:
+        return os.path.samestat(path.lstat(), os.fstat(handle))
+    except FileNotFoundError:
+        return False
+
+
+@contextmanager
+def exclusive_use(path: Path) -> Iterator[bool]:
+    """Keep a path for oneself, among all threads and processes that ask for it by this function.
+
+    Parameters
+    ----------
+    path : Path
+        A file that need not exist, in a folder that can be written to. It is not touched: an empty
+        file beside it, which is removed at the end, carries the lock.
+
+    Yields
+    ------
+    bool
+        False if somebody else has it. True where the system has no such locks, as Windows.
+    """
+    if fcntl is None:
+        yield True
+        return
+    path = Path(os.path.realpath(path))
+    digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()
+    beside = path.parent / f".{path.name[:40]}.{digest[:16]}.lock"
+    while True:
+        handle = os.open(beside, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o666)
+        locked = _try_lock(handle)
+        # Whoever had it before may have removed it since it was opened.
+        if locked is not True or _is_at(beside, handle):
+            break
+        os.close(handle)
+    try:
+        yield locked is not False
+    finally:
+        if locked:
+            beside.unlink(missing_ok=True)
+        os.close(handle)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -62,6 +186,8 @@ def check_output_file(path: Path, name: str, *, exist_ok: bool = True) -> None:
     """
     if path.is_dir():
         raise ValueError(f"{name} must be a file, but '{path}' is a folder.")
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{name} must be a regular file, but '{path}' is a device or a pipe.")
     if not path.parent.is_dir():
         raise ValueError(
             f"{name} must lie in a folder that exists, got '{path}', but '{path.parent}' does not "
@@ -70,7 +196,7 @@ def check_output_file(path: Path, name: str, *, exist_ok: bool = True) -> None:
     if path.exists() and not exist_ok:
         raise ValueError(f"{name}: '{path}' exists; pass --force to overwrite it.")
     try:
-        with TemporaryFile(dir=path.parent):
+        with TemporaryFile(dir=Path(os.path.realpath(path)).parent):
             pass
     except OSError as error:
         message = f"{name} cannot be written to '{path}': {error.strerror}"

@@ -25,5 +25,13 @@ def log_progress(message: str, *, verbose: int) -> None:
     elif _LOGGER.hasHandlers() and _LOGGER.isEnabledFor(logging.INFO):
         _LOGGER.info("%s", message)
     elif _LOGGER.level <= logging.INFO:
-        sys.stderr.write(f"{message}\n")
-        sys.stderr.flush()
+        _write(message)
+
+
+def _write(message: str) -> None:
+    """Write a line to stderr, where there is one, in the characters that it has."""
+    if sys.stderr is None:  # as under pythonw
+        return
+    encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
+    sys.stderr.write(message.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+    sys.stderr.flush()

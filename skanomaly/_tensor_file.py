@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,6 +24,8 @@ from ._files import atomic_write
 # A parsed header takes some twenty times its length in memory.
 _LARGEST_HEADER = 4 * 2**20
 _LARGEST_FILE = 2 * 2**30
+# Lists and objects in one another; a detector has some ten.
+_DEEPEST = 100
 _CHECKSUM = "sha256"
 _NO_CHECKSUM = "0" * 64
 _DTYPES = {
@@ -147,6 +150,8 @@ def _read(
     _check_version(metadata.get("format_version", ""), kind, version)
 
     claimed = metadata.get(_CHECKSUM, "")
+    if not re.fullmatch("[0-9a-f]{64}", claimed):
+        raise ModelFileError("is damaged: its checksum is another one")
     digest = hashlib.sha256(start)
     digest.update(header.replace(claimed.encode(), _NO_CHECKSUM.encode(), 1))
     arrays, end = {}, 0
@@ -214,6 +219,19 @@ def parse_json(text: str | bytes) -> Any:
         return float(digits) if math.isfinite(float(digits)) else refuse(digits)
 
     try:
+        text = text if isinstance(text, str) else text.decode()
+        # Before it is parsed: the parser may end the process where it recurses too far.
+        if _depth(text) > _DEEPEST:
+            raise ValueError("it is nested too deeply")
         return json.loads(text, parse_float=finite, parse_constant=refuse)
     except (ValueError, RecursionError) as error:
         raise ModelFileError("is damaged: its header cannot be read") from error
+
+
+def _depth(text: str) -> int:
+    """How deeply JSON is nested."""
+    # A string that does not end is one too, so that each character is looked at once.
+    outside = re.sub(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)', "", text, flags=re.DOTALL)
+    brackets = np.frombuffer(re.sub(r"[^][{}]", "", outside).encode(), dtype=np.uint8)
+    opening = (brackets == ord("[")) | (brackets == ord("{"))
+    return int(np.cumsum(np.where(opening, 1, -1)).max(initial=0))

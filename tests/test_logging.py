@@ -1,6 +1,8 @@
 """What verbose shows, with logging set up and without."""
 
+import io
 import logging
+import os
 import subprocess
 import sys
 
@@ -8,6 +10,7 @@ import pytest
 from synthetic_images import make_images
 
 from skanomaly import DenoisingAE
+from skanomaly._logging import log_progress
 
 LAST = "step 20/20, loss "
 PROGRAM = """
@@ -49,3 +52,20 @@ def test_messages_are_logged_once_where_logging_is_set_up(caplog, capsys, verbos
     assert len(records) == 20 and {record.levelno for record in records} == {level}
     assert records[-1].getMessage().startswith(LAST)
     assert capsys.readouterr() == ("", "")
+
+
+def test_characters_that_stderr_does_not_have_are_told_otherwise(monkeypatch):
+    monkeypatch.setattr(logging.getLogger("skanomaly"), "propagate", False)
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii", errors="strict")
+    monkeypatch.setattr(sys, "stderr", stream)
+    log_progress("32 × 32", verbose=1)
+    assert stream.buffer.getvalue().decode() == "32 \\xd7 32" + os.linesep
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    log_progress("32 × 32", verbose=1)
+    assert sys.stderr.getvalue() == "32 × 32\n"
+
+
+def test_verbose_needs_no_stderr(monkeypatch):
+    monkeypatch.setattr(logging.getLogger("skanomaly"), "propagate", False)
+    monkeypatch.setattr(sys, "stderr", None)
+    DenoisingAE(max_iter=2, random_state=0, verbose=1).fit(make_images(6, size=(8, 8)))

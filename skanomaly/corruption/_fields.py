@@ -46,7 +46,15 @@ def coarse_field(
     # One value more than cells, so that the border is interpolated like every other pixel.
     rows = max(2, min(height, round(cells * height / longer)) + 1)
     columns = max(2, min(width, round(cells * width / longer)) + 1)
-    return torch.randn(count, channels, rows, columns, generator=generator, device=generator.device)
+    return torch.randn(
+        count,
+        channels,
+        rows,
+        columns,
+        generator=generator,
+        device=generator.device,
+        dtype=torch.float32,
+    )
 
 
 def enlarge(coarse: Tensor, height: int, width: int) -> Tensor:
@@ -66,7 +74,7 @@ def enlarge(coarse: Tensor, height: int, width: int) -> Tensor:
 
 def _node_weights(nodes: int, size: int, device: torch.device) -> Tensor:
     """How much each node counts at each of so many pixels between them: (size, nodes)."""
-    pixels = torch.linspace(0, nodes - 1, size, device=device).view(-1, 1)
+    pixels = torch.linspace(0, nodes - 1, size, device=device, dtype=torch.float32).view(-1, 1)
     return (1 - (pixels - torch.arange(nodes, device=device)).abs()).clamp_(min=0)
 
 
@@ -104,13 +112,20 @@ def multiscale_noise(
     torch.Size([2, 1, 32, 48])
     """
     device = generator.device
-    fall_off = torch.rand(count, 1, 1, 1, generator=generator, device=device) * 1.2 + 0.2
+    fall_off = (
+        torch.rand(count, 1, 1, 1, generator=generator, device=device, dtype=torch.float32) * 1.2
+        + 0.2
+    )
     octaves: list[Tensor] = []
     cells = 2
     while cells < max(height, width) or not octaves:
         octaves.append(coarse_field(count, 1, height, width, cells, generator))
         cells *= 4
-    octaves.append(torch.randn(count, 1, height, width, generator=generator, device=device))
+    octaves.append(
+        torch.randn(
+            count, 1, height, width, generator=generator, device=device, dtype=torch.float32
+        )
+    )
     if chosen is not None:
         fall_off, octaves = fall_off[chosen], [octave[chosen] for octave in octaves]
     weights = fall_off ** torch.arange(len(octaves), device=device).view(1, -1, 1, 1)
@@ -130,7 +145,7 @@ def uniform(
     -------
     Tensor of shape (count,), float32
     """
-    fraction = torch.rand(count, generator=generator, device=generator.device)
+    fraction = torch.rand(count, generator=generator, device=generator.device, dtype=torch.float32)
     if log and low > 0:
         return low * (high / low) ** fraction
     return low + (high - low) * fraction

@@ -36,7 +36,11 @@ def add_noise(images: Tensor, generator: torch.Generator, *, kind: str, amount: 
     >>> add_noise(rows, generator, kind="masking", amount=0.25).unique()
     tensor([0., 1.])
     """
-    options: dict[str, Any] = {"generator": generator, "device": images.device}
+    options: dict[str, Any] = {
+        "generator": generator,
+        "device": images.device,
+        "dtype": torch.float32,
+    }
     if kind == "gaussian":
         return images + amount * torch.randn(images.shape, **options)
     chosen = torch.rand(images.shape, **options) < amount

@@ -272,7 +272,9 @@ class PatchCorruption(BaseEstimator):
         with_user_images: bool = False,
     ) -> Tensor:
         """Index into ``textures`` of the texture of each patch: (count,), int64."""
-        weights = torch.tensor(self._weights(textures), device=generator.device)
+        weights = torch.tensor(
+            self._weights(textures), device=generator.device, dtype=torch.float32
+        )
         if with_user_images:
             weights = torch.cat([weights, weights[weights > 0].mean().view(1)])
         return torch.multinomial(weights, count, replacement=True, generator=generator)

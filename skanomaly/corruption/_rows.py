@@ -64,9 +64,11 @@ def replacement_rows(
     low, high = rows.amin(dim=0), rows.amax(dim=0)
     own = rows[owner]
     other = rows[torch.randint(len(rows), (count,), generator=generator, device=device)]
-    level = torch.rand(count, 1, generator=generator, device=device)
+    level = torch.rand(count, 1, generator=generator, device=device, dtype=torch.float32)
     constant = low + (high - low) * level
-    noise = low + (high - low) * torch.rand(count, n_features, generator=generator, device=device)
+    noise = low + (high - low) * torch.rand(
+        count, n_features, generator=generator, device=device, dtype=torch.float32
+    )
     roll = torch.randint(n_features, (count, 1), generator=generator, device=device)
     moved = own.gather(1, (torch.arange(n_features, device=device) + roll) % n_features)
     shifted = own + (high - low) * (level - 0.5)

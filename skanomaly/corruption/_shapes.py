@@ -82,8 +82,12 @@ def soft_patches(
     displacement = coarse_field(count, 2, height, width, 8, generator) * _per_patch(amplitude)
     # All but the distance is linear in the coordinates, so that the nodes of the field will do.
     rows, columns = displacement.shape[2:]
-    x = torch.linspace(0.5, width - 0.5, columns, device=device).view(1, 1, 1, -1)
-    y = torch.linspace(0.5, height - 0.5, rows, device=device).view(1, 1, -1, 1)
+    x = torch.linspace(0.5, width - 0.5, columns, device=device, dtype=torch.float32).view(
+        1, 1, 1, -1
+    )
+    y = torch.linspace(0.5, height - 0.5, rows, device=device, dtype=torch.float32).view(
+        1, 1, -1, 1
+    )
     offset_x = x - _per_patch(centre_x) + displacement[:, :1]
     offset_y = y - _per_patch(centre_y) + displacement[:, 1:]
     cosine, sine = _per_patch(angle.cos()), _per_patch(angle.sin())

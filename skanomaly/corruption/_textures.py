@@ -162,7 +162,9 @@ def _supplied_image(patches: Patches, generator: torch.Generator) -> Tensor:
 def _shade(patches: Patches, generator: torch.Generator) -> Tensor:
     """Brighten or darken the image."""
     device = patches.images.device
-    strength = torch.randn(len(patches), 1, 1, 1, generator=generator, device=device)
+    strength = torch.randn(
+        len(patches), 1, 1, 1, generator=generator, device=device, dtype=torch.float32
+    )
     spread = patches.images.std(dim=(0, 2, 3), keepdim=True)
     return patches.content + 1.5 * strength * spread
 
@@ -183,11 +185,15 @@ def _color_or_noise(patches: Patches, generator: torch.Generator) -> Tensor:
     count, low, high = len(patches), patches.low, patches.high
     height, width = patches.images.shape[2:]
     channels = low.shape[1]
-    position = torch.rand(count, channels, 1, 1, generator=generator, device=low.device)
+    position = torch.rand(
+        count, channels, 1, 1, generator=generator, device=low.device, dtype=torch.float32
+    )
     color = low + (high - low) * position
     (grainy,) = torch.nonzero(patches.has("noise"), as_tuple=True)
     noise = multiscale_noise(count, height, width, generator, chosen=grainy)
-    tint = torch.rand(count, channels, 1, 1, generator=generator, device=low.device)
+    tint = torch.rand(
+        count, channels, 1, 1, generator=generator, device=low.device, dtype=torch.float32
+    )
     contrast = uniform(count, 0.02, 0.5, generator, log=True).view(-1, 1, 1, 1)
     amplitude = contrast * (high - low) * (0.5 + 0.5 * tint)
     result = color.expand(-1, -1, height, width).contiguous()
@@ -212,8 +218,10 @@ def _sampling_grid(
     device = displacement.device
     angle = uniform(count, -math.pi, math.pi, generator)
     scale = uniform(count, 0.7, 1.4, generator, log=True)
-    mirror = torch.randint(0, 2, (count,), generator=generator, device=device) * 2.0 - 1.0
-    shift = torch.rand(count, 2, generator=generator, device=device) * 2.0 - 1.0
+    mirror = torch.randint(0, 2, (count,), generator=generator, device=device).float() * 2.0 - 1.0
+    shift = (
+        torch.rand(count, 2, generator=generator, device=device, dtype=torch.float32) * 2.0 - 1.0
+    )
     # A shape that hardly distorts would leave a deformation without effect: draw it anew.
     anew = coarse_field(count, 2, height, width, 6, generator) * (0.06 * min(height, width))
     aspect = width / height
@@ -225,16 +233,18 @@ def _sampling_grid(
         ],
         dim=1,
     )
-    identity = torch.eye(2, 3, device=device).expand(count, 2, 3)
-    to_grid = torch.tensor([2.0 / width, 2.0 / height], device=device)
-    grid = torch.empty(count, 2, height, width, device=device)
+    identity = torch.eye(2, 3, device=device, dtype=torch.float32).expand(count, 2, 3)
+    to_grid = torch.tensor([2.0 / width, 2.0 / height], device=device, dtype=torch.float32)
+    grid = torch.empty(count, 2, height, width, device=device, dtype=torch.float32)
     for chosen, transform, moved in ((deformed, identity, anew), (~deformed, turned, displacement)):
         (patches,) = torch.nonzero(chosen, as_tuple=True)
         # Both parts are linear between the nodes, so that one interpolation will do.
         rows, columns = moved.shape[2:]
-        x = torch.linspace(1 / width - 1, 1 - 1 / width, columns, device=device)
-        y = torch.linspace(1 / height - 1, 1 - 1 / height, rows, device=device)
-        nodes_xy = torch.stack(torch.meshgrid(x, y, torch.ones(1, device=device), indexing="xy"))
+        x = torch.linspace(
+            1 / width - 1, 1 - 1 / width, columns, device=device, dtype=torch.float32
+        )
+        y = torch.linspace(1 / height - 1, 1 - 1 / height, rows, device=device, dtype=torch.float32)
+        nodes_xy = torch.stack(torch.meshgrid(x, y, torch.ones_like(x[:1]), indexing="xy"))
         nodes = torch.einsum("pij,jrc->pirc", transform[patches], nodes_xy[..., 0])
         nodes = nodes + moved[patches] * to_grid.view(1, 2, 1, 1)
         grid[patches] = enlarge(nodes, height, width)

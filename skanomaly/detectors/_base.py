@@ -24,12 +24,13 @@ from ..scoring import ExpectedMap
 from ..training import NonFiniteLossError, resolve_device
 from ._calibration import calibrate
 from ._fit_plan import FitPlan, Objective
-from ._fitting import run_training, unchanged_on_error
+from ._fitting import checkpoint_in_use, run_training, unchanged_on_error
 from ._images import Shape, ValidatedInput, normalize_image_shape, to_image_dtype, validate_input
 from ._inference import Inference, fill, reconstruction_function
 from ._model import DetectorModel
 from ._model_file import save_detector
 from ._parameters import CONSTRAINTS, check_odd
+from ._torch_state import in_usual_torch_state, usual_torch_state
 
 # Images that thresholds are taken from while training goes on.
 _SNAPSHOT_LIMIT = 50
@@ -118,12 +119,19 @@ class BaseAutoencoderDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator,
             and thresholds that go with them.
         OSError
             If a checkpoint cannot be written, as on a full disk. The last one stays whole.
+        RuntimeError
+            If another fit, of this process or of another one, writes to the same checkpoint.
         KeyboardInterrupt
             On Ctrl-C. With ``checkpoint``, after the state was written to it, so that the next
             `fit` goes on from that step. After this and any error but the one of a loss that is
             not finite, the detector is what it was before.
         """
-        with unchanged_on_error(self), training_images(X) as X:
+        with (
+            usual_torch_state(),
+            unchanged_on_error(self),
+            checkpoint_in_use(self.checkpoint),
+            training_images(X) as X,
+        ):
             plan = self._plan(X, continued=self.warm_start and hasattr(self, "model_"))
             self._train(plan, X, y)
         return self
@@ -146,7 +154,7 @@ class BaseAutoencoderDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator,
         self : object
             The detector, trained further.
         """
-        with unchanged_on_error(self), training_images(X) as X:
+        with usual_torch_state(), unchanged_on_error(self), training_images(X) as X:
             plan = self._plan(X, continued=hasattr(self, "model_"), one_pass=True)
             self._train(plan, X, y)
         return self
@@ -177,7 +185,7 @@ class BaseAutoencoderDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator,
         """
         check_is_fitted(self, "model_")
         self._validate_params()
-        with training_images(X) as X:
+        with usual_torch_state(), training_images(X) as X:
             data = self._validate(X, minimum=2)
             new = np.ones(len(data), dtype=bool)
             model = self.model_
@@ -186,6 +194,7 @@ class BaseAutoencoderDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator,
             )
         return self
 
+    @usual_torch_state()
     def detect(self, X: Any) -> Bunch:
         """Compute scores, decisions, maps and masks from one pass through the network.
 
@@ -231,8 +240,9 @@ class BaseAutoencoderDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator,
         Bunch
             What `detect` returns, of the next images in the order of X.
         """
-        return self._detect_batches(self._validate(X))
+        return in_usual_torch_state(self._detect_batches(self._validate(X)))
 
+    @usual_torch_state()
     def score_samples(self, X: Any) -> NDArray[np.float64]:
         """Score images; higher is more normal.
 
@@ -283,6 +293,7 @@ class BaseAutoencoderDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator,
         """
         return _decide(self.decision_function(X))
 
+    @usual_torch_state()
     def anomaly_map(self, X: Any) -> NDArray[np.float64]:
         """Show where each image is anomalous.
 
@@ -309,6 +320,7 @@ class BaseAutoencoderDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator,
             (maps.cpu().numpy() for maps in self._maps(data)),
         )
 
+    @usual_torch_state()
     def predict_mask(self, X: Any) -> NDArray[np.bool_]:
         """Mark the anomalous pixels of each image.
 
@@ -331,6 +343,7 @@ class BaseAutoencoderDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator,
         masks = (self._mask(maps).cpu().numpy() for maps in self._maps(data))
         return fill(_empty(data.map_shape, np.bool_, "masks"), masks)
 
+    @usual_torch_state()
     def reconstruct(self, X: Any) -> NDArray[Any]:
         """Compute what the network takes for normal.
 
@@ -487,6 +500,7 @@ class BaseAutoencoderDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator,
             state["model_"] = copy.deepcopy(state["model_"]).cpu()
         return state
 
+    @usual_torch_state()
     def __setstate__(self, state: dict[str, Any]) -> None:
         if "network_" in state:
             raise ValueError(

@@ -9,8 +9,10 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from inspect import isfunction, ismethod
 from numbers import Integral
 from pathlib import Path
+from types import CellType, CodeType
 from typing import Any
 
 import joblib
@@ -280,8 +282,8 @@ def _fingerprint(detector: Any, data: ValidatedInput, network: nn.Module, contin
         *("normalize_map", "region_size", "score_aggregation"),
     }
     parameters = {
-        name: _without_address(value)
-        for name, value in sorted(detector.get_params().items())
+        name: _described(value)
+        for name, value in sorted(detector.get_params(deep=False).items())
         if name not in ignored
     }
     if not isinstance(detector.random_state, Integral):
@@ -299,11 +301,52 @@ def _fingerprint(detector: Any, data: ValidatedInput, network: nn.Module, contin
     )
 
 
-def _without_address(value: Any) -> Any:
-    """Name a function by its name: its address in memory is another one in the next process."""
+def _described(value: Any, inside: frozenset[int] = frozenset()) -> Any:
+    """Describe a parameter so that equal ones agree in another process, where addresses differ.
+
+    ``inside`` holds the addresses of functions and classes that are being described, which may
+    refer to themselves.
+    """
+    if isinstance(value, np.generic):
+        return value.item()
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, (list, tuple)):
+        return [_described(each, inside) for each in value]
+    if isinstance(value, dict):
+        return [_described(item, inside) for item in value.items()]
     if isinstance(value, partial):
-        return _without_address(value.func), value.args, value.keywords
-    return getattr(value, "__qualname__", value)
+        return _described([value.func, value.args, value.keywords], inside)
+    if isinstance(value, type) or isfunction(value):
+        name = [value.__module__, value.__qualname__]
+        if id(value) in inside:
+            return name
+        inside |= {id(value)}
+        if isinstance(value, type):
+            return name, _described([f for f in vars(value).values() if isfunction(f)], inside)
+        filled = [cell for cell in value.__closure__ or () if cell != CellType()]
+        bound = [value.__defaults__, value.__kwdefaults__, [cell.cell_contents for cell in filled]]
+        return name, _described_code(value.__code__), _described(bound, inside)
+    if ismethod(value):
+        return _described([value.__func__, value.__self__], inside)
+    if hasattr(value, "get_params"):
+        return _described([type(value), value.get_params(deep=False)], inside)
+    try:
+        return joblib.hash(value)
+    except Exception:  # Anything may stand here, and not all of it can be pickled.
+        return type(value).__qualname__
+
+
+def _described_code(code: CodeType) -> Any:
+    """What a function does, without the place that it stands in."""
+    constants: list[Any] = []
+    for each in code.co_consts:
+        if isinstance(each, CodeType):
+            constants.append(_described_code(each))
+        else:
+            # The order of a set differs from one process to the next.
+            constants.append(sorted(map(repr, each)) if isinstance(each, frozenset) else repr(each))
+    return code.co_code, constants, code.co_names
 
 
 def _data_digest(data: ValidatedInput) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from .._files import exclusive_use
 from .._logging import log_progress
 from ..training import (
     Checkpointing,
@@ -52,6 +54,32 @@ def _learned(detector: Any) -> dict[str, Any]:
         for name, value in vars(detector).items()
         if name.endswith("_") and not name.startswith("_")
     }
+
+
+@contextmanager
+def checkpoint_in_use(checkpoint: Any) -> Iterator[None]:
+    """Keep a checkpoint for one fit, from the reading of its seed to the last state.
+
+    Raises
+    ------
+    RuntimeError
+        If another fit has it.
+    """
+    if checkpoint is None:
+        yield
+        return
+    with ExitStack() as stack:
+        try:
+            is_ours = stack.enter_context(exclusive_use(Path(checkpoint)))
+        except (OSError, TypeError, ValueError):
+            # Told of where parameters are checked.
+            is_ours = True
+        if not is_ours:
+            raise RuntimeError(
+                f"checkpoint={str(checkpoint)!r} is in use by another fit. Give each a path of its "
+                "own."
+            )
+        yield
 
 
 def run_training(

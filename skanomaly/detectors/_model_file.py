@@ -24,6 +24,7 @@ from ._images import Shape
 from ._model import DetectorModel
 from ._network import make_network
 from ._standardization import Standardization
+from ._torch_state import usual_torch_state
 
 KIND = "skanomaly model"
 FORMAT_VERSION = 3
@@ -38,6 +39,7 @@ _LONGEST_SIDE = 2**17
 _NOT_STORED = ("checkpoint",)
 
 
+@usual_torch_state()
 def save_detector(detector: Any, path: str | os.PathLike[str]) -> None:
     """Write a fitted detector; `BaseAutoencoderDetector.save` says what of it."""
     from .. import __version__
@@ -86,6 +88,7 @@ def class_name(cls: type) -> str:
     return f"{cls.__module__}.{cls.__qualname__}"
 
 
+@usual_torch_state()
 def load_detector(
     path: str | os.PathLike[str],
     classes: Mapping[str, type],
@@ -145,6 +148,7 @@ def _from_data(value: Any, arrays: Arrays, classes: Mapping[str, type]) -> Any:
     if tag == "array":
         return arrays.pop(content)
     if tag == "device":
+        _require(isinstance(content, str), "device")
         return torch.device(content)
     if tag == "object":
         name, stored = content
@@ -232,7 +236,11 @@ def _restore(
 def _restore_model(detector: Any, data: Any, shape: Shape, arrays: Arrays) -> DetectorModel:
     """Put the model together; vectors and channels are no more than arrays in the file."""
     is_image = len(shape) == 3
-    tensors = {name: torch.from_numpy(array).clone() for name, array in arrays.items()}
+    for name, array in arrays.items():
+        # A limit of a step may be infinite, and no weight.
+        is_right = ~np.isnan(array) if name.startswith("steps.") else np.isfinite(array)
+        _require(bool(is_right.all()), f"array {name!r}, with NaN or infinity,")
+    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
     settings: dict[str, Any] = _numbers(data["standardization"])
     standardization = Standardization(**settings, **_take(tensors, "standardization."))
     contrast_size = standardization.contrast_size
@@ -299,7 +307,7 @@ def _restore_network(detector: Any, shape: Shape, weights: dict[str, Tensor]) ->
         _require((name in ROW_NETWORKS) != is_image, "network")
         # Takes no memory before the weights of the file have turned out to fit.
         with torch.device("meta"):
-            network = NETWORKS[name](shape if is_image else shape[0])
+            network = NETWORKS[name](shape if is_image else shape[0]).float()
     own = network.state_dict()
     if {n: (v.shape, v.dtype) for n, v in own.items()} != {
         n: (v.shape, v.dtype) for n, v in weights.items()

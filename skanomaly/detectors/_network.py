@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
 from ..networks import NETWORKS, ROW_NETWORKS
+from ..networks._initialization import make_initialized
 from ._images import Shape
+
+_GLOBAL_STATE = threading.RLock()
 
 
 def make_network(network: str | Callable[..., Any], shape: Shape, seed: int) -> nn.Module:
@@ -22,12 +28,15 @@ def make_network(network: str | Callable[..., Any], shape: Shape, seed: int) -> 
     shape : (int, int, int) or (int,)
         (h, w, c) of the images that it reads, or (n_features,) of rows.
     seed : int
-        Of the weights. The global random generator is left as it is: that is the user's.
+        Of the weights. The generator of the process is neither used nor changed by named networks.
+        A callable draws from it: it is seeded meanwhile and then set back, one network at a time,
+        but what another thread draws at that moment does change the weights.
 
     Raises
     ------
     ValueError
-        If a named network does not read what has this shape, or a network changes the shape.
+        If a named network does not read what has this shape, or a network changes the shape, or
+        has nothing to train.
     TypeError
         If a callable makes something else than a module.
     """
@@ -39,17 +48,27 @@ def make_network(network: str | Callable[..., Any], shape: Shape, seed: int) -> 
             f"network={network!r} does not read {kind}; for {kind}, network must be 'auto', one "
             f"of {accepted} or a callable. For flattened images give image_shape."
         )
-    factory: Callable[..., Any] = NETWORKS[network] if isinstance(network, str) else network
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        made = factory(shape if is_image else shape[0])
+    argument = shape if is_image else shape[0]
+    made: Any
+    if isinstance(network, str):
+        made = make_initialized(
+            partial(NETWORKS[network], argument), torch.Generator("cpu").manual_seed(seed)
+        )
+    else:
+        with _seeded(seed):
+            made = network(argument)
     if not isinstance(made, nn.Module):
         raise TypeError(
             "network must make a torch.nn.Module when called with the image shape (or the number "
             f"of features), got {type(made).__name__}."
         )
+    if not any(weight.requires_grad for weight in made.parameters()):
+        raise ValueError(
+            f"network must have weights to train, got {type(made).__name__} without any."
+        )
     with torch.no_grad():
-        probe = torch.zeros(1, shape[2], *shape[:2]) if is_image else torch.zeros(1, *shape)
+        size = (1, shape[2], *shape[:2]) if is_image else (1, *shape)
+        probe = torch.zeros(size, dtype=torch.float32)
         output = made.eval()(probe)
     if output.shape != probe.shape:
         raise ValueError(
@@ -57,3 +76,17 @@ def make_network(network: str | Callable[..., Any], shape: Shape, seed: int) -> 
             f"{tuple(output.shape)}."
         )
     return made
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Let code that knows no other draw from the generator of the process, and set that back."""
+    with _GLOBAL_STATE, torch.random.fork_rng(devices=[]):
+        dtype = torch.get_default_dtype()
+        torch.default_generator.manual_seed(seed)
+        try:
+            # Which weights are drawn depends on it.
+            torch.set_default_dtype(torch.float32)
+            yield
+        finally:
+            torch.set_default_dtype(dtype)

@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Keys = NDArray[np.int64]
 
+_MANTISSA = 52  # bits
+_HALF, _ONE = (int(key) for key in np.array([0.5, 1.0]).view(np.int64))
+
 
 def ordered_keys(values: Floats) -> Keys:
     """Integers in the order of finite floats: their own bits, with the negative ones turned.
@@ -18,6 +21,25 @@ def ordered_keys(values: Floats) -> Keys:
     # Adding zero makes zero of minus zero.
     bits = (values + 0.0).view(np.int64)
     return bits ^ ((bits >> 63) & np.iinfo(np.int64).max)
+
+
+def rounded(keys: Keys, n_dropped_bits: int) -> Keys:
+    """Bring keys together that are equal without so many of their last bits.
+
+    Just below one, bits are those of the distance to it, so that bins are as fine there as near
+    zero: probabilities crowd at either end. Keys that are equal stay so without further bits.
+    """
+    if not n_dropped_bits:
+        return keys
+    result = keys >> n_dropped_bits << n_dropped_bits
+    if n_dropped_bits <= _MANTISSA:
+        # The distance as a multiple of the smallest, and the place of its first bit.
+        near = np.flatnonzero((keys >= _HALF) & (keys < _ONE))
+        distance = _ONE - keys[near]
+        n_bits = np.frexp(distance.astype(np.float64))[1]
+        dropped = np.maximum(n_bits - 1 - (_MANTISSA - n_dropped_bits), 0)
+        result[near] = _ONE - (distance >> dropped << dropped)
+    return result
 
 
 class Histogram:
@@ -31,7 +53,7 @@ class Histogram:
     Attributes
     ----------
     keys : ndarray of shape (m,), int64
-        The distinct keys in rising order, without the dropped bits.
+        The distinct keys in rising order, without the dropped bits: see `rounded`.
     sums : ndarray of shape (1 + n_weights, m), float64
         How many there were of each, and the sums of their weights.
     n_waiting : int
@@ -56,7 +78,7 @@ class Histogram:
         keys = np.concatenate([keys for keys, _ in self._waiting])
         weights = np.concatenate([weights for _, weights in self._waiting], axis=1)
         self._waiting, self.n_waiting = [], 0
-        keys >>= n_dropped_bits
+        keys = rounded(keys, n_dropped_bits)
         if len(weights):
             keys, sums = _sum_equal(keys, np.vstack([np.ones(len(keys)), weights]))
         else:
@@ -70,14 +92,14 @@ class Histogram:
             )
         self.keys, self.sums = keys, sums
 
-    def n_keys_without(self, n_bits: int) -> int:
-        """How many distinct keys there would be without so many more of their last bits."""
-        return len(_starts(self.keys >> n_bits))
+    def n_keys_without(self, n_dropped_bits: int) -> int:
+        """How many distinct keys there would be without so many of their last bits."""
+        return len(_starts(rounded(self.keys, n_dropped_bits)))
 
-    def drop(self, n_bits: int) -> None:
-        """Take so many more bits off all keys, and sum those that become equal."""
-        if n_bits and len(self.keys):
-            self.keys, self.sums = _sum_equal(self.keys >> n_bits, self.sums)
+    def drop(self, n_dropped_bits: int) -> None:
+        """Take so many bits off all keys, and sum those that become equal."""
+        if len(self.keys):
+            self.keys, self.sums = _sum_equal(rounded(self.keys, n_dropped_bits), self.sums)
 
 
 def fit_into(max_bins: int | None, histograms: list[Histogram], n_dropped_bits: int) -> int:
@@ -99,13 +121,14 @@ def fit_into(max_bins: int | None, histograms: list[Histogram], n_dropped_bits: 
     """
     for histogram in histograms:
         histogram.fold(n_dropped_bits)
-    further = 0
+    before = n_dropped_bits
     if max_bins is not None:
-        while any(histogram.n_keys_without(further) > max_bins for histogram in histograms):
-            further += 1
+        while any(histogram.n_keys_without(n_dropped_bits) > max_bins for histogram in histograms):
+            n_dropped_bits += 1
+    if n_dropped_bits > before:
         for histogram in histograms:
-            histogram.drop(further)
-    return n_dropped_bits + further
+            histogram.drop(n_dropped_bits)
+    return n_dropped_bits
 
 
 def _sum_equal(keys: Keys, sums: Floats) -> tuple[Keys, Floats]:

@@ -124,7 +124,18 @@ class ConvolutionalAutoencoder(nn.Module):
         reach = finer + 2 * self.stride + blocks + self.stride - 1
         self.reach = None if normalization == "group" else reach
         self.head = nn.Conv2d(before, stem**2 * channels * (2 if convex else 1), 3, padding=1)
-        _start_smooth(self.head, stem**2)
+        self.start()
+
+    @torch.no_grad()
+    def start(self) -> None:
+        """Give the pixels of one coarse pixel the same start, against checkerboards.
+
+        Aitken et al., *Checkerboard artifact free sub-pixel convolution*, arXiv 1707.02937.
+        """
+        count, head = self.stem**2, self.head
+        head.weight.copy_(head.weight[::count].repeat_interleave(count, dim=0))
+        assert head.bias is not None
+        head.bias.copy_(head.bias[::count].repeat_interleave(count))
 
     def forward(self, images: Tensor) -> Tensor:
         """Repair images.
@@ -220,14 +231,3 @@ def _pad_to_multiple(images: Tensor, stride: int) -> Tensor:
     if not (bottom or right):
         return images
     return functional.pad(images, (0, right, 0, bottom), mode="replicate")
-
-
-@torch.no_grad()
-def _start_smooth(head: nn.Conv2d, count: int) -> None:
-    """Give the pixels of one coarse pixel, so many of them, the same start, against checkerboards.
-
-    Aitken et al., *Checkerboard artifact free sub-pixel convolution*, arXiv 1707.02937.
-    """
-    head.weight.copy_(head.weight[::count].repeat_interleave(count, dim=0))
-    assert head.bias is not None
-    head.bias.copy_(head.bias[::count].repeat_interleave(count))

@@ -151,7 +151,7 @@ class FrameTerm(MapStep):
         variance = float(_variance(sums).mean()) or 1.0
         statistics = _statistics(sums, variance)
         lowest, highest = statistics.amin(0), statistics.amax(0)
-        least = torch.tensor(_LEAST_MARGINS).to(statistics)
+        least = torch.tensor(_LEAST_MARGINS, dtype=torch.float32).to(statistics)
         margin = torch.maximum(0.5 * (highest - lowest), least)
         if not brightness:
             margin[0] = math.inf

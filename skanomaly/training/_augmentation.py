@@ -96,7 +96,9 @@ def _spectra(images: Tensor) -> Tensor:
     """Compute logarithmic power spectra of grey images: (n, c, h, w) → (n, 441)."""
     grey = images.mean(1)
     height, width = grey.shape[1:]
-    window = torch.hann_window(height).view(-1, 1) * torch.hann_window(width)
+    window = torch.hann_window(height, dtype=grey.dtype).view(-1, 1) * torch.hann_window(
+        width, dtype=grey.dtype
+    )
     power = torch.fft.fftshift(torch.fft.fft2(grey * window).abs().square(), dim=(-2, -1))
     # Of an even side, the first frequency has no counterpart on the other side of zero.
     power = power[:, 1 - height % 2 :, 1 - width % 2 :].unsqueeze(1)
@@ -143,7 +145,9 @@ def augment(images: Tensor, augmentation: tuple[str, ...], generator: torch.Gene
     """
 
     def coin() -> Tensor:
-        draw = torch.rand(len(images), 1, 1, 1, generator=generator, device=images.device)
+        draw = torch.rand(
+            len(images), 1, 1, 1, generator=generator, device=images.device, dtype=torch.float32
+        )
         return draw < 0.5
 
     if "rotate" in augmentation:
@@ -155,7 +159,9 @@ def augment(images: Tensor, augmentation: tuple[str, ...], generator: torch.Gene
     if "flip_vertical" in augmentation:
         images = torch.where(coin(), images.flip(-2), images)
     if "mixup" in augmentation:
-        fraction = torch.randn(len(images), 1, 1, 1, generator=generator, device=images.device)
+        fraction = torch.randn(
+            len(images), 1, 1, 1, generator=generator, device=images.device, dtype=torch.float32
+        )
         images = torch.lerp(images, images.roll(1, 0), _MIXUP_STANDARD_DEVIATION * fraction)
     return images
 

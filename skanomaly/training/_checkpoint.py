@@ -11,7 +11,7 @@ import torch
 
 from .._files import atomic_write
 
-_MAGIC = b"skanomaly checkpoint 2\n"
+_MAGIC = b"skanomaly checkpoint 3\n"
 _DIGEST_SIZE = hashlib.sha256().digest_size
 
 

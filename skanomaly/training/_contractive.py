@@ -51,13 +51,15 @@ def squared_jacobian_norm(
     size = outputs[0].numel()
     exact = size <= max(n_probes, _EXACT_LIMIT)
     if exact:
-        probes = torch.eye(size, device=outputs.device).view(size, 1, *outputs.shape[1:])
+        probes = torch.eye(size, device=outputs.device, dtype=outputs.dtype).view(
+            size, 1, *outputs.shape[1:]
+        )
         probes = probes.expand(size, *outputs.shape)
     else:
         signs = torch.randint(
             2, (n_probes, *outputs.shape), generator=generator, device=outputs.device
         )
-        probes = 2.0 * signs - 1.0
+        probes = 2 * signs - 1
     probes = probes.to(outputs.dtype)
     if exact:
         (products,) = torch.autograd.grad(

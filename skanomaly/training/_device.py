@@ -40,6 +40,9 @@ def resolve_device(device: str | torch.device) -> torch.device:
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         resolved = torch.device(device)
+        if resolved.type not in _known_devices():
+            # Tensors on others may have no values, or make torch import what is not there.
+            raise NotImplementedError(f"no network runs on {resolved.type!r} devices here")
         torch.empty(1, device=resolved)
     except (RuntimeError, TypeError, AssertionError, NotImplementedError) as error:
         raise ValueError(
@@ -47,6 +50,15 @@ def resolve_device(device: str | torch.device) -> torch.device:
             f"'cuda:0', got {device!r}: {error}"
         ) from error
     return resolved
+
+
+def _known_devices() -> set[str]:
+    """Kinds of devices that tensors may be made on to see whether they are there."""
+    known = {"cpu", "cuda", "mps", "xpu"}
+    if hasattr(torch, "accelerator"):  # since torch 2.6
+        accelerator = torch.accelerator.current_accelerator()
+        known |= {accelerator.type} if accelerator is not None else set()
+    return known
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:
@@ -115,7 +127,7 @@ def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager
     ----------
     device : torch.device
     dtype : torch.dtype
-        float32 changes nothing.
+        float32 turns mixed precision off.
 
     Returns
     -------
@@ -130,7 +142,8 @@ def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager
     torch.bfloat16
     """
     if dtype == torch.float32:
-        return nullcontext()
+        is_on = torch.is_autocast_enabled(device.type)
+        return torch.autocast(device.type, enabled=False) if is_on else nullcontext()
     return torch.autocast(device.type, dtype=dtype)
 
 

@@ -250,15 +250,14 @@ def train(
         batch = draw_batch(step)
         with autocast(device, dtype):
             loss = objective(network, batch, generator)
-        loss.backward()
-        norm = nn.utils.clip_grad_norm_(network.parameters(), _GRADIENT_NORM)
+        norm = _clipped_gradient(network, loss)
         value = float(loss.detach())
-        if not (math.isfinite(value) and math.isfinite(float(norm))):
+        if not (math.isfinite(value) and math.isfinite(norm)):
             network.load_state_dict(snapshot)
             network.eval()
             raise NonFiniteLossError(
                 f"Training stopped at step {step + 1} of {max_iter}: loss {value:g}, gradient norm "
-                f"{float(norm):g}. The weights of step {snapshot_step} were kept. A smaller "
+                f"{norm:g}. The weights of step {snapshot_step} were kept. A smaller "
                 f"learning_rate (got {learning_rate:g}) or precision='float32' may help."
             )
         # Taken while loss and gradient of these very weights are known to be finite.
@@ -304,3 +303,15 @@ def train(
         network.load_state_dict(best_weights)
     network.eval()
     return result
+
+
+def _clipped_gradient(network: nn.Module, loss: Tensor) -> float:
+    """Compute the gradient, cut it to length, and return the norm that it had."""
+    try:
+        loss.backward()
+    except RuntimeError as error:
+        # Of torch.autograd.set_detect_anomaly; without it the norm shows as much.
+        if "returned nan values" not in str(error):
+            raise
+        return math.nan
+    return float(nn.utils.clip_grad_norm_(network.parameters(), _GRADIENT_NORM))

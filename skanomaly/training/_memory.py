@@ -35,7 +35,7 @@ def training_memory(network: nn.Module, shape: tuple[int, ...], *, itemsize: int
     try:
         shadow = copy.deepcopy(network).to("meta").train()
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            shadow(torch.empty(shape, device="meta"))
+            shadow(torch.empty(shape, device="meta", dtype=torch.float32))
     except Exception:  # Networks of one's own may do whatever needs values.
         return 0.0
     values = sum(t.untyped_storage().nbytes() // t.element_size() for t in kept.values())

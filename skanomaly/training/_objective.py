@@ -110,7 +110,7 @@ class RepairObjective:
             corrupted, target = self.represent(corrupted), self.represent(images)
         if self.identity_noise:
             noise = self.identity_noise * torch.randn(
-                target.shape, generator=generator, device=images.device
+                target.shape, generator=generator, device=images.device, dtype=torch.float32
             )
             corrupted, target = corrupted + noise, target + noise
         output = network(corrupted).float()

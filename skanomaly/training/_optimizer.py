@@ -118,7 +118,7 @@ def orthogonalize(matrices: Tensor) -> Tensor:
     linear, cubic, quintic = _POLYNOMIAL
     # The polynomials of the small matrix S = XXᵀ, multiplied up, and X but once at either end.
     square = values @ values.mT
-    identity = torch.eye(square.shape[-1], device=square.device)
+    identity = torch.eye(square.shape[-1], device=square.device, dtype=square.dtype)
     product = identity
     for iteration in range(_ITERATIONS):
         inner = torch.baddbmm(square, square, square, beta=cubic, alpha=quintic)

@@ -5,6 +5,8 @@ import json
 import os
 import pickle
 import random
+import subprocess
+import sys
 import zipfile
 from contextlib import suppress
 
@@ -30,6 +32,7 @@ from skanomaly import (
     PatchCorruption,
     SelfSupervisedAutoencoderDetector,
 )
+from skanomaly._tensor_file import _depth
 
 ROWS = make_images(8, size=(2, 3)).reshape(8, 6)
 IMAGES = make_images(4, size=(8, 8))
@@ -211,6 +214,7 @@ FORGERIES = {
     "text": (set_model(offset="0"), "makes no sense"),
     "features": (set_detector(feature_names_in=["a"] * 10**5), "feature_names_in"),
     "own network": (set_detector(network="f" * 10**5), "network of its own"),
+    "device": (set_parameter("device", {"device": 0}), "device"),
 }
 
 
@@ -246,6 +250,79 @@ def test_a_header_that_is_no_header(whole, tmp_path):
         assert_refused(
             length.to_bytes(8, "little") + whole[0][8:], path, "is not a skanomaly model"
         )
+
+
+@pytest.mark.parametrize("checksum", ["\ud800", "", "0" * 63, "G" * 64, "0" * 10**5])
+def test_a_checksum_that_is_none(checksum, whole, tmp_path):
+    header, data = take_apart(whole[0])
+    header["__metadata__"]["sha256"] = checksum
+    raw = json.dumps(header).encode()
+    content = len(raw).to_bytes(8, "little") + raw + data
+    assert_refused(content, tmp_path / "model", "its checksum is another one")
+
+
+def test_nesting_is_bounded_whatever_python_may_do(whole, tmp_path):
+    header, data = take_apart(whole[0])
+    program = "import sys, skanomaly; sys.setrecursionlimit(10**9); skanomaly.load(sys.argv[1])"
+    for number, deep in enumerate((b"[" * 10**6, b'{"a":' * 500_000, b'["[\\"",' * 400_000)):
+        path = tmp_path / str(number)
+        path.write_bytes(put_together(header, data, raw_header=deep))
+        run = [sys.executable, "-c", program, path]
+        done = subprocess.run(run, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 1 and "ModelFileError: " in done.stderr.splitlines()[-1]
+    depths = {_depth(text) for text in ('[[{"a": "]]["}]]', '[[["', '[[["\\"', '"[[[["', "[]][[[")}
+    assert depths == {0, 2, 3}
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_numbers_that_are_not_finite_are_no_weights(value, whole, tmp_path):
+    header, data = take_apart(whole[0])
+    names = [name for name in header if name.startswith(("network.", "standardization.", "steps."))]
+    assert len(names) > 4
+    for name in names:
+        if name.startswith("steps.") and np.isinf(value):
+            continue  # as some limits are
+        start, _ = header[name]["data_offsets"]
+        kind = {"F32": "<f4", "F64": "<f8"}[header[name]["dtype"]]
+        number = np.array(value, kind).tobytes()
+        altered = data[:start] + number + data[start + len(number) :]
+        content = put_together(header, altered)
+        assert_refused(content, tmp_path / "model", "with NaN or infinity")
+
+
+def test_a_detector_that_no_file_can_hold_is_not_written(tmp_path):
+    detector = DenoisingAE(network="linear", max_iter=1, random_state=0).fit(ROWS)
+    with torch.no_grad():
+        next(detector.network_.parameters())[0] = torch.nan
+    with pytest.raises(ValueError, match="cannot be stored as a model file.*NaN or infinity"):
+        detector.save(tmp_path / "model")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("device", ["meta", "hpu", "hpu:0", "xla", "vulkan", "cuda:99", "mps"])
+def test_a_device_that_is_not_there_is_replaced_by_the_cpu(device, whole, tmp_path):
+    for value in (device, {"device": device}):
+        content = forged(whole[0], set_parameter("device", value))
+        detector = load_bytes(content, tmp_path / "model")
+        assert detector.device_ == torch.device("cpu")
+        assert np.isfinite(detector.score_samples(ROWS)).all()
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/clear_refs"), reason="Linux tells the memory")
+def test_arrays_are_held_once(whole, tmp_path):
+    header, data = take_apart(whole[0])
+    size = 2**27
+    header["network.x"] = {
+        "dtype": "F32",
+        "shape": [size // 4],
+        "data_offsets": [len(data), len(data) + size],
+    }
+    (tmp_path / "model").write_bytes(put_together(header, data + bytes(size)))
+    reset_highest_memory()
+    before = highest_memory()
+    with pytest.raises(ModelFileError, match="do not fit"):
+        skanomaly.load(tmp_path / "model")
+    assert highest_memory() - before < 1.6 * size
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/clear_refs"), reason="Linux tells the memory")

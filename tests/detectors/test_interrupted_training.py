@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from interrupted_training import (
     ROWS,
     AtStep,
@@ -22,7 +23,7 @@ from interrupted_training import (
 from PIL import Image
 from synthetic_images import make_images
 
-from skanomaly import SelfSupervisedAutoencoderDetector
+from skanomaly import PatchCorruption, SelfSupervisedAutoencoderDetector
 from skanomaly.datasets import ImageSequence
 from skanomaly.networks import ConvolutionalAutoencoder
 from skanomaly.training import _checkpoint, _loop
@@ -109,10 +110,10 @@ def test_what_happens_while_thresholds_are_taken_leaves_nothing_half_fitted(erro
     detector = make().fit(IMAGES)
     before = dict(vars(detector))
 
-    def fail(maps):
+    def fail(*arguments):
         raise error
 
-    monkeypatch.setattr("skanomaly.detectors._calibration.ExpectedMap.fit", fail)
+    monkeypatch.setattr("skanomaly.detectors._base.calibrate", fail)
     fresh = make()
     for candidate in (detector, fresh):
         with pytest.raises(error):
@@ -181,6 +182,115 @@ def test_functions_of_one_name_and_another_shape_are_other_parameters(tmp_path):
     with pytest.raises(ValueError, match="other parameters"):
         make(path, network=lambda shape: SMALL(shape, n_blocks=2)).fit(IMAGES)
     make(path, network=lambda shape: SMALL(shape)).fit(IMAGES)
+
+
+def scaled(factor):
+    class Scaled(ConvolutionalAutoencoder):
+        def __init__(self, shape):
+            super().__init__(shape, width=4, n_blocks=1)
+
+        def forward(self, images):
+            return factor * super().forward(images)
+
+    return Scaled
+
+
+def negative():
+    class Scaled(ConvolutionalAutoencoder):
+        def __init__(self, shape):
+            super().__init__(shape, width=4, n_blocks=1)
+
+        def forward(self, images):
+            return -super().forward(images)
+
+    Scaled.__qualname__ = scaled(1).__qualname__
+    return Scaled
+
+
+def with_weights(multiply):
+    def network(shape):
+        made = SMALL(shape)
+        with torch.no_grad():
+            made.head.weight.mul_(multiply)
+        return made
+
+    return network
+
+
+@pytest.mark.parametrize(
+    ("one", "same", "other"),
+    [
+        (with_weights(2), with_weights(2), with_weights(3)),
+        (scaled(1), scaled(1), scaled(2)),
+        (scaled(1), scaled(1), negative()),
+        (partial(SMALL, width=4), partial(SMALL, width=np.int64(4)), partial(SMALL, stem=2)),
+        (lambda shape: SMALL(shape), lambda shape: SMALL(shape), lambda shape: SMALL(shape).eval()),
+    ],
+)
+def test_functions_of_one_name_are_told_apart_by_what_they_do(one, same, other, tmp_path):
+    path = tmp_path / "state"
+    interrupt(make(path, network=one), IMAGES)
+    with pytest.raises(ValueError, match="other parameters"):
+        make(path, network=other).fit(IMAGES)
+    make(path, network=same).fit(IMAGES)
+
+
+def made_of(texture):
+    class Corruption(PatchCorruption):
+        def __init__(self, texture=None):
+            self.own = texture
+            super().__init__()
+
+        def corrupt(self, images, generator):
+            corrupted, masks = super().corrupt(images, generator)
+            return torch.where(masks > 0, self.own(corrupted), images), masks
+
+        def get_params(self, deep=True):
+            return {"texture": self.own}
+
+    return Corruption(texture)
+
+
+def test_another_texture_of_the_same_name_is_another_parameter(tmp_path):
+    path = tmp_path / "state"
+    interrupt(make(path, corruption=made_of(lambda content: 0.5 * content)), IMAGES)
+    with pytest.raises(ValueError, match="other parameters"):
+        make(path, corruption=made_of(lambda content: -0.5 * content)).fit(IMAGES)
+    make(path, corruption=made_of(lambda content: 0.5 * content)).fit(IMAGES)
+
+
+def test_equal_numbers_of_other_types_are_the_same_parameters(tmp_path):
+    path = tmp_path / "state"
+    interrupt(make(path, learning_rate=2e-3, batch_size=2), IMAGES)
+    make(path, learning_rate=np.float64(2e-3), batch_size=np.int64(2)).fit(IMAGES)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="locks are of POSIX")
+@pytest.mark.parametrize("random_state", [None, 0])
+def test_a_checkpoint_belongs_to_one_fit_at_a_time(random_state, tmp_path):
+    path = tmp_path / "state"
+    errors = []
+
+    def second():
+        with pytest.raises(RuntimeError, match=r"checkpoint=.*state' is in use by another fit"):
+            make(path, random_state=random_state).fit(IMAGES)
+        errors.append(1)
+        make(tmp_path / "other", random_state=random_state, max_iter=2).fit(IMAGES)
+
+    first = make(path, random_state=random_state)
+    first.set_callbacks(AtStep(3, second)).fit(IMAGES)
+    assert errors == [1] and first.n_iter_ == 40
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["other", "state"]
+    make(path, random_state=random_state).fit(IMAGES)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes are of POSIX")
+def test_a_checkpoint_must_be_a_regular_file(tmp_path):
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    with pytest.raises(ValueError, match="checkpoint must be a regular file"):
+        make(path).fit(IMAGES)
+    assert path.is_fifo()
 
 
 def test_a_warm_start_from_other_weights_is_another_training(tmp_path):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from skanomaly.metrics import (
+    _histogram,
     _ranking,
     image_report,
     per_region_overlap_score,
@@ -42,6 +43,9 @@ DISTRIBUTIONS = {
     "two values": lambda maps: (maps > 2).astype(float),
     "tiny": lambda maps: 1e-310 * np.round(1e8 * maps),
     "huge": lambda maps: 1e305 * maps,
+    "near one": lambda maps: 1 - np.exp(-maps - 8),
+    "around one": lambda maps: 1 + 1e-9 * maps,
+    "probabilities": lambda maps: 1 / (1 + np.exp(-3 * maps)),
 }
 distributions = pytest.mark.parametrize("distribution", DISTRIBUTIONS)
 
@@ -170,6 +174,32 @@ def test_no_range_need_be_known(scale):
     for metric in METRICS:
         assert metric(masks, maps, max_bins=2000) == pytest.approx(metric(masks, maps), abs=2e-3)
     assert image_report(masks, maps, max_bins=2000)["pixel_error"] < 1e-2
+
+
+@few_bins
+@each
+def test_bins_follow_probabilities(metric):
+    masks, maps = make_case(n_images=40)
+    for crowded in (1 / (1 + np.exp(-3 * maps)), 1 - np.exp(-5 - maps), 1 - np.exp(-15 - maps)):
+        assert crowded.min() > 0 and crowded.max() < 1
+        exact = metric(masks, crowded)
+        assert metric(masks, crowded, max_bins=2000) == pytest.approx(exact, abs=1e-3)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_rounding_is_nested_and_keeps_order(dtype):
+    rng = np.random.default_rng(0)
+    near = np.concatenate(
+        [[0.0, 0.5, 1.0, 2.0], rng.random(2000), 1 - 10 ** rng.uniform(-16, 0, 2000)]
+    )
+    values = np.sort(np.concatenate([near, -near, 1 + near, rng.normal(size=2000)])).astype(dtype)
+    keys = _histogram.ordered_keys(values.astype(np.float64))
+    before = keys
+    for n_dropped_bits in range(64):
+        found = _histogram.rounded(keys, n_dropped_bits)
+        assert (found[1:] >= found[:-1]).all()
+        np.testing.assert_array_equal(_histogram.rounded(before, n_dropped_bits), found)
+        before = found
 
 
 @few_bins
