@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from .. import __version__
+from .._arrays import integer_scale
 from .._files import atomic_write, check_output_file
 from ..detectors._base import BaseAutoencoderDetector
-from ..detectors._images import integer_scale
 from ._graph import OUTPUTS, DetectorGraph
 
 _IMAGE_DTYPES = ("uint8", "uint16", "float32")
@@ -134,13 +134,17 @@ def _check_dtype(input_dtype: str | None, detector: BaseAutoencoderDetector) -> 
     accepted = _IMAGE_DTYPES if len(detector.image_shape_) == 3 else _ROW_DTYPES
     if input_dtype is None:
         return accepted[0]
-    if input_dtype not in accepted:
+    try:
+        name = np.dtype(input_dtype).name
+    except TypeError:
+        name = ""
+    if name not in accepted:
         kind = "images" if accepted is _IMAGE_DTYPES else "rows"
         raise ValueError(
             f"input_dtype must be one of {list(accepted)} for a detector of {kind}, got "
             f"{input_dtype!r}."
         )
-    return input_dtype
+    return name
 
 
 def _check_size(image_size: Any, detector: BaseAutoencoderDetector) -> None:
