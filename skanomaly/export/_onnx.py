@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from .. import __version__
@@ -34,7 +34,7 @@ def to_onnx(
     path: str | PathLike[str],
     *,
     image_size: tuple[int, int] | None = None,
-    input_dtype: str | None = None,
+    input_dtype: DTypeLike | None = None,
 ) -> None:
     """Write a fitted detector as one ONNX graph, from the pixels of a camera to the decision.
 
@@ -54,7 +54,8 @@ def to_onnx(
         takes a network that reads any: those that this library names do. Rows have none.
     input_dtype : {"uint8", "uint16", "float32"} or {"float64", "float32"}, default=None
         Of the images, or of the rows, that the graph reads; None is the first. As everywhere,
-        integers are divided by the value of white: 255 means the same as 1.0 in float32.
+        integers are divided by the value of white: 255 means the same as 1.0 in float32. A dtype of
+        NumPy will do, too; graphs read the machine's byte order.
 
     Raises
     ------
@@ -130,7 +131,7 @@ def to_onnx(
         aside.write_bytes(content)
 
 
-def _check_dtype(input_dtype: str | None, detector: BaseAutoencoderDetector) -> str:
+def _check_dtype(input_dtype: DTypeLike | None, detector: BaseAutoencoderDetector) -> str:
     accepted = _IMAGE_DTYPES if len(detector.image_shape_) == 3 else _ROW_DTYPES
     if input_dtype is None:
         return accepted[0]
