@@ -16,7 +16,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.utils import Bunch
 
 from .. import __version__
-from ..detectors._images import integer_scale
+from .._arrays import integer_scale
 from ..metrics import f1_max_score, image_report
 from ._detectors import detector_label
 

@@ -13,7 +13,7 @@ from sklearn.utils import check_array
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
-from ..detectors._images import integer_scale
+from .._arrays import integer_scale
 
 
 class PCAReconstruction(OutlierMixin, BaseEstimator):

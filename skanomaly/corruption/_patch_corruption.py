@@ -13,6 +13,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from torch import Tensor
 
+from .._arrays import check_unmasked
 from ._fields import uniform
 from ._rows import ROW_TEXTURES, block_masks, replacement_rows
 from ._shapes import Range, soft_patches
@@ -132,6 +133,7 @@ class PatchCorruption(BaseEstimator):
             If X has another rank, is empty, not finite or larger than 1e15, or if a parameter is
             out of range.
         """
+        check_unmasked(X)
         values = np.asarray(X)
         if values.ndim not in (2, 3, 4):
             raise ValueError(
@@ -298,6 +300,7 @@ class PatchCorruption(BaseEstimator):
         """The user's textures, checked."""
         if self.texture_images is None:
             return None
+        check_unmasked(self.texture_images, "texture_images")
         textures = np.asarray(self.texture_images)
         if textures.ndim not in (3, 4) or textures.size == 0 or textures.dtype.kind not in "buif":
             raise ValueError(

@@ -27,10 +27,12 @@ from ._fit_plan import FitPlan, Objective
 from ._fitting import checkpoint_in_use, run_training, unchanged_on_error
 from ._images import Shape, ValidatedInput, normalize_image_shape, to_image_dtype, validate_input
 from ._inference import Inference, fill, reconstruction_function
+from ._labels import warn_of_anomalies
 from ._model import DetectorModel
 from ._model_file import save_detector
 from ._parameters import CONSTRAINTS, check_odd
 from ._torch_state import in_usual_torch_state, usual_torch_state
+from ._value_range import warn_of_other_scale
 
 # Images that thresholds are taken from while training goes on.
 _SNAPSHOT_LIMIT = 50
@@ -101,9 +103,11 @@ class BaseAutoencoderDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator,
         ----------
         X : array-like of shape (n, h, w), (n, h, w, c) or (n, n_features), or ImageSequence
             Normal images, at least two: uint8 or float, channels last; or flattened images with
-            ``image_shape``; or plain vectors.
+            ``image_shape``; or plain vectors. Axes that seem to be in another order are refused,
+            or warned of, unless ``image_shape`` says how they are meant.
         y : Ignored
-            Present for scikit-learn's sake.
+            Present for scikit-learn's sake. A warning counts the labels -1, if it is made of 1 and
+            -1: images are not left out by it.
 
         Returns
         -------
@@ -255,6 +259,14 @@ class BaseAutoencoderDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator,
         -------
         ndarray of shape (n,), float64
             Minus the aggregate of the anomaly map, at most 0.
+
+        Warns
+        -----
+        UserWarning
+            Here and in all methods that compute scores, maps or reconstructions, if images of
+            another dtype than uint8 and uint16 seem to be on another scale than those of `fit`: a
+            tenth of the values are more than 2 and more than 50 times what is usual there, or all
+            are fractions from 0 to 1 where 20 or more is usual.
         """
         # Numbers, not tensors: small tensors kept between large ones scatter the heap, which then
         # grows with every batch.
@@ -290,6 +302,11 @@ class BaseAutoencoderDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator,
         -------
         ndarray of shape (n,), int64
             1 for normal, -1 for anomalous.
+
+        Warns
+        -----
+        UserWarning
+            If images seem to be on another scale than those of `fit`, see `score_samples`.
         """
         return _decide(self.decision_function(X))
 
@@ -404,13 +421,15 @@ class BaseAutoencoderDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator,
 
     def _validate(self, X: Any, minimum: int = 1) -> ValidatedInput:
         check_is_fitted(self, "model_")
-        return validate_input(
+        data = validate_input(
             self,
             X,
             image_shape=normalize_image_shape(self.image_shape),
             fitted_shape=self.image_shape_,
             minimum=minimum,
         )
+        warn_of_other_scale(data, self.model_)
+        return data
 
     def _inference(self) -> Inference:
         dtype = torch.bfloat16 if self.precision == "bfloat16" else torch.float32
@@ -450,6 +469,8 @@ class BaseAutoencoderDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator,
             reset=not continued,
             minimum=2,
         )
+        if continued:
+            warn_of_other_scale(data, self.model_)
         corruption: Any = getattr(self, "corruption", None)
         if hasattr(corruption, "check_parameters"):
             corruption.check_parameters(rows=not data.is_image)
@@ -457,6 +478,7 @@ class BaseAutoencoderDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator,
 
     def _train(self, plan: FitPlan, X: Any, y: Any) -> None:
         """Run a plan, then take over its result."""
+        warn_of_anomalies(y, len(plan.data))
         failure: NonFiniteLossError | None = None
         try:
             run_training(self, plan, X, y, self._attributes_so_far)

@@ -14,9 +14,10 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 
+from .._arrays import integer_scale, is_pixel_dtype
 from ..datasets import ImageSequence
-
-Shape = tuple[int, ...]
+from ._containers import frame_dtype, open_container
+from ._layout import Shape, check_layout, find_remedy
 
 # Beyond these, squares of standardised values could leave the range of the floats that images and
 # rows are computed in.
@@ -109,11 +110,6 @@ def channels_first(values: NDArray[Any]) -> torch.Tensor:
     return tensor.permute(0, 3, 1, 2) if values.ndim == 4 else tensor
 
 
-def integer_scale(dtype: np.dtype[Any]) -> float:
-    """What white is in images of this dtype."""
-    return float(np.iinfo(dtype).max) if dtype in (np.uint8, np.uint16) else 1.0
-
-
 def to_image_dtype(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
     """Bring what `ValidatedInput.read` has scaled back to its own dtype and range."""
     values = values * integer_scale(dtype)
@@ -158,44 +154,40 @@ def validate_input(
         In scikit-learn's words, naming what was got and what is accepted.
     """
     name = type(estimator).__name__
+    shape: Shape
+    is_tensor = isinstance(X, torch.Tensor)
     if isinstance(X, ImageSequence):
         if len(X) < minimum:
             raise ValueError(
                 f"Found ImageSequence with {len(X)} image(s) while a minimum of {minimum} is "
                 f"required by {name}."
             )
-        shape = tuple(X.shape[1:])
-        checked = ValidatedInput(X, shape if len(shape) == 3 else (*shape, 1))
+        shape = tuple(X.shape)
+        checked = ValidatedInput(X, shape[1:] if len(shape) == 4 else (*shape[1:], 1))
     else:
-        if isinstance(X, torch.Tensor):
-            X = X.detach().cpu()
-            # NumPy knows no bfloat16.
-            X = (X.float() if X.dtype == torch.bfloat16 else X).numpy()
-        if isinstance(X, (list, tuple)):
-            X = _stack(X)
-        # Not ndim, which data frames of polars lack.
-        dimensions = len(getattr(X, "shape", ()))
-        if dimensions in (3, 4):
-            checked = _check_image_array(X, image_shape, minimum, estimator)
-        elif image_shape is not None and dimensions == 2:
-            rows = validate_data(estimator, X, reset=reset, dtype=None, ensure_min_samples=minimum)
-            checked = _unflatten(rows, image_shape)
+        X = open_container(X, is_flat=image_shape is not None)
+        shape = tuple(getattr(X, "shape", ()))
+        if len(shape) in (3, 4):
+            checked = _check_image_array(X, minimum, estimator)
+        elif len(shape) == 2:
+            _check_flat(shape, image_shape, fitted_shape, name)
+            checked = _check_rows(X, image_shape, minimum, estimator, reset=reset)
         else:
-            if getattr(getattr(X, "dtype", None), "kind", "") in ("S", "U"):
-                raise ValueError(f"X must hold numbers, got an array of dtype {X.dtype}.")
-            rows = validate_data(
-                estimator,
-                X,
-                reset=reset,
-                dtype=[np.float64, np.float32],
-                ensure_min_samples=minimum,
-            )
-            _check_magnitude(rows, _LARGEST_IN_ROWS)
-            checked = ValidatedInput(rows, (rows.shape[1],))
+            checked = _check_rows(X, None, minimum, estimator, reset=reset)
+    # Sequences of files always have their axes in order.
+    is_array = not isinstance(X, ImageSequence) and len(shape) in (3, 4)
+    if is_array and image_shape is not None and checked.shape != image_shape:
+        raise ValueError(
+            f"X holds images of shape {checked.shape}, but image_shape={image_shape} was given."
+            f"{find_remedy(shape, image_shape, is_tensor=is_tensor)}"
+        )
     if reset:
         estimator.n_features_in_ = int(np.prod(checked.shape))  # type: ignore[attr-defined]
     elif fitted_shape is not None:
-        _check_against_fit(checked, fitted_shape, name)
+        remedy = find_remedy(shape, fitted_shape, is_tensor=is_tensor) if is_array else ""
+        _check_against_fit(checked, fitted_shape, name, remedy)
+    if is_array and image_shape is None:
+        check_layout(shape, fitted_shape, name, is_tensor=is_tensor)
     return checked
 
 
@@ -213,21 +205,7 @@ def normalize_image_shape(image_shape: Any) -> Shape | None:
     return shape if len(shape) == 3 else (*shape, 1)
 
 
-def _stack(X: list[Any] | tuple[Any, ...]) -> NDArray[Any]:
-    """Stack a list of images, which have to be of one size."""
-    shapes = {np.shape(image) for image in X if isinstance(image, (np.ndarray, torch.Tensor))}
-    if len(shapes) > 1:
-        listed = ", ".join(str(shape) for shape in sorted(shapes)[:3])
-        raise ValueError(
-            f"X must hold images of one shape, got a list of images of shapes {listed}. Resize "
-            "them, or read them with ImageSequence(paths, size=...)."
-        )
-    return np.asarray(X)
-
-
-def _check_image_array(
-    X: Any, image_shape: Shape | None, minimum: int, estimator: BaseEstimator
-) -> ValidatedInput:
+def _check_image_array(X: Any, minimum: int, estimator: BaseEstimator) -> ValidatedInput:
     kind = getattr(getattr(X, "dtype", None), "kind", "O")
     if kind not in "buif":
         # Complex numbers, text and objects: let scikit-learn say what is wrong with them.
@@ -244,19 +222,40 @@ def _check_image_array(
         )
     )
     array = array[..., np.newaxis] if array.ndim == 3 else array
-    shape = array.shape[1:]
-    if 0 in shape:
+    if 0 in array.shape[1:]:
         raise ValueError(f"X must hold images of at least one pixel, got shape {np.shape(X)}.")
-    if image_shape is not None and shape != image_shape:
-        raise ValueError(
-            f"X holds images of shape {shape}, but image_shape={image_shape} was given."
-        )
     _check_magnitude(array, _LARGEST_PIXEL)
-    return ValidatedInput(array, shape)
+    return ValidatedInput(array, array.shape[1:])
+
+
+def _check_rows(
+    X: Any, image_shape: Shape | None, minimum: int, estimator: BaseEstimator, *, reset: bool
+) -> ValidatedInput:
+    """Check plain rows, or images that come as rows."""
+    if image_shape is not None:
+        dtype = frame_dtype(X)
+        rows = validate_data(estimator, X, reset=reset, dtype=None, ensure_min_samples=minimum)
+        if dtype is not None:
+            rows = rows.astype(dtype, copy=False)
+        elif rows.dtype.kind not in "buif":
+            rows = rows.astype(np.float64)
+        _check_magnitude(rows, _LARGEST_PIXEL)
+        if rows.shape[1] != np.prod(image_shape):
+            raise ValueError(
+                f"X has {rows.shape[1]} features, but image_shape={image_shape} makes "
+                f"{np.prod(image_shape)}."
+            )
+        return ValidatedInput(rows.reshape(len(rows), *image_shape), image_shape)
+    if getattr(getattr(X, "dtype", None), "kind", "") in ("S", "U"):
+        raise ValueError(f"X must hold numbers, got an array of dtype {X.dtype}.")
+    numbers = [np.float64, np.float32]
+    rows = validate_data(estimator, X, reset=reset, dtype=numbers, ensure_min_samples=minimum)
+    _check_magnitude(rows, _LARGEST_IN_ROWS)
+    return ValidatedInput(rows, (rows.shape[1],))
 
 
 def _check_magnitude(values: NDArray[Any], largest: float) -> None:
-    if values.dtype.kind == "b" or values.dtype in (np.uint8, np.uint16):
+    if values.dtype.kind == "b" or is_pixel_dtype(values.dtype):
         return
     extreme = max(float(values.max()), -float(values.min()))
     if extreme > largest:
@@ -265,27 +264,39 @@ def _check_magnitude(values: NDArray[Any], largest: float) -> None:
         )
 
 
-def _unflatten(rows: NDArray[Any], image_shape: Shape) -> ValidatedInput:
-    if rows.dtype.kind not in "buif":
-        rows = rows.astype(np.float64)
-    _check_magnitude(rows, _LARGEST_PIXEL)
-    if rows.shape[1] != np.prod(image_shape):
-        raise ValueError(
-            f"X has {rows.shape[1]} features, but image_shape={image_shape} makes "
-            f"{np.prod(image_shape)}."
-        )
-    return ValidatedInput(rows.reshape(len(rows), *image_shape), image_shape)
+def _check_flat(
+    shape: Shape, image_shape: Shape | None, fitted_shape: Shape | None, name: str
+) -> None:
+    """Refuse a single image, (h, w), where rows that are images or images are asked for."""
+    if image_shape is not None:
+        if shape == image_shape[:2] and shape[1] != np.prod(image_shape):
+            raise ValueError(
+                f"X must hold flattened images of shape (n, {np.prod(image_shape)}), got shape "
+                f"{shape}. A single image is X[None]."
+            )
+    elif fitted_shape is not None and len(fitted_shape) == 3:
+        _refuse_kind(shape[1:], fitted_shape, name)
 
 
-def _check_against_fit(checked: ValidatedInput, fitted_shape: Shape, name: str) -> None:
+def _check_against_fit(
+    checked: ValidatedInput, fitted_shape: Shape, name: str, remedy: str = ""
+) -> None:
     if checked.is_image != (len(fitted_shape) == 3):
-        fitted, got = ("images", "rows") if len(fitted_shape) == 3 else ("rows", "images")
-        raise ValueError(
-            f"X holds {got} of shape {checked.shape}, but {name} was fitted on {fitted} of shape "
-            f"{fitted_shape}."
-        )
+        _refuse_kind(checked.shape, fitted_shape, name)
     if checked.is_image and checked.shape[2] != fitted_shape[2]:
         raise ValueError(
             f"X holds images with {checked.shape[2]} channel(s), but {name} was fitted on images "
-            f"with {fitted_shape[2]} channel(s)."
+            f"with {fitted_shape[2]} channel(s).{remedy}"
         )
+
+
+def _refuse_kind(shape: Shape, fitted_shape: Shape, name: str) -> None:
+    fitted, got, remedy = "rows", "images", ""
+    if len(fitted_shape) == 3:
+        fitted, got, remedy = "images", "rows", " Flattened images need image_shape."
+        if fitted_shape[2] == 1:
+            remedy = " A single image is X[None]; flattened images need image_shape."
+    raise ValueError(
+        f"X holds {got} of shape {shape}, but {name} was fitted on {fitted} of shape "
+        f"{fitted_shape}.{remedy}"
+    )

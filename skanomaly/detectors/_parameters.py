@@ -30,7 +30,8 @@ network : {"auto", "plain", "sdc", "sdcc", "dense", "linear"} or callable, defau
     `functools.partial` of a class in `skanomaly.networks` sets width, depth, dilations,
     normalisation or rank.
 image_shape : (int, int) or (int, int, int), default=None
-    (h, w) or (h, w, c) of images that come as flattened rows. None takes rows as vectors.
+    (h, w) or (h, w, c) of images that come as flattened rows, or of arrays whose axes might be
+    taken for others. None takes rows as vectors.
 standardization : {"image", "dataset", "none"}, default="image"
     "dataset" scales by the training data's mean and standard deviation in each channel, and vectors
     feature by feature. "image" scales each image by its own overall mean and standard deviation

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..detectors._images import integer_scale
+from .._arrays import integer_scale
 
 OUTPUTS = ("anomaly_map", "predict_mask", "score_samples", "decision_function", "predict")
 

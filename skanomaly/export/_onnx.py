@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from .. import __version__
+from .._arrays import integer_scale
 from .._files import atomic_write, check_output_file
 from ..detectors._base import BaseAutoencoderDetector
-from ..detectors._images import integer_scale
 from ._graph import OUTPUTS, DetectorGraph
 
 _IMAGE_DTYPES = ("uint8", "uint16", "float32")
@@ -34,7 +34,7 @@ def to_onnx(
     path: str | PathLike[str],
     *,
     image_size: tuple[int, int] | None = None,
-    input_dtype: str | None = None,
+    input_dtype: DTypeLike | None = None,
 ) -> None:
     """Write a fitted detector as one ONNX graph, from the pixels of a camera to the decision.
 
@@ -54,7 +54,8 @@ def to_onnx(
         takes a network that reads any: those that this library names do. Rows have none.
     input_dtype : {"uint8", "uint16", "float32"} or {"float64", "float32"}, default=None
         Of the images, or of the rows, that the graph reads; None is the first. As everywhere,
-        integers are divided by the value of white: 255 means the same as 1.0 in float32.
+        integers are divided by the value of white: 255 means the same as 1.0 in float32. A dtype of
+        NumPy will do, too; graphs read the machine's byte order.
 
     Raises
     ------
@@ -130,17 +131,21 @@ def to_onnx(
         aside.write_bytes(content)
 
 
-def _check_dtype(input_dtype: str | None, detector: BaseAutoencoderDetector) -> str:
+def _check_dtype(input_dtype: DTypeLike | None, detector: BaseAutoencoderDetector) -> str:
     accepted = _IMAGE_DTYPES if len(detector.image_shape_) == 3 else _ROW_DTYPES
     if input_dtype is None:
         return accepted[0]
-    if input_dtype not in accepted:
+    try:
+        name = np.dtype(input_dtype).name
+    except TypeError:
+        name = ""
+    if name not in accepted:
         kind = "images" if accepted is _IMAGE_DTYPES else "rows"
         raise ValueError(
             f"input_dtype must be one of {list(accepted)} for a detector of {kind}, got "
             f"{input_dtype!r}."
         )
-    return input_dtype
+    return name
 
 
 def _check_size(image_size: Any, detector: BaseAutoencoderDetector) -> None:

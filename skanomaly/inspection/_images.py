@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
 
+from .._arrays import check_unmasked, integer_scale
 from ..model_selection._images import validate_images
 
 # Blue and orange that colour-blind readers tell apart, and one is darker in grey print
@@ -70,8 +71,7 @@ def read_images(X: Any, image_shape: tuple[int, ...] | None = None) -> NDArray[n
         If X holds no images, or none that can be drawn.
     """
     values = load_images(X, image_shape)
-    white = np.iinfo(values.dtype).max if values.dtype in (np.uint8, np.uint16) else 1
-    values = values.astype(np.float64) / white
+    values = values.astype(np.float64) / integer_scale(values.dtype)
     lowest, highest = values.min(), values.max()
     if lowest < 0 or highest > 1:
         values = (values - lowest) / (highest - lowest or 1)
@@ -86,6 +86,7 @@ def check_maps(maps: ArrayLike, name: str, count: int) -> NDArray[Any]:
     ValueError
         If they are not finite numbers in that shape.
     """
+    check_unmasked(maps, f"'{name}'")
     values = np.asarray(maps)
     if values.ndim != 3 or 0 in values.shape or values.dtype.kind not in "buif":
         raise ValueError(

@@ -8,6 +8,8 @@ from scipy import ndimage
 from skimage.segmentation import find_boundaries
 from skimage.transform import resize
 
+from .._arrays import check_unmasked
+
 # From dark violet to pale yellow: the upper four fifths of matplotlib's "inferno" (CC0).
 _COLORS = np.array(
     [
@@ -75,6 +77,8 @@ def overlay_anomaly_map(
     >>> overlay.shape, overlay[0, 0].tolist()
     ((6, 8, 3), [100, 100, 100])
     """
+    check_unmasked(image, "'image'")
+    check_unmasked(anomaly_map, "'anomaly_map'")
     pixels = to_rgb(np.asarray(image))
     values = np.asarray(anomaly_map, dtype=np.float64)
     if values.ndim != 2:

@@ -275,6 +275,8 @@ class ScoreHistogramDisplay:
         for value in drawn:
             label = f"threshold {format_number(value)}"
             ax.axvline(value, color="black", linestyle="--", label=label)
+        # Of few images, halves of one are no counts.
+        ax.yaxis.set_major_locator(load_matplotlib("ticker").MaxNLocator(integer=True))
         ax.set(xlabel="score, higher is more normal", ylabel="images")
         ax.legend(fontsize=SMALL)
 

@@ -15,6 +15,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from .._estimators import detect, find_method, join
+from ..detectors._labels import warn_of_anomalies
 from ._calibration import calibrate
 from ._calibration_folds import make_folds
 from ._conformal_detection import compare_batches, score_by_each
@@ -211,11 +212,13 @@ class ConformalDetector(OutlierMixin, BaseEstimator):
         -----
         UserWarning
             Before any training, if there are too few images to calibrate on for any to be flagged
-            at the level `alpha`. Thresholds are then infinite.
+            at the level `alpha`. Thresholds are then infinite. So too if `y` calls some of the
+            images anomalous.
         """
         self._validate_params()
         (X,) = indexable(X)
         n_images = _num_samples(X)
+        warn_of_anomalies(y, n_images)
         folds = make_folds(self, n_images)
         count = sum(len(held_out) for _, held_out in folds)
         alpha = to_float64(self.alpha)

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator
 
+from ..datasets import ImageSequence
+from ..detectors._containers import open_container
 from ..detectors._images import ValidatedInput, normalize_image_shape, validate_input
 
 
@@ -29,16 +31,20 @@ def validate_images(
     ValueError, TypeError
         If X holds no images.
     """
-    # Of a list or a sequence of files, one image at most is looked at.
-    is_list = isinstance(X, (list, tuple)) and len(X) > 0
-    n_dims = 1 + np.ndim(X[0]) if is_list else len(getattr(X, "shape", np.shape(X)))
+    if not isinstance(X, ImageSequence):
+        opened = open_container(X, is_flat=image_shape is not None)
+        X = opened if isinstance(X, (list, tuple)) else X
+    shape = tuple(np.shape(X))
+    n_dims = len(shape)
     if n_dims not in (2, 3, 4) or (n_dims == 2 and image_shape is None):
-        got = f"shape {np.shape(X)}" if n_dims else repr(X)
+        got = f"shape {shape}" if n_dims else repr(X)
         raise ValueError(
             f"X must hold images of shape (n, h, w) or (n, h, w, c), got {got} instead. A single "
             "image is X[np.newaxis]. Flattened images need image_shape=(h, w) or (h, w, c), of the "
             "detector or the scorer; plain vectors have no pixels to draw on."
         )
-    return validate_input(
-        estimator, X, image_shape=normalize_image_shape(image_shape) if n_dims == 2 else None
-    )
+    pixels = normalize_image_shape(image_shape)
+    # Arrays may be of another size, and are read as they are; the same size confirms their axes.
+    if n_dims > 2 and (isinstance(X, ImageSequence) or (*shape[1:], 1)[:3] != pixels):
+        pixels = None
+    return validate_input(estimator, X, image_shape=pixels)

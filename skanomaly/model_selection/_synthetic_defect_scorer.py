@@ -311,7 +311,8 @@ class SyntheticDefectScorer(BaseEstimator):
             drawn.append(kind)
         shape = X.shape if hasattr(X, "shape") else np.shape(X)
         return Bunch(
-            images=np.reshape(damaged, (self.n_defects, *shape[1:])),
+            # With the dtype named, since NumPy would turn the byte order to the machine's.
+            images=np.array(damaged, damaged[0].dtype).reshape(self.n_defects, *shape[1:]),
             masks=np.stack(masks),
             kinds=np.array(drawn),
             indices=indices.astype(np.int64),

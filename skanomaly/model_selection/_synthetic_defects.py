@@ -199,7 +199,7 @@ def add_defect(
         opacity = weight * coverage[..., np.newaxis]
         mixed = scaled + opacity * (content - scaled)
         damaged = _to_dtype(value_range.low + width * mixed, image.dtype, value_range)
-        damaged = np.where(mask[..., np.newaxis], damaged, image)
+        damaged = np.where(mask[..., np.newaxis], damaged, image).astype(image.dtype, copy=False)
         change = np.abs(damaged[mask].astype(np.float64) - image[mask]) / width
         if change.mean() > most:
             best, most = (damaged, mask), change.mean()

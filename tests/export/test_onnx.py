@@ -311,6 +311,13 @@ def test_parameters(kind, parameters, message, fitted, tmp_path):
         to_onnx(fitted[kind], tmp_path / "x.onnx", **parameters)
 
 
+@pytest.mark.parametrize("dtype", [np.uint16, np.dtype("<u2"), np.dtype(">u2"), ">u2"])
+def test_a_dtype_may_be_given_in_any_form(dtype, fitted, tmp_path):
+    to_onnx(fitted["images"], tmp_path / "a.onnx", input_dtype=dtype, image_size=(16, 16))
+    (given,) = onnxruntime.InferenceSession(tmp_path / "a.onnx").get_inputs()
+    assert given.type == "tensor(uint16)"
+
+
 def test_paths(fitted, tmp_path):
     with pytest.raises(ValueError, match="must lie in a folder that exists"):
         to_onnx(fitted["images"], tmp_path / "missing" / "x.onnx")

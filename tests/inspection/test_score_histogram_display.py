@@ -45,6 +45,14 @@ def labels(ax):
     return [text.get_text() for text in ax.get_legend().get_texts()]
 
 
+@pytest.mark.parametrize("scores", [[-0.5], [-0.5, -0.5], [-0.9, -0.4, -0.2], [-100.0, -1.0]])
+def test_counts_are_whole_numbers(scores):
+    ax = ScoreHistogramDisplay.from_predictions(np.array(scores)).ax_
+    low, high = ax.get_ylim()
+    ticks = [tick for tick in ax.get_yticks() if low <= tick <= high]
+    assert len(ticks) >= 2 and all(tick == round(tick) for tick in ticks)
+
+
 def test_counts_and_threshold():
     scores = np.array([-0.9, -0.6, -0.4, -0.5, -0.3, -0.2])
     y = np.array([-1, -1, -1, 1, 1, 1])
