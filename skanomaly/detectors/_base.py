@@ -47,6 +47,9 @@ class BaseAutoencoderDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator,
     )
     _parameter_constraints: dict[str, list[Any]] = CONSTRAINTS
 
+    # What augmentation="auto" takes beside the symmetries that it finds.
+    _auto_augmentation: tuple[str, ...] = ()
+
     model_: DetectorModel
     device_: torch.device
     image_shape_: Shape

@@ -137,7 +137,7 @@ class FitPlan:
                 UserWarning,
                 stacklevel=2,
             )
-        augmentation = _check_augmentation(detector.augmentation, data, standardization)
+        augmentation = _check_augmentation(detector, data, standardization)
         max_iter = detector.max_iter
         if one_pass:
             max_iter = -(-int((~held_out).sum()) // int(detector.batch_size))
@@ -252,8 +252,9 @@ def _check_crop(crop_size: Any, data: ValidatedInput) -> tuple[int, int] | None:
 
 
 def _check_augmentation(
-    augmentation: Any, data: ValidatedInput, standardization: Standardization
+    detector: Any, data: ValidatedInput, standardization: Standardization
 ) -> tuple[str, ...]:
+    augmentation = detector.augmentation
     if augmentation is None or (augmentation == "auto" and not data.is_image):
         return ()
     if augmentation == "auto":
@@ -262,7 +263,7 @@ def _check_augmentation(
             standardization(channels_first(sample.read(np.array([index]))))[0]
             for index in range(len(sample))
         )
-        return (*symmetries, "mixup")
+        return (*symmetries, *detector._auto_augmentation)
     names: Sequence[str] = [augmentation] if isinstance(augmentation, str) else augmentation
     unknown = [name for name in names if name not in AUGMENTATIONS]
     if unknown:

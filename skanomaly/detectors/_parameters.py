@@ -59,11 +59,11 @@ weight_decay : float, default=0.1
 augmentation : "auto", str or sequence of str, or None, default="auto"
     Any of "flip_horizontal", "flip_vertical" and "rotate" (by right angles), where a flipped or
     rotated good image is still a good one, and "mixup", which adds a small fraction of the
-    difference to another image. "auto" takes "mixup", and those flips and rotations under which
-    the training images look alike: a changed image has to be as close to the other images as an
-    unchanged one, and the mean power spectrum has to stay. It finds most textures and parts in
-    any orientation to be symmetric, and aligned parts not. None takes none, as do vectors with
-    "auto".
+    difference to another image. "auto" takes those flips and rotations under which the training
+    images look alike: a changed image has to be as close to the other images as an unchanged one,
+    and the mean power spectrum has to stay. It finds most textures and parts in any orientation to
+    be symmetric, and aligned parts not. For `SelfSupervisedAutoencoderDetector` it takes "mixup"
+    too. None takes none, as do vectors with "auto".
 contamination : "auto" or float, default="auto"
     Fraction of the training images, up to 0.5, to fall beyond the threshold. "auto" aims at
     0.01 of new normal images instead: ``validation_fraction`` of the images, and at least 20 or

@@ -72,6 +72,8 @@ class SelfSupervisedAutoencoderDetector(BaseAutoencoderDetector):
         "idempotence_weight": [Interval(Real, 0, None, closed="left")],
     }
 
+    _auto_augmentation = ("mixup",)
+
     def __init__(
         self,
         *,

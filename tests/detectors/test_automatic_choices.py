@@ -61,6 +61,9 @@ def test_the_augmentation_that_is_found_is_used(gravel):
     assert "flip_horizontal" not in plan(edge).augmentation
     assert "mixup" in plan(edge).augmentation
     assert plan(np.random.default_rng(0).random((40, 9))).augmentation == ()
+    # Mixed images are not what the baselines need.
+    baseline = DenoisingAE(**OPTIONS)._plan(gravel, continued=False)
+    assert "mixup" not in baseline.augmentation and "flip_vertical" in baseline.augmentation
 
 
 def test_too_few_images_for_a_threshold_are_named(gravel):
