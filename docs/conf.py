@@ -53,8 +53,12 @@ sphinx_gallery_conf = {
 }
 
 html_theme = "pydata_sphinx_theme"
+html_static_path = ["_static"]
+html_css_files = ["custom.css"]
 html_title = f"skanomaly {release}"
-html_theme_options = {"show_prev_next": False}
+html_theme_options = {"show_prev_next": False, "show_toc_level": 2}
+# The pages at the root have no subpages to list beside them.
+html_sidebars = {"*": []}
 html_show_sourcelink = False
 
 
