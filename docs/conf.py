@@ -31,6 +31,7 @@ autosummary_ignore_module_all = False
 autosummary_imported_members = True
 autodoc_typehints = "none"
 numpydoc_show_class_members = False
+toc_object_entries_show_parents = "hide"
 
 # The inventories of other projects need the network, and a missing one is a warning.
 if os.environ.get("SKANOMALY_DOCS_INTERSPHINX") == "1":
