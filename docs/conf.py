@@ -31,6 +31,7 @@ autosummary_ignore_module_all = False
 autosummary_imported_members = True
 autodoc_typehints = "none"
 numpydoc_show_class_members = False
+toc_object_entries_show_parents = "hide"
 
 # The inventories of other projects need the network, and a missing one is a warning.
 if os.environ.get("SKANOMALY_DOCS_INTERSPHINX") == "1":
@@ -53,8 +54,12 @@ sphinx_gallery_conf = {
 }
 
 html_theme = "pydata_sphinx_theme"
+html_static_path = ["_static"]
+html_css_files = ["custom.css"]
 html_title = f"skanomaly {release}"
-html_theme_options = {"show_prev_next": False}
+html_theme_options = {"show_prev_next": False, "show_toc_level": 2}
+# The pages at the root have no subpages to list beside them.
+html_sidebars = {"*": []}
 html_show_sourcelink = False
 
 

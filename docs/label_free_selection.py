@@ -1,11 +1,10 @@
-"""Compare a ranking of settings without labels with the ranking by true labels, on real images.
+"""Compare the ranking of settings without labels with the ranking by true labels, on real images.
 
-Run it as ``python docs/label_free_selection.py data/magnetic_tile``; ``--help`` names its options.
+Run ``python docs/label_free_selection.py data/magnetic_tile``; ``--help`` lists the options.
 
 Each setting is fitted on four fifths of the images in train/good. SyntheticDefectScorer scores it
-on the rest, without labels, and the test images by their true labels and masks. Fitted detectors
-are kept in a folder: a run that was interrupted goes on where it was, and only scores are computed
-anew.
+on the rest, without labels; true labels and masks score it on the test images. Fitted detectors are
+stored in a folder, so that an interrupted run continues.
 """
 
 import argparse
@@ -52,7 +51,7 @@ LEAST_AUROC = 0.65
 
 
 def fit(setting, data, training, options, seed):
-    """The fitted detector, read from its file if there is one."""
+    """Fit a detector, or read it from its file."""
     name = "".join(letter if letter.isalnum() else "_" for letter in setting)
     path = options.folder / f"{name}_{options.size}_{options.max_iter}_{seed}.joblib"
     if not path.exists():
@@ -65,7 +64,7 @@ def fit(setting, data, training, options, seed):
 
 
 def score_without_labels(detector, images):
-    """Scores by strength and metric."""
+    """Compute scores by strength and metric."""
     scores = {}
     for name, strength in STRENGTHS.items():
         image, pixel = (
@@ -77,13 +76,13 @@ def score_without_labels(detector, images):
 
 
 def spearman(first, second):
-    """Rank correlation, with a p-value against no or a negative one."""
+    """Compute the rank correlation and its one-sided p-value."""
     result = spearmanr(first, second, alternative="greater")
     return f"{result.statistic:+.2f} (p={result.pvalue:.4f})"
 
 
 def rank_by_few(scores, truth, held_out_scores, n_labelled, rng):
-    """Mean correlation of a ranking by a few labelled defects with that by all others."""
+    """Correlate the ranking by a few labelled defects with the ranking by all others."""
     defects, good = np.flatnonzero(~truth), np.flatnonzero(truth)
     correlations = []
     for _ in range(200):
@@ -102,7 +101,7 @@ def rank_by_few(scores, truth, held_out_scores, n_labelled, rng):
 
 
 def report(rows):
-    """Print how far the rankings of some detectors agree."""
+    """Print how well the rankings agree."""
     true_image, true_pixel = (np.array([row[name] for row in rows]) for name in ("image", "pixel"))
     for strength in STRENGTHS:
         for column, metric in enumerate(METRICS):

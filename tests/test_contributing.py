@@ -51,6 +51,19 @@ def test_a_network(monkeypatch, tmp_path):
     assert_same(detector, tmp_path / "model", network=network)
 
 
+def test_a_texture(monkeypatch):
+    from skanomaly.corruption import PatchCorruption, _patch_corruption, _textures
+
+    monkeypatch.setitem(_textures._FUNCTIONS, "white", example("texture"))
+    names = (*_textures.TEXTURES, "white")
+    for module in (_textures, _patch_corruption):
+        monkeypatch.setattr(module, "TEXTURES", names)
+    corruption = PatchCorruption(texture="white", opacity=1.0, random_state=0)
+    corrupted, masks = corruption(IMAGES)
+    assert (masks == 1).any()
+    np.testing.assert_allclose(corrupted[masks == 1], IMAGES.max())
+
+
 def test_a_corruption(tmp_path):
     corruption = example("corruption")(value=3.0)
     detector = SelfSupervisedAutoencoderDetector(corruption=corruption, **OPTIONS).fit(IMAGES)
