@@ -63,7 +63,7 @@ print(f"ROC AUC of pixels: {pixel_roc_auc_score(data.masks_test, found.anomaly_m
 # -------------
 # ``reconstruct`` returns the image without its defect, as far as the network can tell. The anomaly
 # map is high where image and reconstruction differ. ``predict_mask`` is True where the map is above
-# ``map_threshold_``, the white line in the color bar. The figure shows the first good test image
+# ``map_threshold_``, the white line in the colour bar. The figure shows the first good test image
 # and the first one of each kind of defect, with the outline of the true mask in red.
 
 kinds = ["good", "crack", "stain", "smear", "hole", "foreign"]
