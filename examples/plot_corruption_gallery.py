@@ -25,7 +25,7 @@ from skanomaly.corruption import PatchCorruption
 # --------------
 # The images are six copies of a grey and of a colour photograph from scikit-image. A call returns
 # the damaged images, in the shape and dtype of the input, and the masks, the fraction of each pixel
-# that was replaced, from 0 to 1.
+# that was replaced, from 0 to 1. Some of the damage is faint, like some real defects.
 
 grey = rescale_intensity(data.brick()[:192, :192])
 colour = resize(data.coffee()[:400, 100:500], (192, 192), anti_aliasing=True)
@@ -98,8 +98,8 @@ show([corruption.set_params(texture=kind)(colours)[0] for kind in kinds], kinds)
 # Each row varies one parameter, with the same random numbers. ``radius`` is a fraction of the
 # image's shorter side. ``elongation`` is the ratio of the longer to the shorter axis at equal area,
 # and makes scratches of spots. ``distortion`` bends the outline. ``softness`` is the fraction of
-# the radius over which a patch fades. ``opacity`` is the fraction of the image that the texture
-# replaces.
+# the radius over which a patch fades. ``opacity`` is the fraction of each covered pixel that the
+# texture replaces.
 #
 # A number is a fixed value, and a pair is a range. Use ranges for training, so that the damage has
 # all the sizes and strengths that real defects may have.

@@ -92,7 +92,7 @@ plt.show()
 data = make_textured_surfaces("brick", n_defects=60, random_state=0)
 detector = SelfSupervisedAutoencoderDetector(
     network=partial(ConvolutionalAutoencoder, width=16),
-    max_iter=200,
+    max_iter=300,
     crop_size=32,
     augmentation=["flip_horizontal", "flip_vertical"],
     random_state=0,
@@ -142,11 +142,11 @@ n_highest = np.sum(maps[~data.masks_test] >= limit)
 print(f"{np.sum((their_maps >= limit) & (distances > 0) & (distances <= 5)) / n_highest:.0%}")
 
 # %%
-# The figure shows a hole and a smear, and their maps on the same logarithmic scale. Red is the
+# The figure shows a foreign body and a smear, and their maps on the same logarithmic scale. Red is the
 # outline of the true mask. White is the outline of the pixels whose value is in the highest 2% of
 # normal pixels.
 
-shown = [list(data.kinds_test).index(kind) for kind in ("hole", "smear")]
+shown = [list(data.kinds_test).index(kind) for kind in ("foreign", "smear")]
 figure, axes = plt.subplots(
     1, 4, figsize=(9, 2.5), layout="constrained", subplot_kw={"xticks": [], "yticks": []}
 )
@@ -157,6 +157,7 @@ for (left, right), index in zip(axes.reshape(2, 2), shown, strict=True):
     for axis in (left, right):
         axis.contour(data.masks_test[index], levels=[0.5], colors="red", linewidths=1.5)
     left.set_title(data.kinds_test[index])
+    right.set_title("anomaly map")
 plt.show()
 
 # %%

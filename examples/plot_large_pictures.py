@@ -53,10 +53,10 @@ print("training images:", crops.shape)
 # %%
 # Score a large image
 # -------------------
-# Another cloth of 800 x 2000 pixels has three defects: a thick thread, a stain, and a patch whose
+# Another cloth of 800 x 2048 pixels has three defects: a thick thread, a stain, and a patch whose
 # threads run in another direction.
 
-good = weave(800, 2000, seed=1)
+good = weave(800, 2048, seed=1)
 rows, columns = np.indices(good.shape)
 thread = (np.abs(rows - 300) < 7) & (columns > 300) & (columns < 700)
 stain = np.hypot((rows - 560) / 60, (columns - 1100) / 100) < 1
@@ -116,7 +116,7 @@ plt.show()
 # compared with the same part of the map from tiles. For comparison, the image is then cut into four
 # pieces by hand, without overlap.
 
-part = slice(208, 2000)
+part = slice(256, 2048)
 whole = detector.anomaly_map(damaged[np.newaxis, :, part])[0]
 inside = slice(200, None)  # the part has a border of its own on the left
 difference = np.abs(whole - maps[0][:, part])[:, inside]

@@ -35,7 +35,7 @@ is_good = data.kinds_test == "good"
 X_train, X_calibrate = np.split(data.X_train, [100])
 trained = SelfSupervisedAutoencoderDetector(
     network=partial(ConvolutionalAutoencoder, width=16),
-    max_iter=100,
+    max_iter=200,
     crop_size=32,
     augmentation=["flip_horizontal", "flip_vertical"],
     random_state=0,
@@ -58,8 +58,9 @@ detectors = {
 # Smoothing
 # ---------
 # ``smoothing_size`` is the side of a mean filter, which is applied ``smoothing_passes`` times,
-# twice by default. Without smoothing, the map is sharp and noisy. A wide filter suits faint defects
-# of its own size, and blurs smaller ones.
+# twice by default. Without smoothing, the map is sharp and noisy. A wide filter suits large, faint
+# defects and blurs small ones. The figure shows a crack and a stain: solid lines outline the pixels
+# above ``map_threshold_``, dashed lines the true masks.
 
 shown = [list(data.kinds_test).index(kind) for kind in ("crack", "stain")]
 figure, axes = plt.subplots(1, 3, figsize=(9.6, 4.2), layout="constrained")
