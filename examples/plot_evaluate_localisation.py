@@ -142,9 +142,9 @@ n_highest = np.sum(maps[~data.masks_test] >= limit)
 print(f"{np.sum((their_maps >= limit) & (distances > 0) & (distances <= 5)) / n_highest:.0%}")
 
 # %%
-# The figure shows a foreign body and a smear, and their maps on the same logarithmic scale. Red is the
-# outline of the true mask. White is the outline of the pixels whose value is in the highest 2% of
-# normal pixels.
+# The figure shows a foreign body and a smear, and their maps on the same logarithmic scale. Red is
+# the outline of the true mask. White is the outline of the pixels whose value is in the highest 2%
+# of normal pixels.
 
 shown = [list(data.kinds_test).index(kind) for kind in ("foreign", "smear")]
 figure, axes = plt.subplots(
