@@ -25,7 +25,7 @@ from skanomaly.datasets import make_bar_images, make_circle
 from skanomaly.metrics import projection_report
 
 plane = make_circle(n_features=2, noise=0.05, random_state=0)
-training = {"max_iter": 1500, "batch_size": 64, "random_state": 0}
+training = {"max_iter": 1000, "batch_size": 64, "random_state": 0}
 detectors = {
     "self-supervised": SelfSupervisedAutoencoderDetector(mask_weight=0.5, **training),
     "denoising": DenoisingAE(noise=0.3, **training),
@@ -111,8 +111,8 @@ compare(waves, detectors, tangent_dimension=1).round(3)
 # original one, so that P(x̂) and P(x) hardly differ. All detectors get the same network and the
 # same number of training steps.
 
-bars = make_bar_images(image_size=32, n_test=40, random_state=0)
-training = {"network": "sdc", "max_iter": 300, "random_state": 0}
+bars = make_bar_images(image_size=24, n_test=40, random_state=0)
+training = {"network": "sdc", "max_iter": 200, "random_state": 0}
 detectors = {
     "self-supervised": SelfSupervisedAutoencoderDetector(mask_weight=0.5, **training),
     "denoising": DenoisingAE(**training),
