@@ -97,6 +97,8 @@ def compare(data, detectors, **options):
 
 waves = make_circle(random_state=0)
 detectors["denoising"].set_params(noise=1.0)
+for detector in detectors.values():
+    detector.set_params(max_iter=1500)
 compare(waves, detectors, tangent_dimension=1).round(3)
 
 # %%
@@ -111,7 +113,7 @@ compare(waves, detectors, tangent_dimension=1).round(3)
 # original one, so that P(x̂) and P(x) hardly differ. All detectors get the same network and the
 # same number of training steps.
 
-bars = make_bar_images(image_size=24, n_test=40, random_state=0)
+bars = make_bar_images(n_test=40, random_state=0)
 training = {"network": "sdc", "max_iter": 200, "random_state": 0}
 detectors = {
     "self-supervised": SelfSupervisedAutoencoderDetector(mask_weight=0.5, **training),
@@ -121,7 +123,8 @@ detectors = {
 compare(bars, detectors, tangent_dimension=2, n_tangent_spaces=3).round(3)
 
 # %%
-# Five damaged images, their reconstructions by each detector, and the nearest bar:
+# After this short training, all three come about equally close to P(x). The figure shows five
+# damaged images, their reconstructions by each detector, and the nearest bar.
 
 shown = np.flatnonzero(bars.y_test == -1)[:5]
 columns = {
