@@ -43,6 +43,24 @@ if os.environ.get("SKANOMALY_DOCS_INTERSPHINX") == "1":
         "torch": ("https://docs.pytorch.org/docs/stable", None),
     }
 
+# From first steps to theory.
+EXAMPLES = [
+    "plot_quickstart.py",
+    "plot_own_images.py",
+    "plot_thresholds_with_guarantee.py",
+    "plot_large_pictures.py",
+    "plot_evaluate_localisation.py",
+    "plot_tune_anomaly_map.py",
+    "plot_corruption_gallery.py",
+    "plot_grid_search_corruption.py",
+    "plot_model_selection_without_labels.py",
+    "plot_pipeline.py",
+    "plot_dask.py",
+    "plot_export_onnx.py",
+    "plot_baselines_on_defects.py",
+    "plot_what_the_network_believes.py",
+    "plot_projection_onto_manifold.py",
+]
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "auto_examples",
@@ -50,7 +68,7 @@ sphinx_gallery_conf = {
     "doc_module": ("skanomaly",),
     "reference_url": {"skanomaly": None},
     "show_memory": False,
-    "within_subsection_order": "FileNameSortKey",
+    "within_subsection_order": EXAMPLES.index,
 }
 
 html_theme = "pydata_sphinx_theme"

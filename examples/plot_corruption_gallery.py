@@ -1,14 +1,14 @@
 """
-=======================================
-What the detector is trained to repair
-=======================================
+==================================
+Choose the corruption for training
+==================================
 
-:class:`~skanomaly.SelfSupervisedAutoencoderDetector` learns from damage that it does to normal
-images itself. :class:`~skanomaly.corruption.PatchCorruption` says what that damage looks like, and
-works alone as well, on plain arrays: the way to see what the detector is going to see.
+:class:`~skanomaly.SelfSupervisedAutoencoderDetector` is trained to repair artificial damage, which
+:class:`~skanomaly.corruption.PatchCorruption` draws. This example shows what each of its parameters
+does. The corruption also works alone, on arrays, so that you can look at it before training.
 
-A patch has a *shape*, a *texture* and an *opacity*, and each of them is drawn anew for every patch,
-from ranges and choices that are parameters.
+Each patch has a *shape*, a *texture* and an *opacity*. They are drawn at random for each patch,
+from the ranges and lists given as parameters.
 """
 
 import matplotlib.pyplot as plt
@@ -21,11 +21,11 @@ from sklearn.base import clone
 from skanomaly.corruption import PatchCorruption
 
 # %%
-# Images go in, damaged ones come out
-# -----------------------------------
-# A grey and a colour photograph that ship with scikit-image, six copies of each. A call returns the
-# damaged images, in the shape and dtype of those that went in, and the masks: how much of each
-# pixel was replaced, from 0, untouched, to 1.
+# Corrupt images
+# --------------
+# The images are six copies of a grey and of a colour photograph from scikit-image. A call returns
+# the damaged images, in the shape and dtype of the input, and the masks, the fraction of each pixel
+# that was replaced, from 0 to 1. Some of the damage is faint, like some real defects.
 
 grey = rescale_intensity(data.brick()[:192, :192])
 colour = resize(data.coffee()[:400, 100:500], (192, 192), anti_aliasing=True)
@@ -42,7 +42,7 @@ print(damaged_colours.shape, damaged_colours.dtype, colour_masks.shape, colour_m
 
 
 def show(rows, labels, titles=None):
-    """Draw rows of images, with a label in front of each row and a title on each image."""
+    """Draw rows of images with a label for each row and a title for each image."""
     n_rows, n_columns = len(rows), len(rows[0])
     _, axes = plt.subplots(
         n_rows,
@@ -69,34 +69,40 @@ show(
 )
 
 # %%
-# What is put into a patch
-# ------------------------
-# ``texture`` says what a patch is filled with. "image" takes another image of the batch or another
-# part of the same one, turned, mirrored and warped; "color" is one uniform colour; "noise" is
-# smooth noise of several scales; "deformation" warps the image where it is, and "shade" brightens
-# or darkens it; "blur" smears it. The default draws one of the first five for each patch; a dict
-# gives them weights.
+# Texture
+# -------
+# ``texture`` is what a patch is filled with:
+#
+# - "image": another image of the batch or another part of the same image, rotated, mirrored and
+#   warped;
+# - "color": one uniform colour;
+# - "noise": smooth noise of several scales;
+# - "deformation": the image itself, warped;
+# - "shade": the image itself, brighter or darker;
+# - "blur": the image itself, blurred.
+#
+# By default, one of the first five is drawn for each patch. A dict sets their weights.
 
 kinds = ["image", "color", "noise", "deformation", "shade", "blur"]
 corruption = PatchCorruption(n_patches=1, radius=0.3, opacity=1, random_state=76)
 show([corruption.set_params(texture=kind)(greys)[0] for kind in kinds], kinds)
 
 # %%
-# The same in colour:
+# The same textures in colour:
 
 show([corruption.set_params(texture=kind)(colours)[0] for kind in kinds], kinds)
 
 # %%
 # Shape and opacity
 # -----------------
-# Here one parameter grows from left to right while the random numbers stay the same. ``radius`` is
-# a fraction of the image's shorter side. ``elongation`` is the ratio of the longer to the shorter
-# axis at equal area: spots become scratches. ``distortion`` bends the outline, ``softness`` is the
-# fraction of the radius over which a patch fades, and ``opacity`` goes from a faint trace to full
-# occlusion.
+# Each row varies one parameter, with the same random numbers. ``radius`` is a fraction of the
+# image's shorter side. ``elongation`` is the ratio of the longer to the shorter axis at equal area,
+# and makes scratches of spots. ``distortion`` bends the outline. ``softness`` is the fraction of
+# the radius over which a patch fades. ``opacity`` is the fraction of each covered pixel that the
+# texture replaces.
 #
-# A number stands for itself. A pair is a range to draw from, and that is what training wants:
-# damage of all the sizes and strengths that real defects may have.
+# A number is a fixed value, and a pair is a range. Use ranges for training, so that the damage has
+# all the sizes and strengths that real defects may have.
 
 steps = {
     "radius": [0.03, 0.06, 0.12, 0.2, 0.3],
@@ -121,11 +127,11 @@ for name, values in steps.items():
 show(rows, list(steps), list(steps.values()))
 
 # %%
-# Textures of your own
-# --------------------
-# ``texture_images`` are a further source, as likely as each of those in ``texture``. Give it
-# images of what may come to lie on your surface, or of other surfaces. Here half of the patches
-# are bits of grass and gravel, and the others are of one colour.
+# Your own textures
+# -----------------
+# ``texture_images`` adds images as one more texture, drawn as often as each of those in
+# ``texture``. Use images of other surfaces, or of objects that may lie on your surface. Here half
+# of the patches are filled with grass or gravel, and the others with one colour.
 
 others = np.stack([data.grass(), data.gravel()])
 corruption = PatchCorruption(
@@ -134,10 +140,10 @@ corruption = PatchCorruption(
 show([corruption(greys)[0]], ["brick"])
 
 # %%
-# In a detector
-# -------------
-# Pass the corruption to the detector; without one, it uses the default ``PatchCorruption()``. Its
-# parameters are reached by the prefix ``corruption__``, which is what a grid search needs: see
+# Use in a detector
+# -----------------
+# Pass the corruption to the detector; the default is ``PatchCorruption()``. The prefix
+# ``corruption__`` gives access to its parameters, for instance in a grid search: see
 # :ref:`sphx_glr_auto_examples_plot_grid_search_corruption.py`.
 
 from skanomaly import SelfSupervisedAutoencoderDetector

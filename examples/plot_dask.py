@@ -3,16 +3,14 @@
 Search and score on a Dask cluster
 ==================================
 
-Many candidates to train, or more images than one process can score in time: both are spread over
-the workers of a `Dask <https://www.dask.org>`_ cluster, the first by scikit-learn's own search, the
-second block by block. The cluster of this example is two processes on one machine; with the address
-of a scheduler, ``Client("tcp://…")``, the same code runs on many machines.
+Run a grid search on several processes or machines with `Dask <https://www.dask.org>`_, and score
+more images than fit into memory. The cluster in this example is two processes on one machine. With
+the address of a scheduler, ``Client("tcp://...")``, the same code runs on many machines.
 """
 
 # %%
-# Each process of a local cluster starts by importing the script that asks for it. What is to happen
-# once stands in functions, which are called below ``if __name__ == "__main__":``. (In a notebook
-# that is not needed.)
+# Each process of a local cluster imports this script when it starts. Therefore the code is in
+# functions, which are called under ``if __name__ == "__main__":``. A notebook does not need this.
 
 import time
 from functools import partial
@@ -31,16 +29,16 @@ from skanomaly.model_selection import NormalOnlySplit
 from skanomaly.networks import ConvolutionalAutoencoder
 
 # %%
-# The search
-# ----------
-# :class:`~sklearn.model_selection.GridSearchCV` trains with joblib, and joblib trains where it is
-# told to: ``joblib.parallel_config("dask")`` sends each fit to a free worker. A worker has **one
-# thread**: Dask starts its processes with ``OMP_NUM_THREADS=1``, which torch obeys, so that as many
-# workers as there are cores keep them all busy and none in the way of another.
+# Search
+# ------
+# :class:`~sklearn.model_selection.GridSearchCV` runs its fits with joblib, and
+# ``joblib.parallel_config("dask")`` sends each fit to a free worker. Dask starts its workers with
+# ``OMP_NUM_THREADS=1``, so that torch uses one thread per worker. Start as many workers as there
+# are cores.
 
 
 def search_corruption(X, y):
-    """Eight fits, of four candidates on two folds; each worker takes the next one."""
+    """Fit four candidates on two folds, and return the best one, unfitted."""
     detector = SelfSupervisedAutoencoderDetector(
         network=partial(ConvolutionalAutoencoder, width=16),
         max_iter=50,
@@ -64,11 +62,10 @@ def search_corruption(X, y):
 
 
 # %%
-# Scoring
-# -------
-# A Dask array is a grid of blocks, of files that need not fit into memory together. ``map_blocks``
-# gives each block of images to a worker, with a copy of the fitted detector. The scores are to the
-# last digit those that ``score_samples`` gives for all images at once.
+# Score
+# -----
+# A Dask array is made of blocks, for instance one per file, which need not fit into memory
+# together. ``map_blocks`` sends each block and a copy of the fitted detector to a worker.
 
 
 def score_blocks(detector, images):
@@ -81,9 +78,9 @@ def score_blocks(detector, images):
 
 
 # %%
-# What the workers did
-# --------------------
-# The cluster keeps a record of what each of its workers has computed, and when.
+# Draw the timeline
+# -----------------
+# ``get_task_stream`` records which worker computed what, and when.
 
 
 def draw_timeline(axes, kinds, begin):
@@ -104,10 +101,12 @@ def draw_timeline(axes, kinds, begin):
 
 
 # %%
-# All together
-# ------------
-# The winner is trained in a worker too, and comes back fitted. ``dashboard_address=None`` leaves
-# out Dask's own web page, on which one can otherwise watch.
+# Run
+# ---
+# The best candidate is trained on a worker as well. Without ``dashboard_address=None``, Dask serves
+# a web page that shows the progress. The scores computed in blocks equal those of ``score_samples``
+# for all images at once. The figure shows what the workers did, and the image with the lowest
+# score.
 
 if __name__ == "__main__":
     data = make_textured_surfaces("brick", n_defects=24, random_state=0)
@@ -126,7 +125,7 @@ if __name__ == "__main__":
         with get_task_stream(client) as blocks:
             scores, maps = score_blocks(winner, data.X_test)
 
-    assert np.array_equal(scores, winner.score_samples(data.X_test))
+    print("equal scores:", np.array_equal(scores, winner.score_samples(data.X_test)))
 
     figure, axes = plt.subplots(
         1, 3, figsize=(10, 2.4), width_ratios=[3, 1, 1], layout="constrained"
@@ -136,7 +135,7 @@ if __name__ == "__main__":
     axes[1].imshow(data.X_test[worst], cmap="gray")
     axes[1].set_title("lowest score")
     axes[2].imshow(maps[worst], cmap="inferno")
-    axes[2].set_title("its map")
+    axes[2].set_title("its anomaly map")
     for axis in axes[1:]:
         axis.set_axis_off()
     plt.show()

@@ -3,16 +3,16 @@
 Evaluate anomaly maps
 =====================
 
-How well does a detector find the pixels? Several figures are in use, and they answer different
-questions. Here is a case in which two of them disagree; then a detector is measured as a whole, by
-kind of defect, and in memory that does not grow with the number of images.
+Measure how well a detector finds defective images and pixels, choose between the metrics, and
+compute them for more maps than fit into memory. The first part shows a case in which two pixel
+metrics disagree.
 """
 
 # %%
-# Two maps, two verdicts
+# Two maps, two rankings
 # ----------------------
-# An image with one large and eight small defects, and two maps of it. One map shows the large
-# defect and nothing else. The other one shows all nine, but of the large one only the rim.
+# An image has one large and eight small defects. One of two anomaly maps shows only the large
+# defect. The other one shows all nine, but only the rim of the large one.
 
 import warnings
 from functools import partial
@@ -44,7 +44,7 @@ mask = large | small
 
 noise = ndimage.gaussian_filter(np.random.RandomState(0).normal(size=mask.shape), 1.5)
 noise /= noise.std()
-two_maps = {"the large one": noise + 4 * large, "all nine": noise + 4 * (small | rim)}
+two_maps = {"large one only": noise + 4 * large, "all nine": noise + 4 * (small | rim)}
 
 pd.DataFrame(
     {
@@ -57,15 +57,14 @@ pd.DataFrame(
 ).T.round(3)
 
 # %%
-# The area under the ROC curve counts pixels: how often has a defective one a higher value than a
-# normal one? The large defect owns most of the defective pixels, and decides. The per-region
-# overlap (AUPRO) counts defects: what fraction of each is found, on average over the defects? Eight
-# of nine are small.
+# The ROC AUC counts pixels: it is the probability that a defective pixel has a higher value than a
+# normal one. Most of the defective pixels belong to the large defect, so that it dominates. The
+# per-region overlap (AUPRO) counts defects: it is the fraction of each defect that is marked,
+# averaged over the defects, eight of which are small.
 #
-# Both are areas under the same kind of curve. For the per-region overlap, each defective pixel
-# weighs one over the size of its region, and the area is taken from the left up to a false-positive
-# rate of 0.3 and divided by 0.3. Beyond, in grey, too much of a good image is marked to be of
-# use.
+# Both are areas under curves of the same kind. The per-region overlap weights each defective pixel
+# by one over the size of its region. Its area ends at a false-positive rate of 0.3 and is divided
+# by 0.3. Rates above this (grey) mark too much of a good image to be useful.
 
 regions, _ = ndimage.label(mask, structure=np.ones((3, 3)))
 one_over_size = np.where(mask, 1 / np.bincount(regions.ravel())[regions], 1)
@@ -85,23 +84,27 @@ axes[4].legend(loc="lower right")
 plt.show()
 
 # %%
-# A detector, measured
-# --------------------
-# Crops of a brick wall to learn from, and tiles with artificial defects to find. The network is
-# narrow and training short, to be quick.
+# Metrics of a detector
+# ---------------------
+# The training images are crops of a brick wall, the test images have artificial defects. The
+# network is narrow and training is short, to be quick.
 
 data = make_textured_surfaces("brick", n_defects=60, random_state=0)
 detector = SelfSupervisedAutoencoderDetector(
-    network=partial(ConvolutionalAutoencoder, width=16), max_iter=150, random_state=0
+    network=partial(ConvolutionalAutoencoder, width=16),
+    max_iter=300,
+    crop_size=32,
+    augmentation=["flip_horizontal", "flip_vertical"],
+    random_state=0,
 )
 detector.fit(data.X_train)
 found = detector.detect(data.X_test)
 scores, maps = found.score_samples, found.anomaly_map
 
 # %%
-# :func:`~skanomaly.metrics.image_report` computes the usual figures in one pass over the maps:
-# those of images from the scores, with anomalous images as the positive class, and those of pixels
-# from the maps. Here it does so for all images, and for each kind of defect with the good ones.
+# :func:`~skanomaly.metrics.image_report` computes the usual metrics in one pass over the maps. The
+# image metrics use the scores, with anomalous images as the positive class, and the pixel metrics
+# use the maps. Here it is called for all images, and for the good images and one kind of defect.
 
 is_good = data.kinds_test == "good"
 chosen = {"all": np.ones(len(is_good), dtype=bool)}
@@ -124,14 +127,13 @@ reports[
 ].round(3)
 
 # %%
-# Smears, which are blurred regions, are hardest in every column. The ROC AUC of pixels shows it
-# least: most pixels are normal and far from any defect, and easy to rank. Average precision asks
-# how many of the highest pixels are defective, and differs most from kind to kind.
+# Average precision is the fraction of defective pixels among the pixels with the highest values. It
+# differs more between kinds of defect than the ROC AUC of pixels, which is high even where the map
+# is poor: most pixels are normal and far from any defect, and are easy to rank.
 #
-# The per-region overlap of all images is below what its kinds average to. The map of a defect that
-# is plain to see spills over its edge, and these normal pixels rank above a faint smear in another
-# image. Take the normal pixels with the highest values, one in fifty. So many of them lie within
-# five pixels of a defect:
+# The map of a strong defect extends beyond its edge, and the normal pixels there have higher values
+# than a faint defect in another image. This is the fraction of the highest 2% of normal pixels that
+# lie within five pixels of a defect:
 
 defects, their_maps = data.masks_test[~is_good], maps[~is_good]
 distances = np.stack([ndimage.distance_transform_edt(~mask) for mask in defects])
@@ -140,10 +142,11 @@ n_highest = np.sum(maps[~data.masks_test] >= limit)
 print(f"{np.sum((their_maps >= limit) & (distances > 0) & (distances <= 5)) / n_highest:.0%}")
 
 # %%
-# A hole and a smear, with their maps on one logarithmic scale. Red is the outline of the true mask,
-# and white that of the pixels with such high values.
+# The figure shows a foreign body and a smear, and their maps on the same logarithmic scale. Red is
+# the outline of the true mask. White is the outline of the pixels whose value is in the highest 2%
+# of normal pixels.
 
-shown = [list(data.kinds_test).index(kind) for kind in ("hole", "smear")]
+shown = [list(data.kinds_test).index(kind) for kind in ("foreign", "smear")]
 figure, axes = plt.subplots(
     1, 4, figsize=(9, 2.5), layout="constrained", subplot_kw={"xticks": [], "yticks": []}
 )
@@ -154,18 +157,19 @@ for (left, right), index in zip(axes.reshape(2, 2), shown, strict=True):
     for axis in (left, right):
         axis.contour(data.masks_test[index], levels=[0.5], colors="red", linewidths=1.5)
     left.set_title(data.kinds_test[index])
+    right.set_title("anomaly map")
 plt.show()
 
 # %%
 # More maps than fit into memory
 # ------------------------------
-# Instead of two arrays, metrics take an iterator of pairs (mask, map). With ``max_bins`` they count
-# at most so many distinct values, of normal and of defective pixels each, and keep no map.
-# ``pixel_error`` bounds how far a pixel metric can then be from its exact value.
+# Instead of two arrays, metrics accept an iterator of pairs (mask, map). With ``max_bins`` they
+# keep histograms of at most this many values instead of the maps. ``pixel_error`` is an upper bound
+# on the resulting error of the pixel metrics.
 
 
 def score_batch_by_batch():
-    """Give pairs of mask and map, and never hold more than a batch of maps."""
+    """Yield pairs of mask and map, with one batch of maps in memory at a time."""
     batches = detector.detect_batches(data.X_test)
     maps = (anomaly_map for batch in batches for anomaly_map in batch.anomaly_map)
     yield from zip(data.masks_test, maps, strict=True)
@@ -178,9 +182,9 @@ table.loc[["pixel_roc_auc", "pixel_average_precision", "per_region_overlap", "pi
 # %%
 # The threshold with the best F1
 # ------------------------------
-# :func:`~skanomaly.metrics.f1_max_score` takes labels and scores as they are in scikit-learn's
-# outlier detection: 1 is normal, -1 is anomalous, a higher score is more normal. Images *below* the
-# threshold that it gives are anomalous, as with ``offset_``.
+# :func:`~skanomaly.metrics.f1_max_score` takes labels and scores as in scikit-learn's outlier
+# detection: 1 is normal, -1 is anomalous, and higher scores are more normal. Images whose score is
+# *below* the returned threshold are anomalous, as with ``offset_``.
 
 best, threshold = f1_max_score(data.y_test, scores, return_threshold=True)
 labels = np.where(scores < threshold, -1, 1)
@@ -188,21 +192,20 @@ print(f"best F1: {best:.3f}")
 print(f"F1 of the labels: {f1_score(data.y_test, labels, pos_label=-1):.3f}")
 
 # %%
-# The threshold was chosen with the answers in hand: this is the most that one could hope for, and
-# not what new images will show.
-# :ref:`sphx_glr_auto_examples_plot_thresholds_with_guarantee.py` sets one without any anomaly.
+# This threshold was chosen with the test labels, so that the F1 of new images will be lower.
+# :ref:`sphx_glr_auto_examples_plot_thresholds_with_guarantee.py` sets a threshold without labels.
 #
-# Scores that are higher for more *anomalous* images are turned around. One is told so:
+# A warning is issued if the scores appear to have the wrong sign:
 
 with warnings.catch_warnings(record=True, action="always") as caught:
     f1_max_score(data.y_test, -scores)
 print(caught[0].message)
 
 # %%
-# In scikit-learn's tools
-# -----------------------
-# A scorer is made of a pixel metric in a line.
-# :ref:`sphx_glr_auto_examples_plot_grid_search_corruption.py` hands one to ``GridSearchCV``.
+# Scorers for model selection
+# ---------------------------
+# :func:`~skanomaly.metrics.make_pixel_scorer` makes a scikit-learn scorer of a pixel metric.
+# :ref:`sphx_glr_auto_examples_plot_grid_search_corruption.py` uses one in ``GridSearchCV``.
 
 scorer = make_pixel_scorer(per_region_overlap_score, max_fpr=0.3)
 print(f"{scorer(detector, data.X_test, masks=data.masks_test):.3f}")

@@ -3,18 +3,19 @@
 Export to ONNX
 ==============
 
-A fitted detector becomes one file that runs without this library, without torch and without
-Python if need be: :func:`~skanomaly.export.to_onnx` writes scaling, network, map, score and
-thresholds as one ONNX graph. This takes the extra ``onnx``: ``pip install "skanomaly[onnx]"``.
+Export a fitted detector to one ONNX file and run it without skanomaly and torch, in Python or in
+another language. :func:`~skanomaly.export.to_onnx` writes scaling, network, anomaly map, score and
+thresholds as one graph. It needs the extra ``onnx``: ``pip install "skanomaly[onnx]"``.
 """
 
 # %%
 # Train and export
 # ----------------
-# Any of the three detectors will do, with any network that torch can export. The graph takes over
-# the thresholds as they are now: set them before, or ``calibrate`` the detector.
+# All three detectors can be exported, with any network that torch can export. The graph contains
+# the current thresholds: set them, or ``calibrate`` the detector, before the export.
 
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -24,9 +25,16 @@ import onnxruntime
 from skanomaly import SelfSupervisedAutoencoderDetector
 from skanomaly.datasets import make_textured_surfaces
 from skanomaly.export import to_onnx
+from skanomaly.networks import ConvolutionalAutoencoder
 
 data = make_textured_surfaces("brick", image_size=64, random_state=0)
-detector = SelfSupervisedAutoencoderDetector(max_iter=150, crop_size=32, random_state=0)
+detector = SelfSupervisedAutoencoderDetector(
+    network=partial(ConvolutionalAutoencoder, width=16),
+    max_iter=200,
+    crop_size=32,
+    augmentation=["flip_horizontal", "flip_vertical"],
+    random_state=0,
+)
 detector.fit(data.X_train)
 
 temporary = tempfile.TemporaryDirectory()
@@ -37,17 +45,17 @@ print(f"{file.stat().st_size / 1e6:.1f} MB")
 # %%
 # Run
 # ---
-# What follows knows nothing of the detector. ``images`` are uint8 as they come from a camera, of
-# any number and size. The outputs bear the names of the detector's methods.
+# The code below uses onnxruntime only. ``images`` is uint8 by default, with any number and size of
+# images. The outputs are named after the methods of the detector.
 
 session = onnxruntime.InferenceSession(file)
 for values in (*session.get_inputs(), *session.get_outputs()):
     print(f"{values.name:18} {values.type:15} {values.shape}")
 
 # %%
-# Ask for those outputs that are needed. The images are two good ones and one with each kind of
-# defect; what the graph marks is outlined in red. Maps are on a logarithmic scale around the
-# threshold, which is in the middle of the colours.
+# ``run`` takes the names of the outputs that are needed. The figure shows two good tiles and one
+# defect of each kind, with the outline of the predicted mask in red. The maps are drawn on a
+# logarithmic colour scale with ``map_threshold_`` in the middle.
 
 kinds, first = np.unique(data.kinds_test, return_index=True)
 images = data.X_test[[1, *first[kinds == "good"], *first[kinds != "good"]]]
@@ -72,10 +80,10 @@ axes[1, 0].set_ylabel("anomaly map")
 plt.show()
 
 # %%
-# The same as the detector
-# ------------------------
-# ``to_onnx`` compares the two before it writes a file. Here once more on images of another size,
-# twice as large:
+# Compare with the detector
+# -------------------------
+# ``to_onnx`` compares the outputs of the graph with the detector before it writes the file. Here
+# they are compared on images twice as large:
 
 larger = make_textured_surfaces("brick", image_size=128, random_state=0).X_test
 (graph_scores,) = session.run(["score_samples"], {"images": larger})
@@ -84,5 +92,5 @@ print(f"largest relative difference: {np.max(np.abs(graph_scores / scores - 1)):
 temporary.cleanup()
 
 # %%
-# Where images are of one size, name it with ``image_size=(height, width)``: some runtimes and
-# networks want that. ``input_dtype`` is for images in uint16 or float32.
+# Some runtimes and networks need a fixed image size: pass ``image_size=(height, width)``. For
+# images in uint16 or float32, pass ``input_dtype``.

@@ -3,23 +3,22 @@
 Choose the corruption by grid search
 ====================================
 
-The damage that a detector trains on should be of the sizes and strengths of real defects. A few
-images with labelled defects are enough to choose it, with scikit-learn's own
-:class:`~sklearn.model_selection.GridSearchCV`: the labels serve to *score* detectors and never to
-train them.
+Choose the parameters of the corruption with scikit-learn's
+:class:`~sklearn.model_selection.GridSearchCV` and a few labelled defects. The labels are used to
+*score* detectors and never to train them. Training damage works best if its sizes and strengths are
+those of real defects.
 """
 
 # %%
-# Labels: 1 is normal, -1 is anomalous
-# ------------------------------------
-# This is scikit-learn's convention for outlier detection, and ``scoring="roc_auc"`` is right with
-# it: it reads ``decision_function``, which is higher for normal images, and takes the higher label
-# for the positive class. Labelled the other way round, 1 for a defect, every score would silently
-# be turned upside down.
+# Labels
+# ------
+# Labels follow scikit-learn's outlier detection: 1 is normal and -1 is anomalous. With these labels
+# ``scoring="roc_auc"`` is correct, since ``decision_function`` is higher for normal images. With 1
+# for a defect, the ROC AUC would be reversed without any error.
 #
-# We take 100 good crops of one half of a brick wall, and 24 tiles of the other half with a defect.
-# The good crops overlap one another, so that folds share some bricks: good enough to rank settings,
-# while a figure to report needs test images that have nothing in common with those trained on.
+# The data are 100 good crops of one half of a brick wall, and 24 tiles of the other half with a
+# defect. The good crops overlap, so that the folds are not independent. This is good enough to rank
+# settings. To report a result, use independent test images.
 
 from functools import partial
 
@@ -44,10 +43,10 @@ masks = np.concatenate([np.zeros(data.X_train.shape, dtype=bool), data.masks_tes
 print(X.shape, "normal:", np.sum(y == 1), "anomalous:", np.sum(y == -1))
 
 # %%
-# Folds that train on normal images alone
-# ---------------------------------------
-# :class:`~skanomaly.model_selection.NormalOnlySplit` drops the anomalies from each training fold,
-# and keeps both kinds in the test folds.
+# Train on normal images only
+# ---------------------------
+# :class:`~skanomaly.model_selection.NormalOnlySplit` removes the anomalous images from each
+# training fold, and keeps both classes in the test folds.
 
 cv = NormalOnlySplit(2)
 for train, test in cv.split(X, y):
@@ -55,16 +54,15 @@ for train, test in cv.split(X, y):
     print(f"test: {np.sum(y[test] == 1)} normal, {np.sum(y[test] == -1)} anomalous")
 
 # %%
-# The search
-# ----------
-# The parameters of the corruption are reached by the prefix ``corruption__``. The detector may keep
-# its default ``corruption=None``: a parameter with the prefix makes it a ``PatchCorruption`` of its
-# own. To be quick, this one takes few and small steps, crops of 32 pixels, eight in each, and a
-# narrow network. The ranking of settings is what counts here; the winner can be trained for longer.
+# Search
+# ------
+# The prefix ``corruption__`` gives access to the parameters of the corruption, also if the detector
+# has the default ``corruption=None``. To be quick, this example uses a narrow network and few steps
+# on small crops. The winner can be trained for longer.
 
 detector = SelfSupervisedAutoencoderDetector(
     network=partial(ConvolutionalAutoencoder, width=16),
-    max_iter=130,
+    max_iter=100,
     batch_size=8,
     crop_size=32,
     normalize_map=False,
@@ -76,12 +74,12 @@ grid = {
 }
 
 # %%
-# Two scores are of interest: does a detector tell bad images from good ones, and does it find the
-# pixels? :func:`~skanomaly.metrics.make_pixel_scorer` makes a scorer of a metric that compares maps
-# with masks. The masks come in by scikit-learn's metadata routing: given to ``fit`` of the search,
-# they are cut into folds along with ``X`` and reach the scorer.
+# The search computes two scores: the ROC AUC of images and that of pixels.
+# :func:`~skanomaly.metrics.make_pixel_scorer` makes a scorer of a metric that compares maps with
+# masks. scikit-learn's metadata routing passes the masks to the scorer: they are given to ``fit``
+# and split into folds like ``X``.
 #
-# ``refit=False`` matters: a refit would train on all of ``X``, anomalies included.
+# ``refit=False`` is needed, since a refit would train on all of ``X``, including the anomalies.
 
 search = GridSearchCV(
     detector,
@@ -94,8 +92,8 @@ with sklearn.config_context(enable_metadata_routing=True):
     search.fit(X, y, masks=masks)
 
 # %%
-# What came out
-# -------------
+# Results
+# -------
 
 results = pd.DataFrame(search.cv_results_).rename(
     columns=lambda name: name.removeprefix("param_corruption__")
@@ -104,11 +102,11 @@ columns = ["radius", "opacity", "mean_test_image", "mean_test_pixel", "mean_fit_
 results[columns].sort_values("mean_test_image", ascending=False).round(3)
 
 # %%
-# The same as two heat-maps:
+# The same results as heat maps:
 
 
 def label(limits):
-    """Write a range."""
+    """Format a range."""
     return f"{limits[0]} to {limits[1]}"
 
 
@@ -135,13 +133,12 @@ axes[0].set_ylabel("opacity")
 plt.show()
 
 # %%
-# Faint damage alone, in the upper row, teaches too little. Which radius is best in the lower one
-# cannot be told here: with 24 defects in all, differences of some hundredths mean nothing.
+# Low opacity alone (upper row) is too faint to learn from. Among the radii of the lower row, small
+# differences mean nothing with 24 defects.
 #
 # Train the winner
 # ----------------
-# On the normal images alone, and for as long as you like. With two scores, which one decides is up
-# to you.
+# Train it on the normal images only. For production use, increase ``max_iter``.
 
 best = search.cv_results_["params"][np.argmax(search.cv_results_["mean_test_image"])]
 winner = clone(detector).set_params(**best)

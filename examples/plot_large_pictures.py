@@ -3,16 +3,16 @@
 Large images by tiles
 =====================
 
-Learn from small pieces, and judge an image of any size. Where a side is longer than 1792 pixels,
-the image is taken apart into overlapping tiles and the map put together again, so that memory
-stays small and no seam is seen.
+Train on small crops and score an image of any size. If a side is longer than 1792 pixels, the image
+is scored in overlapping tiles. The anomaly map is the same as without tiles, has no seams, and
+needs less memory.
 """
 
 # %%
-# Small pieces to learn from
-# --------------------------
-# A cloth is woven, in a drawing that can be made as large as one likes. A hundred pieces of 64 x 64
-# pixels, cut out of a good one, are what the detector learns from.
+# Train on small crops
+# --------------------
+# ``weave`` draws woven cloth of any size. The detector is trained on a hundred crops of 64 x 64
+# pixels of a good cloth.
 
 from functools import partial
 
@@ -38,7 +38,7 @@ def weave(height, width, seed):
 
 cloth = weave(512, 512, seed=0)
 rng = np.random.default_rng(0)
-pieces = np.stack([cloth[r : r + 64, c : c + 64] for r, c in rng.integers(0, 448, (100, 2))])
+crops = np.stack([cloth[r : r + 64, c : c + 64] for r, c in rng.integers(0, 448, (100, 2))])
 
 detector = SelfSupervisedAutoencoderDetector(
     network=partial(ConvolutionalAutoencoder, width=16),
@@ -47,31 +47,31 @@ detector = SelfSupervisedAutoencoderDetector(
     crop_size=32,
     random_state=0,
 )
-detector.fit(pieces)
-print("learned from", pieces.shape)
+detector.fit(crops)
+print("training images:", crops.shape)
 
 # %%
-# A large image to judge
-# ----------------------
-# Another cloth of 1000 x 2400 pixels has a stain, a slub where a thread is too thick, and a patch
-# that was darned: there the threads run askew.
+# Score a large image
+# -------------------
+# Another cloth of 800 x 2048 pixels has three defects: a thick thread, a stain, and a patch whose
+# threads run in another direction.
 
-good = weave(1000, 2400, seed=1)
+good = weave(800, 2048, seed=1)
 rows, columns = np.indices(good.shape)
-slub = (np.abs(rows - 300) < 7) & (columns > 400) & (columns < 800)
-stain = np.hypot((rows - 700) / 60, (columns - 1400) / 100) < 1
-patch = (np.abs(rows - 350) < 50) & (np.abs(columns - 2000) < 50)
-mask = slub | stain | patch
+thread = (np.abs(rows - 300) < 7) & (columns > 300) & (columns < 700)
+stain = np.hypot((rows - 560) / 60, (columns - 1100) / 100) < 1
+patch = (np.abs(rows - 280) < 50) & (np.abs(columns - 1600) < 50)
+mask = thread | stain | patch
 
-askew = ndimage.rotate(good[:400, :400], 30, reshape=False)[150:250, 150:250]
+rotated = ndimage.rotate(good[:400, :400], 30, reshape=False)[150:250, 150:250]
 damaged = good.copy()
-damaged[slub] = damaged[slub] // 2 + 90
+damaged[thread] = damaged[thread] // 2 + 90
 damaged[stain] = 0.7 * damaged[stain]
-np.place(damaged, patch, askew)
-print(f"{mask.mean():.1%} of the pixels are damaged")
+np.place(damaged, patch, rotated)
+print(f"{mask.mean():.1%} of the pixels are defective")
 
 # %%
-# ``anomaly_map`` takes it as it takes any other image. One more axis makes it a list of one.
+# ``anomaly_map`` takes the image like any other. The first axis is the number of images.
 
 maps = detector.anomaly_map(damaged[np.newaxis])
 print(maps.shape)
@@ -79,10 +79,10 @@ print(maps.shape)
 # %%
 # A threshold for large images
 # ----------------------------
-# ``map_threshold_`` is meant to be exceeded somewhere in about one in a hundred good images *of the
-# size of those in* ``fit``. This image is as large as 586 of them, and has far fewer borders for
-# its size. What is normal in a large image is told by a large image: here the highest value in
-# the cloth before the damage. With several good ones, ``calibrate`` sets both thresholds by them.
+# ``map_threshold_`` depends on the size of the training images: in about one of a hundred good
+# images *of that size*, the map is above it somewhere. A large image has many more pixels that may
+# exceed it. Its threshold should come from good images of its own size. Here it is the largest
+# value in the map of the good cloth; with several good images, ``calibrate`` sets both thresholds.
 
 limit = detector.anomaly_map(good[np.newaxis]).max()
 far = ndimage.distance_transform_edt(~mask) > 40
@@ -90,17 +90,17 @@ pd.DataFrame(
     {
         name: {
             "threshold": threshold,
-            "damage marked": np.mean(maps[0][mask] > threshold),
-            "spots marked far from it": ndimage.label((maps[0] > threshold) & far)[1],
+            "defective pixels marked": np.mean(maps[0][mask] > threshold),
+            "regions marked elsewhere": ndimage.label((maps[0] > threshold) & far)[1],
         }
-        for name, threshold in {"pieces": detector.map_threshold_, "large image": limit}.items()
+        for name, threshold in {"crops": detector.map_threshold_, "large image": limit}.items()
     }
 ).T.round(3)
 
 # %%
-# The two come out near each other here: the automatic threshold of the pieces is a cautious one, as
-# few of them were held out. Only the second one knows what an image of this size holds when nothing
-# is wrong. Neither marks much that lies more than 40 pixels away from the damage.
+# The last column counts the marked regions that are more than 40 pixels away from any defect. The
+# figure shows the image and its map, with the outline of the marked pixels (solid) and of the true
+# mask (dashed).
 
 figure, axis = plt.subplots(figsize=(7, 7), layout="constrained")
 AnomalyMapDisplay.from_predictions(
@@ -111,20 +111,20 @@ plt.show()
 # %%
 # No seams
 # --------
-# Tiles overlap as far as the network and the filters of the map look, and only what lies inside is
-# kept. Below is the map of a part of the image, which is just small enough to be looked at as a
-# whole, against the same part of the map above. Then the image is cut into four pieces of 600
-# pixels by hand and without overlap.
+# Tiles overlap by the receptive field of the network and of the filters, and only the inner part of
+# each tile is kept. To check this, the map of a part that is small enough to be scored at once is
+# compared with the same part of the map from tiles. For comparison, the image is then cut into four
+# pieces by hand, without overlap.
 
-part = slice(400, 2192)
+part = slice(256, 2048)
 whole = detector.anomaly_map(damaged[np.newaxis, :, part])[0]
-inside = slice(200, -200)  # the part has borders of its own
+inside = slice(200, None)  # the part has a border of its own on the left
 difference = np.abs(whole - maps[0][:, part])[:, inside]
-print(f"by tiles: differs by {difference.max():.0e} at most, where maps reach {whole.max():.0f}")
+print(f"tiles: largest difference {difference.max():.0e}, largest value {whole.max():.0f}")
 
 by_hand = np.concatenate([*detector.anomaly_map(np.stack(np.split(damaged, 4, axis=1)))], axis=1)
 difference = np.abs(by_hand - maps[0])
-print(f"by hand: differs by {difference.max():.1f} at most")
+print(f"by hand: largest difference {difference.max():.1f}")
 
 figure, axis = plt.subplots(figsize=(7, 2.4), layout="constrained")
 axis.plot(difference.max(axis=0))
@@ -132,8 +132,8 @@ axis.set(xlabel="column", ylabel="largest difference", title="cut by hand")
 plt.show()
 
 # %%
-# Cut by hand, the map is wrong around each cut, where the network misses the neighbours.
+# Cut by hand, the map is wrong near each cut, since the network does not see beyond it.
 #
-# One parameter was set for this comparison: ``standardization="dataset"`` scales all images alike.
-# By default each one is scaled by itself: those that the library takes apart as a whole, and each
-# piece that was cut by hand alone.
+# This comparison needs ``standardization="dataset"``, which scales all images alike. By default
+# each image is scaled by its own mean and standard deviation, and each piece cut by hand would be
+# scaled separately.

@@ -3,17 +3,17 @@
 Choose settings without labels
 ==============================
 
-Often there is not one image of a defect when a detector is set up. Settings can then be compared on
-artificial defects: :class:`~skanomaly.model_selection.SyntheticDefectScorer` draws them on normal
-images that a detector was not trained on, and tells how well it finds them. This is a scorer like
-those of scikit-learn, and :class:`~sklearn.model_selection.GridSearchCV` needs no ``y``.
+Compare settings when you have no images of defects.
+:class:`~skanomaly.model_selection.SyntheticDefectScorer` draws artificial defects on held-out
+normal images and measures how well a detector finds them. It works as ``scoring`` in
+:class:`~sklearn.model_selection.GridSearchCV`, which needs no ``y``.
 """
 
 # %%
-# Nothing but good images
-# -----------------------
-# 100 crops of one half of a photograph of a brick wall. The other half, with defects and labels, is
-# kept for the end, to see whether the choice was a good one.
+# Load good images
+# ----------------
+# The data are 100 crops of one half of a brick wall. The other half, with labelled defects, is only
+# used at the end, to check the choice.
 
 from functools import partial
 
@@ -34,13 +34,11 @@ X = data.X_train
 print(X.shape, X.dtype)
 
 # %%
-# Look at the defects
-# -------------------
-# Seven kinds of them, from faint to strong: a ranking needs defects that some settings find and
-# others miss. They are drawn by other means than the damage that detectors are trained on, and are
-# the same for each candidate: no setting wins by training on just what it is then measured with.
-# The lower row shows their masks. If a kind is no defect on your images, name the others in
-# ``kinds``.
+# Show the artificial defects
+# ---------------------------
+# There are seven kinds, from faint to strong, so that some settings find them and others do not.
+# They are not drawn like the damage used for training, and are the same for each candidate. The
+# lower row shows their masks. If a kind is no defect on your images, list the others in ``kinds``.
 
 scorer = SyntheticDefectScorer(n_defects=100, random_state=0)
 defects = scorer.make_defects(X)
@@ -48,24 +46,23 @@ kinds = list(dict.fromkeys(defects.kinds))
 figure, axes = plt.subplots(2, len(kinds), figsize=(10, 3.2), layout="constrained")
 for column, kind in enumerate(kinds):
     of_kind = np.flatnonzero(defects.kinds == kind)
-    # The plainest of the first few: on this page many are too faint to be seen.
+    # The strongest of ten, since many are too faint for this figure.
     difference = np.abs(defects.images[of_kind] - X[defects.indices[of_kind]].astype(float))
     shown = of_kind[np.argmax(difference[:10].sum(axis=(1, 2)))]
     axes[0, column].imshow(defects.images[shown], cmap="gray", vmin=0, vmax=255)
-    axes[0, column].set_title(kind)
+    axes[0, column].set_title(kind, fontsize=10)
     axes[1, column].imshow(defects.masks[shown], cmap="gray")
 for axis in axes.flat:
     axis.set_axis_off()
 plt.show()
 
 # %%
-# The search
-# ----------
-# Plain folds of good images: each candidate is trained on one part and scored on the other. To be
-# quick, the detector takes few and small steps, crops of 32 pixels and a narrow network.
-#
-# For the comparison below, and for it alone, each candidate is measured by true labels as well.
-# Leave ``"by labels"`` out, and ``scoring=scorer`` is all that is needed.
+# Search
+# ------
+# With ``cv=2``, each candidate is trained on one half of the good images and scored on the other.
+# To be quick, this example uses a narrow network and few steps on small crops. For the comparison
+# below, each candidate is also scored with true labels. In your own search, ``scoring=scorer`` is
+# enough.
 
 detector = SelfSupervisedAutoencoderDetector(
     network=partial(ConvolutionalAutoencoder, width=16),
@@ -101,8 +98,8 @@ search.fit(X)
 search.best_params_
 
 # %%
-# Was it a good choice?
-# ---------------------
+# Compare with the labels
+# -----------------------
 
 results = pd.DataFrame(
     {
@@ -137,17 +134,17 @@ axis.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), fontsize=8)
 plt.show()
 
 # %%
-# Faint damage teaches too little, and the scores without labels put it below the stronger damage,
-# as the labels do. That is the use of them: to tell what does not work from what does. Among the
-# settings that do well the order is another one than that by the 48 labelled defects of this page.
+# Both scores rank the settings with low opacity below those with high opacity. This is what the
+# score without labels can tell: which settings do not work. Among the good settings the two
+# rankings differ.
 #
-# How far to trust it
-# -------------------
-# - Scores without labels are lower here, as many of the defects are meant to be hard. They are for
-#   comparison only and do not say how well real defects will be found.
-# - It measures what its defects probe: local changes of how a region looks. Of parts of the wrong
-#   type or in the wrong position it knows nothing.
-# - The labelled defects of this page are artificial too, which flatters the agreement.
-#   :ref:`label_free_selection` has the figures for real ones.
-# - With a few labelled defects at hand, compare with
+# Limits
+# ------
+# - The score is for comparison only. It does not estimate how well real defects are found, since
+#   many of the artificial defects are faint on purpose.
+# - The artificial defects are local changes in the appearance of a region. The score tells nothing
+#   about missing, wrong or misplaced parts.
+# - The labelled defects of this example are artificial too, so that the agreement is better than
+#   with real ones. :ref:`label_free_selection` has the results for real defects.
+# - If you have a few labelled defects, see
 #   :ref:`sphx_glr_auto_examples_plot_grid_search_corruption.py`.

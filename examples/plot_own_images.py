@@ -3,9 +3,9 @@
 A folder of images
 ==================
 
-From a folder of good images to a list of suspicious ones, worst first, and a detector in a file.
-So that it runs anywhere, this example first draws its images, of sewing buttons; with a folder of
-your own, begin at `Learn from the good folder`_ and see `What to change`_ at the end.
+Train a detector on a folder of good images, list the images of another folder from worst to best,
+and save the detector to a file. This example draws its own images of sewing buttons. With your own
+folder, start at `Train on the good folder`_ and read `What to change`_ at the end.
 """
 
 import tempfile
@@ -21,11 +21,11 @@ from skanomaly.datasets import load_image_folder
 from skanomaly.inspection import AnomalyMapDisplay, LossCurveDisplay
 
 # %%
-# Two folders of PNG files
-# ------------------------
-# Each button lies a little differently under a light that varies. ``good`` holds seventy flawless
-# ones. ``new`` holds a mixture that someone would like to have sorted out: the names of its files
-# say what is wrong with each, which the detector does not know.
+# Draw two folders of PNG files
+# -----------------------------
+# The folder ``good`` holds seventy buttons without defects, whose position and lighting vary. The
+# folder ``new`` holds good and defective buttons. The names of its files say which is which; the
+# detector does not use them.
 
 
 def draw_button(rng, defect=None):
@@ -74,23 +74,24 @@ for kind, count in {"good": 10, "chip": 2, "scratch": 2, "stain": 2, "thread": 2
         io.imsave(new_folder / f"{kind}_{number}.png", image, check_contrast=False)
 
 # %%
-# Learn from the good folder
-# --------------------------
-# :func:`~skanomaly.datasets.load_image_folder` lists the files, and reads none of them yet:
-# training reads them batch by batch, so that a folder may be larger than the memory. ``size`` is
-# what each image is resized to on reading. Time grows with the number of pixels, and defects must
-# still be a few pixels wide.
+# Train on the good folder
+# ------------------------
+# :func:`~skanomaly.datasets.load_image_folder` lists the files without reading them. Training reads
+# them batch by batch, so that a folder may be larger than memory. Each image is resized to ``size``
+# when it is read. Time is proportional to the number of pixels, but defects must remain a few
+# pixels wide.
 
 good = load_image_folder(good_folder, size=64)
 print(good)
 print(good.shape, good.dtype)
 
 # %%
-# A button turned by 90° or seen in a mirror would be a good button as well, but for the light from
-# above. ``flip_horizontal`` is safe.
+# The light comes from above, so that a button that is upside down does not look normal. A button
+# that is mirrored left to right does, and ``augmentation`` says so. The loss curve shows whether
+# ``max_iter`` is large enough: it should become flat.
 
 detector = SelfSupervisedAutoencoderDetector(
-    max_iter=200, augmentation="flip_horizontal", random_state=0
+    max_iter=150, augmentation="flip_horizontal", random_state=0
 )
 detector.fit(good)
 
@@ -98,12 +99,10 @@ LossCurveDisplay.from_estimator(detector)
 plt.show()
 
 # %%
-# The curve should have become flat; if it still falls, give ``max_iter`` more steps.
-#
 # Score another folder
 # --------------------
-# Read it in the same size. Scores are higher for more normal images, so that sorting puts the worst
-# first. ``predict`` says -1 where a score is below ``offset_``.
+# The images are read in the same size. Scores are higher for more normal images, so that the worst
+# come first when sorted. ``predict`` is -1 where the score is below ``offset_``.
 
 new = load_image_folder(new_folder, size=64)
 found = detector.detect(new)
@@ -115,18 +114,18 @@ for index in order:
     print(f"{new.paths[index].name:20} {scores[index]:9.1f}  {verdict}")
 
 # %%
-# Where is it? The anomaly map is laid over each image, the lighter the higher it is, with an
-# outline of ``predict_mask``. ``new[order[:12]]`` is a shorter list of files, as lazy as the whole.
+# :class:`~skanomaly.inspection.AnomalyMapDisplay` shows where the defects are. It draws the twelve
+# worst images, and below each of them its anomaly map with the outline of ``predict_mask``.
 
 worst = new[order[:12]]
 AnomalyMapDisplay.from_estimator(detector, worst, names=[path.stem for path in worst.paths])
 plt.show()
 
 # %%
-# Keep it
-# -------
-# A fitted detector is stored in a file, and loaded where it is needed, on a machine with a GPU or
-# without. Unlike a pickle, the file holds no code.
+# Save the detector
+# -----------------
+# ``save`` writes the fitted detector to a file, and ``load`` reads it on any machine, with or
+# without a GPU. Unlike a pickle, the file holds no code.
 
 model = Path(temporary.name) / "buttons.safetensors"
 detector.save(model)
@@ -138,17 +137,17 @@ temporary.cleanup()
 # %%
 # What to change
 # --------------
-# - **Folders.** Pass your own to ``load_image_folder``; subfolders are searched too, and
-#   ``mode="gray"`` or ``mode="rgb"`` makes a mixed folder uniform. The good folder must hold good
-#   images alone, of all the variety that is normal: what is not in it is going to be reported.
-# - **Size.** ``size=128`` or ``size=256`` where defects are small, ``size=(height, width)`` where
-#   images are not square: see :ref:`image_size`.
-# - **Training.** Leave ``max_iter`` at its default of 3000 for a detector that you mean to use.
-#   ``augmentation`` may name only what leaves your images normal; the default finds it.
-# - **Corruption.** Where you know how large and how strong defects are, say so, with
-#   ``corruption``: see :ref:`sphx_glr_auto_examples_plot_corruption_gallery.py`.
-# - **Threshold.** It comes from the good folder, where some images are held out for it; with few
-#   images it is rough. A better one comes from more good images that the detector has not seen:
-#   ``detector.calibrate(other_good_images)``, see :ref:`calibrating`.
-# - **No code.** ``python -m skanomaly fit``, ``score`` and ``calibrate`` do all this on the command
-#   line.
+# - **Folders.** Pass your own folders to ``load_image_folder``. It searches subfolders too, and
+#   ``mode="gray"`` or ``mode="rgb"`` converts all images to one mode. The good folder must contain
+#   good images only, and all the variety that is normal: anything else is reported as anomalous.
+# - **Size.** Use ``size=128`` or ``size=256`` if defects are small, and ``size=(height, width)`` if
+#   images are not square. See :ref:`image_size`.
+# - **Training.** Leave ``max_iter`` at its default of 3000 for production use. ``augmentation`` may
+#   list only transformations that keep your images normal; the default chooses them.
+# - **Corruption.** If you know how large and how strong defects are, set ``corruption``. See
+#   :ref:`sphx_glr_auto_examples_plot_corruption_gallery.py`.
+# - **Threshold.** It comes from images of the good folder that were held out, and is imprecise if
+#   they are few. With more good images, ``detector.calibrate(other_good_images)`` improves it. See
+#   :ref:`calibrating`.
+# - **Command line.** ``python -m skanomaly fit``, ``score`` and ``calibrate`` do the same without
+#   code.

@@ -1,21 +1,20 @@
 """
-============================================
-Detectors as projections onto what is normal
-============================================
+========================
+Detectors as projections
+========================
 
-Normal data fill a small part of the space that they live in: a curve, or a surface of few
-dimensions. A detector that works finds, for any input, the normal one that belongs to it. Here the
-normal sets are known exactly, so that the three detectors of this library can be compared with the
-truth: the self-supervised one, which trains on the repair of damage, and the denoising and the
-contractive autoencoder.
+Compare what the three detectors learn with the exact answer. Normal data lie near a manifold of few
+dimensions, and an ideal detector maps any input to the normal one that belongs to it. Here the
+manifolds are known, so that the self-supervised detector, the denoising and the contractive
+autoencoder can be compared with the true projection.
 """
 
 # %%
-# Arrows onto a circle
+# Points near a circle
 # --------------------
-# :func:`~skanomaly.datasets.make_circle` draws points near a circle, in the plane if asked for two
-# coordinates. From each point x of a grid, an arrow leads a part of the way to f(x), what a
-# detector takes for normal. The colour tells how far f(x) still is from the circle.
+# :func:`~skanomaly.datasets.make_circle` draws points near a circle, here in the plane. In the
+# figure, an arrow starts at each point x of a grid and points to f(x), the reconstruction of x, at
+# 0.4 of the true length. The colour is the distance of f(x) from the circle.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -26,7 +25,7 @@ from skanomaly.datasets import make_bar_images, make_circle
 from skanomaly.metrics import projection_report
 
 plane = make_circle(n_features=2, noise=0.05, random_state=0)
-training = {"max_iter": 1500, "batch_size": 64, "random_state": 0}
+training = {"max_iter": 1000, "batch_size": 64, "random_state": 0}
 detectors = {
     "self-supervised": SelfSupervisedAutoencoderDetector(mask_weight=0.5, **training),
     "denoising": DenoisingAE(noise=0.3, **training),
@@ -57,18 +56,17 @@ figure.colorbar(arrows, ax=axes, label="distance of f(x) to the curve", shrink=0
 plt.show()
 
 # %%
-# Noise and contraction come from all sides: the arrows of both baselines run square to the circle,
-# as those of the true projection do. The self-supervised detector has learned something else, to
-# replace one damaged coordinate by what the others tell. Here there is but one other, which leaves
-# two points on the circle, one on each side, and does not tell which coordinate was the damaged
-# one. Inside the circle the mean of all that is possible is about where the point lies. In a plane
-# the baselines are the better projections.
+# The arrows of both baselines are orthogonal to the circle, as those of the true projection are.
+# The self-supervised detector learns to restore damaged coordinates from the others. With only two
+# coordinates, one of them allows two points of the circle, on opposite sides, so that the repair is
+# ambiguous. In a plane, the baselines are better projections.
 #
-# When a part is damaged
-# ----------------------
-# With more coordinates the difference shows. These rows are waves of 16 samples, whose phase is the
-# position on a circle; in the test rows a section of four samples is replaced. Then
-# :func:`~skanomaly.metrics.projection_report` compares f with the true projection P.
+# A damaged section
+# -----------------
+# The result is different with more coordinates. These rows are sine waves of 16 samples, whose
+# phase is the position on a circle. In the test rows, a section of four samples is replaced.
+# :func:`~skanomaly.metrics.projection_report` compares f with the true projection P. x is a normal
+# row and x̂ is the same row with the damaged section.
 
 fields = {
     "normal_error": "f(x) - x, normal",
@@ -82,7 +80,7 @@ fields = {
 
 
 def compare(data, detectors, **options):
-    """Report on damaged rows, a line for each detector."""
+    """Report on damaged rows, with one line per detector."""
     damaged = data.y_test == -1
     lines = {}
     for name, detector in detectors.items():
@@ -99,24 +97,24 @@ def compare(data, detectors, **options):
 
 waves = make_circle(random_state=0)
 detectors["denoising"].set_params(noise=1.0)
+for detector in detectors.values():
+    detector.set_params(max_iter=1500)
 compare(waves, detectors, tangent_dimension=1).round(3)
 
 # %%
-# All three are close to idempotent, and what the baselines take away is orthogonal to the circle,
-# where 0.25 would be chance. The denoising autoencoder comes closest to P(x̂), the nearest point of
-# the circle to the damaged row. But damage moves the nearest point too, by as much as the last
-# column says. The self-supervised detector has learned which samples do not fit the others, leaves
-# them out and comes closest to P(x), the point that the row came from: closer than P itself.
+# The self-supervised detector comes closest to P(x), the undamaged row. It is even closer than
+# P(x̂), the point of the circle nearest to the damaged row: the damage moves the nearest point, by
+# the distance in the last column. The denoising autoencoder comes closest to P(x̂).
 #
 # Images of bars
 # --------------
-# :func:`~skanomaly.datasets.make_bar_images` makes images of one soft bar at any angle and offset,
-# which is a surface of two dimensions among 1024. The nearest bar to a damaged image is almost
-# always the right one, so that P(x̂) and P(x) hardly differ. All three detectors have the same
-# network and get the same number of training steps.
+# :func:`~skanomaly.datasets.make_bar_images` makes images of one bar at any angle and offset, a
+# manifold of two dimensions. The bar that is nearest to a damaged image is nearly always the
+# original one, so that P(x̂) and P(x) hardly differ. All detectors get the same network and the
+# same number of training steps.
 
-bars = make_bar_images(image_size=32, n_test=40, random_state=0)
-training = {"network": "sdc", "max_iter": 300, "random_state": 0}
+bars = make_bar_images(n_test=40, random_state=0)
+training = {"network": "sdc", "max_iter": 200, "random_state": 0}
 detectors = {
     "self-supervised": SelfSupervisedAutoencoderDetector(mask_weight=0.5, **training),
     "denoising": DenoisingAE(**training),
@@ -125,7 +123,8 @@ detectors = {
 compare(bars, detectors, tangent_dimension=2, n_tangent_spaces=3).round(3)
 
 # %%
-# Five damaged images, what each detector makes of them, and the nearest bar:
+# After this short training, all three come about equally close to P(x). The figure shows five
+# damaged images, their reconstructions by each detector, and the nearest bar.
 
 shown = np.flatnonzero(bars.y_test == -1)[:5]
 columns = {

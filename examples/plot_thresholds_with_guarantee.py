@@ -3,19 +3,19 @@
 Thresholds with a guarantee
 ===========================
 
-Where to draw the line between normal and anomalous? Without anomalies to look at, one can still
-say how many false alarms are acceptable. :class:`~skanomaly.model_selection.ConformalDetector`
-takes the threshold from normal images that were kept from training. The chance that a new normal
-image is flagged is then at most ``alpha``, whatever the detector and however little it has learned.
+Set a threshold without any anomalous image, for a rate of false alarms that you choose.
+:class:`~skanomaly.model_selection.ConformalDetector` takes the threshold from normal images that
+were held out from training. The probability that a new normal image is flagged is then at most
+``alpha``, for any detector and however short its training.
 """
 
 # %%
-# Trained and held-out images
-# ---------------------------
-# :func:`~skanomaly.datasets.make_bar_images` draws images of a bright bar, each independent of all
-# others. Of 260 good ones, 200 are held out to calibrate, and the detector is trained on the other
-# 60. It has a threshold of its own as well: with ``contamination=0.05``, one in twenty of the
-# images that it was *trained* on falls beyond it. Both now judge new bars.
+# Train and calibrate
+# -------------------
+# :func:`~skanomaly.datasets.make_bar_images` draws independent images of a bright bar. Of 260
+# normal images, 200 are held out for calibration, and the detector is trained on the other 60. It
+# has its own threshold too: with ``contamination=0.05``, one in twenty of its *training* images
+# falls below it. Both thresholds are now applied to new images.
 
 from functools import partial
 
@@ -46,7 +46,7 @@ trained = calibrated.detectors_[0]
 
 
 def fraction_flagged(detector, images):
-    """Fraction of the images that are called anomalous."""
+    """Fraction of the images that are predicted to be anomalous."""
     return np.mean(detector.predict(images) == -1)
 
 
@@ -61,28 +61,26 @@ pd.DataFrame(
 ).T.round(3)
 
 # %%
-# The network knows the few bars that it was trained on better than any others, and new ones fall
-# beyond its own threshold more often than one in twenty. The calibrated threshold is about
-# right. It also finds fewer damaged bars, which is the price of fewer false alarms: scores and maps
-# are the same. Where good images are too few to hold some out, ``cv`` makes all of them serve to
-# train and to calibrate, with a weaker guarantee: see :ref:`thresholds`.
+# The network reconstructs its training images better than new ones, so that more than one in twenty
+# new normal images fall below its own threshold. The calibrated threshold is lower. It gives fewer
+# false alarms, and finds fewer damaged bars. If you have too few normal images to hold some out,
+# ``cv`` uses all of them for training and for calibration, with a weaker guarantee: see
+# :ref:`thresholds`.
 #
 # p-values
 # --------
-# The p-value of an image is the fraction of calibration images, itself counted among them, that
-# look as anomalous as it does. Those of new normal images are spread evenly, so that one in twenty
-# is at most 0.05, and those of damaged ones are small.
+# The p-value of an image is the fraction of calibration images, counting the image itself, that
+# score as low as it does or lower. An image is flagged if its p-value is at most ``alpha``. The
+# p-values of new normal images are uniformly distributed, and those of damaged images are small.
 #
-# The chance is one over the drawing of the calibration images, too. With one set of them, the rate
-# of false alarms may be somewhat above ``alpha`` or below. To see how much, the network is
-# calibrated twenty times, on 200 images each. It is not trained again: scikit-learn's
-# ``FrozenEstimator`` keeps a detector as it is. Nor does another ``alpha`` take another
-# calibration: flagged are images with a p-value up to ``alpha``.
+# The guarantee holds on average over calibration sets. With one calibration set, the rate of false
+# alarms varies around ``alpha``. To show how much, the trained network is calibrated ten times with
+# 200 images each. scikit-learn's ``FrozenEstimator`` keeps it from being trained again.
 
 alphas = np.arange(0.01, 0.21, 0.01)
 rates = []
-for seed in range(1, 21):
-    others = make_bar_images(n_train=700, n_test=1, noise=0.05, random_state=seed).X_train
+for seed in range(1, 11):
+    others = make_bar_images(n_train=600, n_test=1, noise=0.05, random_state=seed).X_train
     frozen = ConformalDetector(FrozenEstimator(trained)).fit(others[:200])
     rates.append(np.mean(frozen.p_values(others[200:]) <= alphas[:, np.newaxis], axis=1))
 
@@ -96,16 +94,19 @@ axes[0].hist(calibrated.p_values(normal), bins, label="normal bars")
 axes[0].hist(calibrated.p_values(damaged), bins, label="damaged bars", alpha=0.6)
 axes[0].set(xlabel="p-value", ylabel="images", yscale="log")
 axes[0].legend()
-axes[1].plot(alphas, own_rates, color="tab:red", label="fraction of the training images")
+axes[1].plot(alphas, own_rates, color="tab:red", label="quantile of the training scores")
 axes[1].plot(alphas, np.transpose(rates), color="tab:blue", alpha=0.2)
-axes[1].plot(alphas, np.mean(rates, axis=0), color="tab:blue", label="calibrated, mean of twenty")
-axes[1].plot(alphas, alphas, color="black", linestyle="--", label="as many as asked for")
-axes[1].set(xlabel="alpha, or contamination", ylabel="false alarms")
+axes[1].plot(alphas, np.mean(rates, axis=0), color="tab:blue", label="calibrated, mean of ten")
+axes[1].plot(alphas, alphas, color="black", linestyle="--", label="nominal rate")
+axes[1].set(xlabel="alpha or contamination", ylabel="fraction of false alarms")
 axes[1].legend()
 plt.show()
 
 # %%
-# Any detector with ``score_samples`` will do, those of scikit-learn too:
+# On the left, the p-values of both kinds of image. On the right, the rate of false alarms: each
+# pale line is one calibration set.
+#
+# Any detector with ``score_samples`` can be calibrated, such as those of scikit-learn:
 
 waves = make_circle(random_state=0)
 forest = ConformalDetector(IsolationForest(random_state=0), alpha=0.05, random_state=0)
@@ -114,13 +115,13 @@ print(f"false alarms: {fraction_flagged(forest, waves.X_test[waves.y_test == 1])
 print(f"damaged rows found: {fraction_flagged(forest, waves.X_test[waves.y_test == -1]):.3f}")
 
 # %%
-# Where the guarantee does not hold
-# ---------------------------------
-# The images to calibrate on must be to the detector what new ones will be. Crops of one photograph
-# overlap: below, 400 crops of one half of a brick wall train, and others of the same half, of which
-# the detector has seen most pixels, calibrate. Then come tiles of the other half, where no brick is
-# known. For comparison the same detector is calibrated on half of those tiles and judged on the
-# rest, on average over twenty ways to split them.
+# When the guarantee does not hold
+# --------------------------------
+# Calibration images must come from the same distribution as new images, and the detector must not
+# have been trained on them. Crops of one photograph overlap. Below, a detector is trained on 400
+# crops of one half of a brick wall, and calibrated in two ways: on other crops of the same half,
+# most of whose pixels it was trained on, and on tiles of the other half. The second is repeated for
+# ten random splits of the tiles into calibration and test tiles.
 
 wall = make_textured_surfaces("brick", image_size=32, n_train=700, n_defects=128, random_state=1)
 train, crops, new_crops = np.split(wall.X_train, [400, 550])
@@ -129,7 +130,7 @@ frozen = FrozenEstimator(detector.set_params(max_iter=240).fit(train))
 
 by_crops = ConformalDetector(frozen, alpha=0.05).fit(crops)
 fractions = []
-for some, rest in ShuffleSplit(20, test_size=0.5, random_state=0).split(tiles):
+for some, rest in ShuffleSplit(10, test_size=0.5, random_state=0).split(tiles):
     by_tiles = ConformalDetector(frozen, alpha=0.05).fit(tiles[some])
     fractions.append([fraction_flagged(by_tiles, images[rest]) for images in (tiles, defective)])
 
@@ -147,25 +148,26 @@ pd.DataFrame(
 ).T.round(3)
 
 # %%
-# On new crops of the known half the rate is near ``alpha``. On the other half it is far above, for
-# there the detector meets what it has not learned; nothing in the calibration images could tell.
-# Images of the kind that is to be judged, kept from training, set it right. No image of a defect is
-# needed for that.
+# Calibrated on crops, the rate of false alarms is below ``alpha`` on other crops of the same half,
+# and far above it on the other half. Calibrated on tiles, it is below ``alpha`` there as well. So
+# calibrate on images that are like those to come and were not used for training. They need not
+# include any defect.
 #
-# Marked pixels
-# -------------
-# ``predict_mask`` has a threshold of its own, with the same guarantee: the chance that anything at
-# all is marked on a new normal image is at most ``alpha``. First the two good tiles with the lowest
-# scores, then a defect of each kind, all of them unknown to the detector and to its calibration on
-# tiles. Red is the outline of the true mask.
+# Predicted masks
+# ---------------
+# ``predict_mask`` has its own threshold with the same guarantee: the probability that any pixel of
+# a new normal image is marked is at most ``alpha``. The figure shows the two good tiles with the
+# lowest scores and one defect of each kind, none of them used for training or calibration. The
+# lower rows are the masks predicted by the two calibrations, with the outline of the true mask in
+# red.
 
 last = rest[np.argsort(frozen.score_samples(tiles[rest]))]
 kinds = wall.kinds_test[len(tiles) :][rest]
 shown = [*last[:2], *(len(tiles) + rest[kinds == kind][0] for kind in np.unique(kinds))]
 rows = {
     "image": wall.X_test[shown],
-    "by crops": by_crops.predict_mask(wall.X_test[shown]),
-    "by tiles": by_tiles.predict_mask(wall.X_test[shown]),
+    "on crops": by_crops.predict_mask(wall.X_test[shown]),
+    "on tiles": by_tiles.predict_mask(wall.X_test[shown]),
 }
 figure, axes = plt.subplots(
     3, 7, figsize=(9.5, 4.3), layout="constrained", subplot_kw={"xticks": [], "yticks": []}
@@ -179,3 +181,5 @@ for line, (name, images) in zip(axes, rows.items(), strict=True):
 for axis, index in zip(axes[0], shown, strict=True):
     axis.set_title(wall.kinds_test[index])
 plt.show()
+
+# sphinx_gallery_thumbnail_number = 2

@@ -3,17 +3,18 @@
 Tune the anomaly map
 ====================
 
-Between the reconstruction and the score stand three choices that no training depends on: how much
-the map is smoothed, whether the surroundings of a pixel count for it, and how a map becomes one
-number. What is best depends on what defects look like.
+Choose how the anomaly map is smoothed, how far the neighbourhood of a pixel counts, and how a map
+becomes a score. These parameters need no training. The best values depend on the size and the
+contrast of the defects.
 """
 
 # %%
-# One network, several maps
-# -------------------------
-# A brick wall with artificial defects. The detector is trained once. Parameters that say how maps
-# and scores are made take effect in ``fit`` and in ``calibrate``, which takes thresholds and the
-# expected map anew and leaves the network as it is. It gets good images that were not trained on.
+# Train once, calibrate often
+# ---------------------------
+# The images are tiles of a brick wall with artificial defects. The detector is trained once.
+# ``calibrate`` then applies other parameters of maps and scores: it computes the thresholds and the
+# expected map again, from good images that were not used for training, and leaves the network as it
+# is.
 
 import copy
 from functools import partial
@@ -34,7 +35,7 @@ is_good = data.kinds_test == "good"
 X_train, X_calibrate = np.split(data.X_train, [100])
 trained = SelfSupervisedAutoencoderDetector(
     network=partial(ConvolutionalAutoencoder, width=16),
-    max_iter=100,
+    max_iter=200,
     crop_size=32,
     augmentation=["flip_horizontal", "flip_vertical"],
     random_state=0,
@@ -42,25 +43,24 @@ trained = SelfSupervisedAutoencoderDetector(
 
 
 def calibrated(**parameters):
-    """Make a detector with the same network and other parameters of maps and scores."""
+    """Copy the detector, with other parameters of maps and scores."""
     return copy.deepcopy(trained).set_params(**parameters).calibrate(X_calibrate)
 
 
-settings = {
-    "smoothing_size=1": {"smoothing_size": 1, "region_size": None},
-    "smoothing_size=5": {"smoothing_size": 5, "region_size": None},
-    "smoothing_size=15": {"smoothing_size": 15, "region_size": None},
-    "the same, region_size=0.6": {"smoothing_size": 5, "region_size": 0.6},
+detectors = {
+    "smoothing_size=1": calibrated(smoothing_size=1, region_size=None),
+    "smoothing_size=5": calibrated(smoothing_size=5, region_size=None),
+    "smoothing_size=15": calibrated(smoothing_size=15, region_size=None),
+    "region_size=0.6": calibrated(smoothing_size=5, region_size=0.6),
 }
-detectors = {name: calibrated(**parameters) for name, parameters in settings.items()}
 
 # %%
 # Smoothing
 # ---------
-# ``smoothing_size`` is the side of a mean filter, which ``smoothing_passes`` applies twice. Without
-# it the map is as sharp, and as grainy, as the difference of two images. A wide filter finds faint
-# spots of its own size, and blurs everything that is smaller. All three miss the stain after so
-# short a training.
+# ``smoothing_size`` is the side of a mean filter, which is applied ``smoothing_passes`` times,
+# twice by default. Without smoothing, the map is sharp and noisy. A wide filter suits large, faint
+# defects and blurs small ones. The figure shows a crack and a stain: solid lines outline the pixels
+# above ``map_threshold_``, dashed lines the true masks.
 
 shown = [list(data.kinds_test).index(kind) for kind in ("crack", "stain")]
 figure, axes = plt.subplots(1, 3, figsize=(9.6, 4.2), layout="constrained")
@@ -76,7 +76,7 @@ for axis, (name, detector) in zip(axes, detectors.items(), strict=False):
 plt.show()
 
 # %%
-# In figures, for all test images:
+# The metrics for all test images:
 
 reports = {}
 for name, detector in detectors.items():
@@ -88,14 +88,14 @@ table = pd.DataFrame(reports).T
 table[["pixel_roc_auc", "pixel_average_precision", "per_region_overlap"]].round(3)
 
 # %%
-# The middle one locates defects best by all three. By average precision, which asks that the very
-# highest pixels be right, the sharpest map comes near, and the widest is far behind.
+# The medium filter has the highest ROC AUC and per-region overlap, the sharp map the highest
+# average precision.
 #
-# Surroundings
-# ------------
-# ``region_size`` makes the surroundings of a pixel count. It is for defects that are large and
-# faint: none of their pixels stands out, but all of them differ a little. To show it, up to a third
-# of each good test image is put into a slight shadow, of 15 grey levels out of 255.
+# Neighbourhood
+# -------------
+# With ``region_size``, the neighbourhood of a pixel counts as well. This is for large, faint
+# defects, whose pixels differ only a little. To show it, a shadow of 15 grey levels out of 255 is
+# drawn on up to a third of each good test image.
 
 rows, columns = np.indices(data.X_test.shape[1:])
 centres = np.random.RandomState(0).uniform(16, 48, (is_good.sum(), 2, 1, 1))
@@ -108,25 +108,25 @@ both = np.concatenate([data.X_test[is_good], shadowed])
 pd.DataFrame(
     {
         name: {
-            "wide shadows found (ROC AUC)": roc_auc_score(y, detectors[key].score_samples(both)),
-            "small defects found (ROC AUC)": reports[key]["image_roc_auc"],
-            "small defects placed (overlap)": reports[key]["per_region_overlap"],
+            "shadows, image ROC AUC": roc_auc_score(y, detectors[key].score_samples(both)),
+            "defects, image ROC AUC": reports[key]["image_roc_auc"],
+            "defects, per-region overlap": reports[key]["per_region_overlap"],
         }
         for name, key in {
             "region_size=None": "smoothing_size=5",
-            "region_size=0.6": "the same, region_size=0.6",
+            "region_size=0.6": "region_size=0.6",
         }.items()
     }
 ).T.round(3)
 
 # %%
-# The default, 0.6 of the shorter side, finds the shadows a little better, and locates small defects
-# about as well: it multiplies the map, so that what is usual stays low.
+# The default is 0.6 of the shorter side. Here it finds the shadows slightly better, and small
+# defects about as well.
 #
 # From map to score
 # -----------------
-# ``score_aggregation``: "max" takes the highest value, a number the mean of that fraction of the
-# highest, "mean" that of all. ``calibrate`` sets ``offset_`` to go with it.
+# ``score_aggregation="max"`` takes the highest value of the map, "mean" the mean of all values, and
+# a number the mean of that fraction of the highest values. The default is 0.01.
 
 aucs = {}
 for aggregation in ("max", 0.01, 0.1, "mean"):
@@ -149,8 +149,10 @@ axis.legend()
 plt.show()
 
 # %%
-# A crack is a few pixels wide: the mean over the image tells it less well than the highest values
-# do. A stain or a smear covers more, and the mean over many pixels, which a few noisy ones do not
-# decide, tells it better. The default, the highest hundredth, is between the two.
-# :class:`~skanomaly.model_selection.SyntheticDefectScorer` chooses among such settings where there
-# are no labels: see :ref:`sphx_glr_auto_examples_plot_model_selection_without_labels.py`.
+# Cracks stand out with each choice here. Smears are large and faint: many of their pixels are a
+# little higher, so that the mean finds them better than the highest values do. In large images, the
+# mean hides small defects.
+#
+# To choose these parameters without labels, use
+# :class:`~skanomaly.model_selection.SyntheticDefectScorer`: see
+# :ref:`sphx_glr_auto_examples_plot_model_selection_without_labels.py`.

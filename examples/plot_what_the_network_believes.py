@@ -1,19 +1,19 @@
 """
-==========================
-What the network believes
-==========================
+=============================
+Inside the convex combination
+=============================
 
-A network with convex combinations makes two things of an image: a version of its own, from what it
-has learned, and a weight for each pixel that says how far the image itself is to be trusted. The
-reconstruction is their mixture. Both can be looked at.
+Look at the two outputs that the default network combines: an image from its decoder, and a fraction
+for each pixel that says how much of the input is passed through. The reconstruction is the convex
+combination of input and decoder.
 """
 
 # %%
-# A trained detector
-# ------------------
-# "sdcc", the default network for images, ends in :math:`f(x) = \beta \odot x + (1 - \beta) \odot
-# d(x)`: the decoder's image :math:`d(x)`, and the fraction :math:`\beta` of the image, from 0 to 1.
-# The training is short; ``mask_weight=0.5`` then makes for a bolder repair.
+# Train a detector
+# ----------------
+# "sdcc", the default network for images, computes :math:`f(x) = \beta \odot x + (1 - \beta) \odot
+# d(x)`, where :math:`d(x)` is the image from the decoder and :math:`\beta` is the fraction of the
+# input, from 0 to 1. ``mask_weight=0.5`` makes the repair stronger, which helps in short training.
 
 from functools import partial
 
@@ -40,21 +40,22 @@ LossCurveDisplay.from_estimator(detector)
 plt.show()
 
 # %%
-# What the network reads
-# ----------------------
-# ``network_`` reads images that the detector has standardised, with their local contrast as one
-# more channel. A hook of torch catches them on their way. (On the CPU the last batch is filled up,
-# and the rest of it dropped.)
+# The input of the network
+# ------------------------
+# ``network_`` takes standardized images, with their local contrast as a second channel. A forward
+# hook of torch records them. (On the CPU the last batch is padded; the padding is removed here.)
 
-read = []
-hook = detector.network_.register_forward_pre_hook(lambda network, inputs: read.append(inputs[0]))
+batches = []
+hook = detector.network_.register_forward_pre_hook(
+    lambda network, inputs: batches.append(inputs[0])
+)
 reconstructions = detector.reconstruct(data.X_test)
 hook.remove()
-images = torch.cat(read)[: len(data.X_test)]
+images = torch.cat(batches)[: len(data.X_test)]
 images.shape
 
 # %%
-# ``decode`` gives the two parts; mixed, they are what the network gives.
+# ``decode`` returns the two parts. Their convex combination is the output of the network:
 
 with torch.inference_mode():
     decoded, fraction = detector.network_.decode(images)
@@ -62,16 +63,17 @@ with torch.inference_mode():
     print("largest difference:", (mixed - detector.network_(images)).abs().max().item())
 
 # %%
-# Look
-# ----
-# A good tile and one of each kind of defect, in the channel of the values. In the fraction, light
-# means that the image passes through, and dark that the decoder has the word.
+# The two parts
+# -------------
+# The figure shows a good tile and one defect of each kind, with the outline of the true mask in the
+# row of the fraction. Where the fraction is bright, the input is passed through; where it is dark,
+# the decoder decides.
 
 kinds = ["good", "crack", "stain", "smear", "hole", "foreign"]
 shown = [list(data.kinds_test).index(kind) for kind in kinds]
 rows = {
     "image": images[shown, 0],
-    "decoder's image": decoded[shown, 0],
+    "decoder": decoded[shown, 0],
     "fraction": fraction[shown, 0],
     "reconstruction": mixed[shown, 0],
 }
@@ -93,9 +95,9 @@ for axis, kind in zip(axes[0], kinds, strict=True):
 plt.show()
 
 # %%
-# The decoder's image is a smooth wall, without grain and without most of the damage. The fraction
-# is low along the edges of mortar, and lowest at most of the defects, outlined by dashes. In
-# figures, the mean fraction in the good tiles, and inside the true masks:
+# The decoder draws a smooth wall, without grain and without most of the defects. The fraction is
+# low at the edges of the mortar and at most of the defects. This is its mean in the good tiles, and
+# inside the true masks:
 
 values = fraction[:, 0].numpy()
 inside = {
@@ -106,18 +108,16 @@ inside = {
 pd.Series({"good tiles": values[data.kinds_test == "good"].mean(), **inside}).round(2)
 
 # %%
-# Of a good tile about half of each value is passed through, and of most defects very little. A
-# smear, whose values are those of the wall, is trusted more than the other defects.
-#
-# What the fraction is good for
-# -----------------------------
-# Without it, all fine grain would have to come out of the decoder, which cannot know it. Compare
-# how far the decoder's image and the mixture are from the image, in squared standard deviations:
+# Why combine them
+# ----------------
+# The decoder cannot know the grain of an image; the combination takes it from the input. This table
+# compares the decoder and the combination with the input. The errors are squared differences, in
+# units of the variance of the images.
 
 normal = ~data.masks_test
 errors = {
     name: (image - images)[:, 0].numpy() ** 2
-    for name, image in {"decoder's image": decoded, "mixture": mixed}.items()
+    for name, image in {"decoder": decoded, "combination": mixed}.items()
 }
 pd.DataFrame(
     {
@@ -131,7 +131,7 @@ pd.DataFrame(
 ).T.round(3)
 
 # %%
-# The mixture is closer to normal pixels by more than half, while defective ones lose less than a
-# third of their difference: the ratio, which is what tells them apart, nearly doubles.
+# The combination reduces the error at normal pixels more than at defective ones, so that the ratio,
+# which tells them apart, is higher.
 
 # sphinx_gallery_thumbnail_number = 2
