@@ -1,10 +1,10 @@
-"""The network for plain vectors."""
+"""The fully connected network for plain vectors."""
 
 from torch import Tensor, nn
 
 
 class DenseAutoencoder(nn.Module):
-    """Fully connected network: (b, n_features) → (b, n_features).
+    """Fully connected autoencoder: (b, n_features) → (b, n_features).
 
     Parameters
     ----------
@@ -13,8 +13,7 @@ class DenseAutoencoder(nn.Module):
     width : int, default=128
         Units of each of the two hidden layers.
     n_components : int or None, default=None
-        Units of a linear layer between the hidden ones, through which all has to pass; None
-        leaves it out. What it learns is held in check by the corruption either way.
+        Units of a linear bottleneck between the hidden layers; None is no bottleneck.
 
     Examples
     --------
@@ -28,12 +27,10 @@ class DenseAutoencoder(nn.Module):
         self, n_features: int, *, width: int = 128, n_components: int | None = None
     ) -> None:
         super().__init__()
-        narrow = [] if n_components is None else [nn.Linear(width, n_components)]
-        self.encoder = nn.Sequential(nn.Linear(n_features, width), nn.SiLU(), *narrow)
+        bottleneck = [] if n_components is None else [nn.Linear(width, n_components)]
+        self.encoder = nn.Sequential(nn.Linear(n_features, width), nn.SiLU(), *bottleneck)
         self.decoder = nn.Sequential(
-            nn.Linear(n_components or width, width),
-            nn.SiLU(),
-            nn.Linear(width, n_features),
+            nn.Linear(n_components or width, width), nn.SiLU(), nn.Linear(width, n_features)
         )
 
     def encode(self, rows: Tensor) -> Tensor:
@@ -45,12 +42,12 @@ class DenseAutoencoder(nn.Module):
 
         Returns
         -------
-        Tensor of shape (b, n_components), or (b, width) without a narrow layer
+        Tensor of shape (b, n_components), or (b, width) without a bottleneck
         """
         return self.encoder(rows)
 
     def forward(self, rows: Tensor) -> Tensor:
-        """Repair rows.
+        """Reconstruct rows.
 
         Parameters
         ----------
