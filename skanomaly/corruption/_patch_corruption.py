@@ -1,7 +1,5 @@
 """The corruption of images and rows by patches."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
@@ -18,7 +16,7 @@ from ._rows import ROW_TEXTURES, block_masks, replacement_rows
 from ._shapes import Range, soft_patches, uniform
 from ._textures import TEXTURES, replacement_textures
 
-_LIMITS: dict[str, tuple[float, float, type]] = {
+_LIMITS: dict[str, tuple[float, float, Any]] = {
     "n_patches": (1, np.inf, Integral),
     "radius": (0.0, np.inf, Real),
     "elongation": (1.0, np.inf, Real),
@@ -234,15 +232,19 @@ class PatchCorruption(BaseEstimator):
         count = len(owner)
         alpha = uniform(count, *opacity, generator)
 
-        if images.ndim == 2:
-            kind = self._draw_kinds(count, ROW_TEXTURES, generator)
+        is_rows = images.ndim == 2
+        supplied = None if is_rows else self._draw_texture_images(images, count, generator)
+        odds = self._weights(ROW_TEXTURES if is_rows else TEXTURES)
+        if supplied is not None:
+            odds.append(float(np.mean([weight for weight in odds if weight > 0])))
+        probabilities = torch.tensor(odds, device=device, dtype=torch.float32)
+        kind = torch.multinomial(probabilities, count, replacement=True, generator=generator)
+
+        if is_rows:
             masks = block_masks(count, images.shape[1], radius=radius, generator=generator)
             weights = masks * alpha.view(-1, 1)
             content = replacement_rows(images, owner, kind, generator=generator)
         else:
-            supplied = self._draw_texture_images(images, count, generator)
-            with_supplied = supplied is not None
-            kind = self._draw_kinds(count, TEXTURES, generator, with_supplied=with_supplied)
             weights, displacement = soft_patches(
                 count,
                 *images.shape[-2:],
@@ -257,22 +259,6 @@ class PatchCorruption(BaseEstimator):
                 images, owner, kind, displacement, texture_images=supplied, generator=generator
             )
         return _lay_over(images, owner, slot, slots, weights, content)
-
-    def _draw_kinds(
-        self,
-        count: int,
-        textures: Sequence[str],
-        generator: torch.Generator,
-        *,
-        with_supplied: bool = False,
-    ) -> Tensor:
-        """Draw an index into ``textures`` for each patch: (count,), int64."""
-        weights = torch.tensor(
-            self._weights(textures), device=generator.device, dtype=torch.float32
-        )
-        if with_supplied:
-            weights = torch.cat([weights, weights[weights > 0].mean().view(1)])
-        return torch.multinomial(weights, count, replacement=True, generator=generator)
 
     def _range(self, name: str) -> tuple[float, float]:
         """Return a parameter as (low, high), checked."""
@@ -367,9 +353,9 @@ def _lay_over(
         below = owner[patches]
         if len(below) == len(images):
             # In the lowest layers every image has a patch, in order: no indexing is needed.
-            corrupted = torch.lerp(corrupted, content[patches], weights[patches])
-            remaining = remaining * (1.0 - weights[patches])
-            continue
-        corrupted[below] = torch.lerp(corrupted[below], content[patches], weights[patches])
-        remaining[below] = remaining[below] * (1.0 - weights[patches])
+            corrupted.lerp_(content[patches], weights[patches])
+            remaining.mul_(1.0 - weights[patches])
+        else:
+            corrupted[below] = torch.lerp(corrupted[below], content[patches], weights[patches])
+            remaining[below] = remaining[below] * (1.0 - weights[patches])
     return corrupted, 1.0 - remaining

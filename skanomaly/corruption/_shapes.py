@@ -97,12 +97,7 @@ def _node_weights(nodes: int, size: int, device: torch.device) -> Tensor:
 
 
 def multiscale_noise(
-    count: int,
-    height: int,
-    width: int,
-    generator: torch.Generator,
-    *,
-    chosen: Tensor | None = None,
+    count: int, height: int, width: int, generator: torch.Generator, *, chosen: Tensor | None = None
 ) -> Tensor:
     """Draw Perlin-like noise: a randomly weighted sum of octaves.
 
@@ -121,7 +116,7 @@ def multiscale_noise(
     Returns
     -------
     Tensor of shape (count or m, 1, height, width), float32
-        Mean 0 and standard deviation about 0.7 (smooth) to 1 (grainy).
+        Mean 0 and standard deviation about 0.65 (smooth) to 0.9 (grainy).
 
     Examples
     --------

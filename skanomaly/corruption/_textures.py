@@ -1,7 +1,5 @@
 """The contents of corrupted patches."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass

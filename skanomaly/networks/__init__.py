@@ -1,7 +1,5 @@
 """Networks that reconstruct images or rows, listed by name."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 

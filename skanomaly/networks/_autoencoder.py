@@ -1,7 +1,5 @@
 """The convolutional autoencoders and their layers."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch
@@ -301,9 +299,7 @@ class ConvolutionalAutoencoder(nn.Module):
         Tensor of the same shape
         """
         decoded, weight = self.decode(images)
-        if weight is None:
-            return decoded
-        return torch.lerp(decoded, images, weight)
+        return decoded if weight is None else torch.lerp(decoded, images, weight)
 
     def encode(self, images: Tensor) -> Tensor:
         """Compute the code: the features at the coarsest level.

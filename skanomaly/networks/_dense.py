@@ -1,9 +1,43 @@
-"""The fully connected network for plain vectors."""
+"""Fully connected networks for plain vectors."""
 
 from torch import Tensor, nn
 
 
-class DenseAutoencoder(nn.Module):
+class EncoderDecoder(nn.Module):
+    """Base class of networks of rows that are an ``encoder`` and a ``decoder``."""
+
+    encoder: nn.Module
+    decoder: nn.Module
+
+    def encode(self, rows: Tensor) -> Tensor:
+        """Compute the code.
+
+        Parameters
+        ----------
+        rows : Tensor of shape (b, n_features)
+
+        Returns
+        -------
+        Tensor of shape (b, n_components)
+            The output of the encoder.
+        """
+        return self.encoder(rows)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Reconstruct rows.
+
+        Parameters
+        ----------
+        rows : Tensor of shape (b, n_features)
+
+        Returns
+        -------
+        Tensor of the same shape
+        """
+        return self.decoder(self.encode(rows))
+
+
+class DenseAutoencoder(EncoderDecoder):
     """Fully connected autoencoder: (b, n_features) → (b, n_features).
 
     Parameters
@@ -32,29 +66,3 @@ class DenseAutoencoder(nn.Module):
         self.decoder = nn.Sequential(
             nn.Linear(n_components or width, width), nn.SiLU(), nn.Linear(width, n_features)
         )
-
-    def encode(self, rows: Tensor) -> Tensor:
-        """Compute the code.
-
-        Parameters
-        ----------
-        rows : Tensor of shape (b, n_features)
-
-        Returns
-        -------
-        Tensor of shape (b, n_components), or (b, width) without a bottleneck
-        """
-        return self.encoder(rows)
-
-    def forward(self, rows: Tensor) -> Tensor:
-        """Reconstruct rows.
-
-        Parameters
-        ----------
-        rows : Tensor of shape (b, n_features)
-
-        Returns
-        -------
-        Tensor of the same shape
-        """
-        return self.decoder(self.encode(rows))

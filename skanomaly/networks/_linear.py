@@ -1,9 +1,11 @@
 """The linear network, whose optimal weights are known in closed form."""
 
-from torch import Tensor, nn
+from torch import nn
+
+from ._dense import EncoderDecoder
 
 
-class LinearAutoencoder(nn.Module):
+class LinearAutoencoder(EncoderDecoder):
     """Affine map of rows, f(x) = A x + b: (b, n_features) → (b, n_features).
 
     See :ref:`theory` for what each detector learns with it in closed form. With a low rank and
@@ -39,29 +41,3 @@ class LinearAutoencoder(nn.Module):
         size = n_features if rank is None else rank
         self.encoder = nn.Linear(n_features, size)
         self.decoder = nn.Identity() if rank is None else nn.Linear(size, n_features)
-
-    def encode(self, rows: Tensor) -> Tensor:
-        """Compute the code.
-
-        Parameters
-        ----------
-        rows : Tensor of shape (b, n_features)
-
-        Returns
-        -------
-        Tensor of shape (b, rank); the output itself if ``rank`` is None
-        """
-        return self.encoder(rows)
-
-    def forward(self, rows: Tensor) -> Tensor:
-        """Reconstruct rows.
-
-        Parameters
-        ----------
-        rows : Tensor of shape (b, n_features)
-
-        Returns
-        -------
-        Tensor of the same shape
-        """
-        return self.decoder(self.encode(rows))

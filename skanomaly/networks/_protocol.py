@@ -1,7 +1,5 @@
 """What detectors need from a network, and how its weights are initialised."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from typing import Any, Protocol

@@ -249,10 +249,10 @@ def test_a_single_pixel_is_shaded_without_nan():
     assert torch.equal(corrupted, images)
 
 
-def test_multiscale_noise_has_unit_deviation_and_is_smooth():
+def test_multiscale_noise_has_its_documented_deviation_and_is_smooth():
     noise = multiscale_noise(200, 32, 32, torch.Generator().manual_seed(0))
     assert noise.shape == (200, 1, 32, 32)
-    assert float(noise.std()) == pytest.approx(0.8, abs=0.25)
+    assert 0.65 < float(noise.std()) < 0.9
     neighbours = ((noise[..., 1:] - noise[..., :-1]) ** 2).mean()
     distant = ((noise[..., 16:] - noise[..., :16]) ** 2).mean()
     assert neighbours < 0.75 * distant
