@@ -20,9 +20,9 @@ class Surroundings(MapStep):
 
     For a map R relative to normal images, the result is
 
-    .. math:: (R + 0.3\, G_w * \min(R, 2)) \cdot (G_n * \sqrt{R})
+    .. math:: (R + 0.3\, G_w * \min(R, 2)) \cdot (G_v * \sqrt{R})
 
-    where :math:`G_w` and :math:`G_n` are two passes of mean filters with a wide window (``size``)
+    where :math:`G_w` and :math:`G_v` are two passes of mean filters with a wide window (``size``)
     and a near one (0.4 times as wide). The factor raises regions and lowers isolated peaks, which
     are common in normal images; as a factor, it keeps the borders of defects sharp. The sum raises
     the inside of large, faint defects. Nothing is fitted. This is a method of this library.

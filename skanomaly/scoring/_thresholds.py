@@ -30,7 +30,7 @@ def score_offset(
         the means, and scaled by the ratio of the standard deviations, of the logarithms of the
         scores of the images held out and trained on. As in a prediction limit, the scale is
         multiplied by the ratio of the quantiles of Student's t and of the normal distribution, and
-        by :math:`\sqrt{1 + 1/k}` for k images held out. The threshold is never below the percentile
+        by :math:`\sqrt{1 + 1/k}` for k images held out. The threshold is never above the percentile
         of the images trained on. If all images are held out, it is a prediction limit of the
         logarithms, or the percentile if that is lower; from a hundred images on, it is the
         percentile. This is a method of this library.
