@@ -1,9 +1,8 @@
-"""Artificial damage to normal images: its shape, its texture and its opacity."""
+"""Artificial damage to normal images, made of shape, texture and opacity."""
 
-from ._fields import multiscale_noise, smooth_field
 from ._noise import NOISES, add_noise
 from ._patch_corruption import PatchCorruption
-from ._shapes import soft_patches
+from ._shapes import multiscale_noise, smooth_field, soft_patches
 from ._textures import TEXTURES, replacement_textures
 
 __all__ = [

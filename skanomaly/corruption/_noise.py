@@ -1,15 +1,15 @@
-"""The noise of denoising autoencoders: every value by itself."""
-
-from typing import Any
+"""The noise of denoising autoencoders, independent for each value."""
 
 import torch
 from torch import Tensor
+
+from ._shapes import random_options
 
 NOISES = ("gaussian", "masking", "salt_and_pepper")
 
 
 def add_noise(images: Tensor, generator: torch.Generator, *, kind: str, amount: float) -> Tensor:
-    """Disturb each value by itself (Vincent et al., JMLR 11, 2010, section 3.3).
+    """Add independent noise to each value (Vincent et al., JMLR 11, 2010, section 3.3).
 
     Parameters
     ----------
@@ -18,9 +18,9 @@ def add_noise(images: Tensor, generator: torch.Generator, *, kind: str, amount: 
     generator : torch.Generator
         Source of the random numbers, on the device of ``images``.
     kind : {"gaussian", "masking", "salt_and_pepper"}
-        "gaussian" adds a normal number to each value; "masking" puts 0 in place of some values;
-        "salt_and_pepper" puts the smallest or the largest value of the batch, in that channel or
-        at that coordinate, in place of some, at even odds.
+        "gaussian" adds a normally distributed number to each value. "masking" replaces a random
+        part of the values by 0. "salt_and_pepper" replaces a random part by the minimum or the
+        maximum of the batch in that channel or feature, with equal probability.
     amount : float
         Standard deviation of "gaussian", else the fraction of values that are replaced, up to 1.
 
@@ -36,11 +36,7 @@ def add_noise(images: Tensor, generator: torch.Generator, *, kind: str, amount: 
     >>> add_noise(rows, generator, kind="masking", amount=0.25).unique()
     tensor([0., 1.])
     """
-    options: dict[str, Any] = {
-        "generator": generator,
-        "device": images.device,
-        "dtype": torch.float32,
-    }
+    options = random_options(generator)
     if kind == "gaussian":
         return images + amount * torch.randn(images.shape, **options)
     chosen = torch.rand(images.shape, **options) < amount

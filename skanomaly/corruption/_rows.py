@@ -1,21 +1,21 @@
-"""The corruption of plain vectors: blocks of coordinates."""
+"""The corruption of plain vectors: blocks of neighbouring features."""
 
 import torch
 from torch import Tensor
 
-from ._fields import uniform
+from ._shapes import random_options, uniform
 
-# Of the textures of images, those that rows have too.
+# The textures of images that rows have as well.
 ROW_TEXTURES = ("image", "color", "noise", "deformation", "shade")
 
 
 def block_masks(
     count: int, n_features: int, *, radius: tuple[float, float], generator: torch.Generator
 ) -> Tensor:
-    """Draw blocks of neighbouring coordinates.
+    """Draw blocks of neighbouring features.
 
-    A block is at least one coordinate wide, wraps around the end of the row, and leaves at
-    least one coordinate of two or more untouched.
+    A block has at least one feature and wraps around the end of the row. Unless the row has only
+    one feature, at least one is left untouched.
 
     Parameters
     ----------
@@ -45,40 +45,36 @@ def replacement_rows(
     Parameters
     ----------
     rows : Tensor of shape (batch, n_features)
-        The normal rows.
+        Normal rows.
     owner : Tensor of shape (blocks,), int64
-        The row that each block belongs to.
+        Index of the row that each block belongs to.
     kind : Tensor of shape (blocks,), int64
-        Index into ``ROW_TEXTURES``: another row, a constant, noise, the row's own values from
-        other coordinates, or the row shifted by a constant.
+        Index into ``ROW_TEXTURES``: another row; one level between the minimum and the maximum of
+        each feature; noise between them; the row's own values from other features; the row
+        shifted by up to half of that range.
     generator : torch.Generator
         Source of the random numbers, on the device of ``rows``.
 
     Returns
     -------
     Tensor of shape (blocks, n_features)
-        Within the smallest and largest value of ``rows`` at each coordinate.
+        Between the minimum and the maximum of ``rows`` for each feature.
     """
     count, n_features = len(owner), rows.shape[1]
-    device = rows.device
+    device, options = rows.device, random_options(generator)
     low, high = rows.amin(dim=0), rows.amax(dim=0)
     own = rows[owner]
     other = rows[torch.randint(len(rows), (count,), generator=generator, device=device)]
-    level = torch.rand(count, 1, generator=generator, device=device, dtype=torch.float32)
-    constant = low + (high - low) * level
-    noise = low + (high - low) * torch.rand(
-        count, n_features, generator=generator, device=device, dtype=torch.float32
-    )
+    level = torch.rand(count, 1, **options)
+    noise = low + (high - low) * torch.rand(count, n_features, **options)
     roll = torch.randint(n_features, (count, 1), generator=generator, device=device)
     moved = own.gather(1, (torch.arange(n_features, device=device) + roll) % n_features)
-    shifted = own + (high - low) * (level - 0.5)
     by_name = {
         "image": other,
-        "color": constant,
+        "color": low + (high - low) * level,
         "noise": noise,
         "deformation": moved,
-        "shade": shifted,
+        "shade": own + (high - low) * (level - 0.5),
     }
     choices = torch.stack([by_name[name] for name in ROW_TEXTURES])
-    chosen = choices[kind, torch.arange(count, device=device)]
-    return torch.minimum(torch.maximum(chosen, low), high)
+    return choices[kind, torch.arange(count, device=device)].clamp(low, high)

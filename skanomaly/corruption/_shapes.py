@@ -1,13 +1,145 @@
-"""Shapes of the corrupted patches."""
+"""Smooth random fields, and the soft patches made with them."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
-
-from ._fields import coarse_field, enlarge, uniform
+from torch.nn import functional
 
 Range = tuple[float, float]
+
+# With more nodes than this, interpolation is faster than matrix products.
+_MANY_NODES = 16
+
+
+def random_options(generator: torch.Generator) -> dict[str, Any]:
+    """Keyword arguments of `torch.rand`: float32 from a generator, on its device."""
+    return {"generator": generator, "device": generator.device, "dtype": torch.float32}
+
+
+def uniform(
+    count: int, low: float, high: float, generator: torch.Generator, *, log: bool = False
+) -> Tensor:
+    """Draw ``count`` numbers between ``low`` and ``high``, log-uniformly if ``log``.
+
+    Returns
+    -------
+    Tensor of shape (count,), float32
+    """
+    fraction = torch.rand(count, **random_options(generator))
+    if log and low > 0:
+        return low * (high / low) ** fraction
+    return low + (high - low) * fraction
+
+
+def smooth_field(
+    count: int, channels: int, height: int, width: int, cells: int, generator: torch.Generator
+) -> Tensor:
+    """Draw smooth Gaussian fields by upsampling coarse ones.
+
+    Parameters
+    ----------
+    count, channels, height, width : int
+        Shape of the result.
+    cells : int
+        Number of cells along the longer side. The field varies over about
+        ``max(height, width) / cells`` pixels.
+    generator : torch.Generator
+        Source of the random numbers. The field is created on its device.
+
+    Returns
+    -------
+    Tensor of shape (count, channels, height, width), float32
+        Mean 0 and standard deviation about 0.7, since interpolation reduces the variance.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skanomaly.corruption import smooth_field
+    >>> smooth_field(2, 1, 32, 48, 4, torch.Generator().manual_seed(0)).shape
+    torch.Size([2, 1, 32, 48])
+    """
+    return enlarge(coarse_field(count, channels, height, width, cells, generator), height, width)
+
+
+def coarse_field(
+    count: int, channels: int, height: int, width: int, cells: int, generator: torch.Generator
+) -> Tensor:
+    """Draw the nodes of `smooth_field`: (count, channels, rows, columns)."""
+    longer = max(height, width)
+    # One node more than cells, so that border pixels are interpolated like all others.
+    rows, columns = (
+        max(2, min(side, round(cells * side / longer)) + 1) for side in (height, width)
+    )
+    return torch.randn(count, channels, rows, columns, **random_options(generator))
+
+
+def enlarge(coarse: Tensor, height: int, width: int) -> Tensor:
+    """Upsample coarse fields linearly: (count, channels, height, width).
+
+    The outer nodes lie on the outer pixels. Functions that are linear in the coordinates can
+    therefore be computed at the nodes only.
+    """
+    if max(coarse.shape[2:]) > _MANY_NODES:
+        return functional.interpolate(
+            coarse, size=(height, width), mode="bilinear", align_corners=True
+        )
+    rows = _node_weights(coarse.shape[2], height, coarse.device)
+    columns = _node_weights(coarse.shape[3], width, coarse.device)
+    return rows @ coarse @ columns.T
+
+
+def _node_weights(nodes: int, size: int, device: torch.device) -> Tensor:
+    """Linear interpolation weights of the nodes at each pixel: (size, nodes)."""
+    pixels = torch.linspace(0, nodes - 1, size, device=device, dtype=torch.float32).view(-1, 1)
+    return (1 - (pixels - torch.arange(nodes, device=device)).abs()).clamp_(min=0)
+
+
+def multiscale_noise(
+    count: int, height: int, width: int, generator: torch.Generator, *, chosen: Tensor | None = None
+) -> Tensor:
+    """Draw Perlin-like noise: a randomly weighted sum of octaves.
+
+    The weight of an octave is a random number between 0.2 and 1.4 to the power of its index, so
+    that the fields range from smooth clouds to fine grain.
+
+    Parameters
+    ----------
+    count, height, width : int
+        Shape of the result.
+    generator : torch.Generator
+        Source of the random numbers. The noise is created on its device.
+    chosen : Tensor of shape (m,), int64, or None
+        Indices of the fields to compute; None computes all. Random numbers are drawn for all.
+
+    Returns
+    -------
+    Tensor of shape (count or m, 1, height, width), float32
+        Mean 0 and standard deviation about 0.65 (smooth) to 0.9 (grainy).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skanomaly.corruption import multiscale_noise
+    >>> multiscale_noise(2, 32, 48, torch.Generator().manual_seed(0)).shape
+    torch.Size([2, 1, 32, 48])
+    """
+    fall_off = uniform(count, 0.2, 1.4, generator).view(-1, 1, 1, 1)
+    octaves: list[Tensor] = []
+    cells = 2
+    while cells < max(height, width) or not octaves:
+        octaves.append(coarse_field(count, 1, height, width, cells, generator))
+        cells *= 4
+    octaves.append(torch.randn(count, 1, height, width, **random_options(generator)))
+    if chosen is not None:
+        fall_off, octaves = fall_off[chosen], [octave[chosen] for octave in octaves]
+    weights = fall_off ** torch.arange(len(octaves), device=fall_off.device).view(1, -1, 1, 1)
+    weights = weights / weights.square().sum(1, keepdim=True).sqrt()
+    total = octaves[-1] * weights[:, -1:]
+    for position, coarse in enumerate(octaves[:-1]):
+        total.addcmul_(enlarge(coarse, height, width), weights[:, position : position + 1])
+    return total
 
 
 def soft_patches(
@@ -23,9 +155,9 @@ def soft_patches(
 ) -> tuple[Tensor, Tensor]:
     """Draw soft masks of distorted discs.
 
-    Each patch starts as a filled disc that fades towards its rim; it is stretched, turned and
-    displaced by a smooth random field, so that blobs, stains, threads and scratches come out of
-    one mechanism (SSAE, Bauer, Nakajima and Müller 2024).
+    Each patch is a disc that fades towards its rim, is stretched and rotated, and is displaced by
+    a smooth random field. This gives blobs, stains, threads and scratches (SSAE, Bauer, Nakajima
+    and Müller 2024).
 
     Parameters
     ----------
@@ -33,23 +165,23 @@ def soft_patches(
         Number of patches and size of the image in pixels.
     radius : (float, float)
         Range of the radius of the disc, as a fraction of the image's shorter side; log-uniform.
-        Stretching keeps the area.
+        Stretching preserves the area.
     elongation : (float, float)
         Range of the ratio of the longer to the shorter axis, at least 1; log-uniform.
     distortion : (float, float)
-        Range of the displacement field's amplitude, in radii.
+        Range of the amplitude of the displacement field, in radii; uniform.
     softness : (float, float)
-        Range of the fraction of the radius over which the patch fades to nothing.
+        Range of the fraction of the radius over which the patch fades out; uniform.
     generator : torch.Generator
-        Source of the random numbers; everything lives on its device.
+        Source of the random numbers. The results are created on its device.
 
     Returns
     -------
     masks : Tensor of shape (count, 1, height, width), float32
         Values from 0 (outside) to 1 (the patch's core).
     displacement : Tensor of shape (count, 2, rows, columns), float32
-        The field (x, y) that distorted each patch, in pixels, for textures to use: at evenly
-        spaced nodes, of which the outer ones lie on the outer pixels.
+        The displacement field (x, y) of each patch in pixels, for use by textures. Its nodes are
+        evenly spaced, the outer ones on the outer pixels.
 
     Examples
     --------
@@ -68,36 +200,28 @@ def soft_patches(
     >>> masks.shape, float(masks.min()), float(masks.max())
     (torch.Size([4, 1, 32, 48]), 0.0, 1.0)
     """
-    device = generator.device
-    size = uniform(count, *radius, generator, log=True) * min(height, width)
-    # Below half a pixel a patch would fall between the pixels.
-    size = size.clamp(min=0.75)
-    stretch = uniform(count, *elongation, generator, log=True).sqrt()
-    amplitude = uniform(count, *distortion, generator) * size
-    rim = uniform(count, *softness, generator).clamp(min=1e-3)
-    angle = uniform(count, 0.0, math.pi, generator)
-    centre_x = uniform(count, 0.0, float(width), generator)
-    centre_y = uniform(count, 0.0, float(height), generator)
 
-    displacement = coarse_field(count, 2, height, width, 8, generator) * _per_patch(amplitude)
-    # All but the distance is linear in the coordinates, so that the nodes of the field will do.
+    def draw(low: float, high: float, *, log: bool = False) -> Tensor:
+        return uniform(count, low, high, generator, log=log).view(-1, 1, 1, 1)
+
+    # A smaller patch could fall between the pixels.
+    size = (draw(*radius, log=True) * min(height, width)).clamp(min=0.75)
+    stretch = draw(*elongation, log=True).sqrt()
+    amplitude = draw(*distortion) * size
+    rim = draw(*softness).clamp(min=1e-3)
+    angle = draw(0.0, math.pi)
+    centre_x, centre_y = draw(0.0, float(width)), draw(0.0, float(height))
+
+    displacement = coarse_field(count, 2, height, width, 8, generator) * amplitude
+    # All but the distance is linear in the coordinates, so it is computed at the nodes only.
     rows, columns = displacement.shape[2:]
-    x = torch.linspace(0.5, width - 0.5, columns, device=device, dtype=torch.float32).view(
-        1, 1, 1, -1
-    )
-    y = torch.linspace(0.5, height - 0.5, rows, device=device, dtype=torch.float32).view(
-        1, 1, -1, 1
-    )
-    offset_x = x - _per_patch(centre_x) + displacement[:, :1]
-    offset_y = y - _per_patch(centre_y) + displacement[:, 1:]
-    cosine, sine = _per_patch(angle.cos()), _per_patch(angle.sin())
-    along = (offset_x * cosine + offset_y * sine) / _per_patch(size * stretch)
-    across = (offset_y * cosine - offset_x * sine) / _per_patch((size / stretch).clamp(min=0.6))
+    options: dict[str, Any] = {"device": generator.device, "dtype": torch.float32}
+    x = torch.linspace(0.5, width - 0.5, columns, **options)
+    y = torch.linspace(0.5, height - 0.5, rows, **options).view(-1, 1)
+    offset_x = x - centre_x + displacement[:, :1]
+    offset_y = y - centre_y + displacement[:, 1:]
+    cosine, sine = angle.cos(), angle.sin()
+    along = (offset_x * cosine + offset_y * sine) / (size * stretch)
+    across = (offset_y * cosine - offset_x * sine) / (size / stretch).clamp(min=0.6)
     distance = torch.hypot(enlarge(along, height, width), enlarge(across, height, width))
-    masks = distance.neg_().add_(1.0).div_(_per_patch(rim)).clamp_(0.0, 1.0)
-    return masks, displacement
-
-
-def _per_patch(values: Tensor) -> Tensor:
-    """Shape (count,) → (count, 1, 1, 1)."""
-    return values.view(-1, 1, 1, 1)
+    return distance.neg_().add_(1.0).div_(rim).clamp_(0.0, 1.0), displacement

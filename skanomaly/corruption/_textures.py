@@ -1,6 +1,4 @@
-"""What is put into the corrupted patches."""
-
-from __future__ import annotations
+"""The contents of corrupted patches."""
 
 import math
 from collections.abc import Callable
@@ -10,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ._fields import coarse_field, enlarge, multiscale_noise, uniform
+from ._shapes import coarse_field, enlarge, multiscale_noise, random_options, uniform
 
 _SUPPLIED = "texture_images"
 
@@ -29,26 +27,26 @@ def replacement_textures(
     Parameters
     ----------
     images : Tensor of shape (batch, channels, height, width)
-        The normal images; other ones serve as a source of texture.
+        Normal images. Each is also a source of texture for the others.
     owner : Tensor of shape (patches,), int64
         Index of the image that each patch belongs to.
     kind : Tensor of shape (patches,), int64
-        Index into ``TEXTURES``; ``len(TEXTURES)`` stands for ``texture_images``.
+        Index into ``TEXTURES``, or ``len(TEXTURES)`` for ``texture_images``.
     displacement : Tensor of shape (patches, 2, rows, columns)
-        The smooth field that distorted each patch, as `soft_patches` returns it.
+        The displacement field of each patch, as returned by `soft_patches`.
     texture_images : Tensor of shape (textures, channels, height, width) or None
-        Images that the user supplies.
+        Images supplied by the user.
     generator : torch.Generator
         Source of the random numbers, on the device of ``images``.
 
     Returns
     -------
     Tensor of shape (patches, channels, height, width), in the dtype of ``images``
-        Within the smallest and largest value of ``images`` in each channel.
+        Between the minimum and the maximum of ``images`` in each channel.
 
     Examples
     --------
-    Two patches for each of three images, all of them filled with noise:
+    Two patches for each of three images, all filled with noise:
 
     >>> import torch
     >>> from skanomaly.corruption import TEXTURES, replacement_textures, soft_patches
@@ -98,24 +96,24 @@ def replacement_textures(
 
 @dataclass(frozen=True)
 class Patches:
-    """Patches that one function draws the content of.
+    """The patches passed to a texture function.
 
     Attributes
     ----------
     images : Tensor of shape (batch, channels, height, width)
-        The normal images.
+        Normal images.
     content : Tensor of shape (patches, channels, height, width)
-        The normal image below each patch.
+        The normal image under each patch.
     owner : Tensor of shape (patches,), int64
-        Its index.
+        Index of that image.
     kind : Tensor of shape (patches,), int64
         Index into ``TEXTURES``.
     displacement : Tensor of shape (patches, 2, rows, columns)
-        The smooth field that distorted each patch.
+        The displacement field of each patch.
     texture_images : Tensor of shape (textures, channels, height, width) or None
-        Images that the user supplies.
+        Images supplied by the user.
     low, high : Tensor of shape (1, channels, 1, 1)
-        Smallest and largest value of ``images``, which the result is clipped to.
+        Minimum and maximum of ``images``. The result is clipped to this range.
     """
 
     images: Tensor
@@ -131,11 +129,11 @@ class Patches:
         return len(self.owner)
 
     def has(self, name: str) -> Tensor:
-        """Which patches have the texture of this name: (patches,), bool."""
+        """Tell which patches have a texture: (patches,), bool."""
         return self.kind == _index(name)
 
     def draw_index(self, count: int, generator: torch.Generator) -> Tensor:
-        """Draw one of so many for each patch: (patches,), int64."""
+        """Draw an integer below ``count`` for each patch: (patches,), int64."""
         return torch.randint(count, (len(self),), generator=generator, device=self.images.device)
 
 
@@ -145,32 +143,28 @@ Texture = Callable[[Patches, torch.Generator], Tensor]
 def _image_or_deformation(patches: Patches, generator: torch.Generator) -> Tensor:
     deformed = patches.has("deformation")
     other = patches.draw_index(len(patches.images), generator)
-    source = torch.where(deformed, patches.owner, other)
-    grid = _sampling_grid(patches.displacement, deformed, patches.images.shape[2:], generator)
-    return _sample(patches.images[source], grid)
+    source = patches.images[torch.where(deformed, patches.owner, other)]
+    return _warp(source, patches.displacement, deformed, generator)
 
 
 def _supplied_image(patches: Patches, generator: torch.Generator) -> Tensor:
     if patches.texture_images is None:
         return patches.content
-    chosen = patches.draw_index(len(patches.texture_images), generator)
-    not_deformed = torch.zeros_like(patches.owner, dtype=torch.bool)
-    grid = _sampling_grid(patches.displacement, not_deformed, patches.images.shape[2:], generator)
-    return _sample(patches.texture_images[chosen], grid)
+    source = patches.texture_images[patches.draw_index(len(patches.texture_images), generator)]
+    return _warp(source, patches.displacement, torch.zeros_like(patches.owner).bool(), generator)
 
 
 def _shade(patches: Patches, generator: torch.Generator) -> Tensor:
     """Brighten or darken the image."""
-    device = patches.images.device
-    strength = torch.randn(
-        len(patches), 1, 1, 1, generator=generator, device=device, dtype=torch.float32
-    )
-    spread = patches.images.std(dim=(0, 2, 3), keepdim=True)
+    strength = torch.randn(len(patches), 1, 1, 1, **random_options(generator))
+    # A single value per channel has no sample standard deviation.
+    correction = min(1, patches.images[:, 0].numel() - 1)
+    spread = patches.images.std(dim=(0, 2, 3), keepdim=True, correction=correction)
     return patches.content + 1.5 * strength * spread
 
 
 def _blur(patches: Patches, generator: torch.Generator) -> Tensor:
-    """Smear images along rows, along columns or both, by as much for all of them."""
+    """Average along rows, columns or both, over one window size for all patches."""
     widest = max(3, min(patches.content.shape[-2:]) // 7)
     half = uniform(1, 1.0, widest / 2, generator, log=True).round().int()
     size = 2 * int(half) + 1
@@ -181,88 +175,68 @@ def _blur(patches: Patches, generator: torch.Generator) -> Tensor:
 
 
 def _color_or_noise(patches: Patches, generator: torch.Generator) -> Tensor:
-    """Uniform colours, with smooth noise on top of some."""
-    count, low, high = len(patches), patches.low, patches.high
+    """Fill with a uniform colour, plus smooth noise for "noise"."""
+    low, extent = patches.low, patches.high - patches.low
     height, width = patches.images.shape[2:]
-    channels = low.shape[1]
-    position = torch.rand(
-        count, channels, 1, 1, generator=generator, device=low.device, dtype=torch.float32
-    )
-    color = low + (high - low) * position
+    shape = (len(patches), low.shape[1], 1, 1)
+    color = low + extent * torch.rand(shape, **random_options(generator))
     (grainy,) = torch.nonzero(patches.has("noise"), as_tuple=True)
-    noise = multiscale_noise(count, height, width, generator, chosen=grainy)
-    tint = torch.rand(
-        count, channels, 1, 1, generator=generator, device=low.device, dtype=torch.float32
-    )
-    contrast = uniform(count, 0.02, 0.5, generator, log=True).view(-1, 1, 1, 1)
-    amplitude = contrast * (high - low) * (0.5 + 0.5 * tint)
+    noise = multiscale_noise(len(patches), height, width, generator, chosen=grainy)
+    tint = torch.rand(shape, **random_options(generator))
+    contrast = uniform(len(patches), 0.02, 0.5, generator, log=True).view(-1, 1, 1, 1)
+    amplitude = contrast * extent * (0.5 + 0.5 * tint)
     result = color.expand(-1, -1, height, width).contiguous()
     result[grainy] += amplitude[grainy] * noise
     return result
 
 
-def _sampling_grid(
-    displacement: Tensor, deformed: Tensor, size: torch.Size, generator: torch.Generator
+def _warp(
+    source: Tensor, displacement: Tensor, deformed: Tensor, generator: torch.Generator
 ) -> Tensor:
-    """Where to read the source of each patch, in grid_sample's coordinates.
+    """Sample a source image for each patch: (patches, channels, height, width).
 
-    A deformation reads the image itself a little aside; any other source is turned by any
-    angle, mirrored, scaled, shifted and elastically warped.
-
-    Returns
-    -------
-    Tensor of shape (patches, *size, 2)
+    A deformation only displaces the pixels by a smooth field. Any other source is rotated by any
+    angle, mirrored, scaled, shifted and displaced.
     """
-    count = len(displacement)
-    height, width = size
-    device = displacement.device
+    count, _, height, width = source.shape
+    options = random_options(generator)
     angle = uniform(count, -math.pi, math.pi, generator)
     scale = uniform(count, 0.7, 1.4, generator, log=True)
-    mirror = torch.randint(0, 2, (count,), generator=generator, device=device).float() * 2.0 - 1.0
-    shift = (
-        torch.rand(count, 2, generator=generator, device=device, dtype=torch.float32) * 2.0 - 1.0
-    )
-    # A shape that hardly distorts would leave a deformation without effect: draw it anew.
+    mirror = torch.randint(0, 2, (count,), generator=generator, device=source.device)
+    mirror = mirror.float() * 2.0 - 1.0
+    shift = torch.rand(count, 2, **options) * 2.0 - 1.0
+    # With the displacement of the shape, which may be small, a deformation could have no effect.
     anew = coarse_field(count, 2, height, width, 6, generator) * (0.06 * min(height, width))
     aspect = width / height
     cosine, sine = angle.cos() * scale, angle.sin() * scale
     turned = torch.stack(
-        [
-            torch.stack([cosine * mirror, -sine / aspect, shift[:, 0]], dim=1),
-            torch.stack([sine * mirror * aspect, cosine, shift[:, 1]], dim=1),
-        ],
+        [cosine * mirror, -sine / aspect, shift[:, 0], sine * mirror * aspect, cosine, shift[:, 1]],
         dim=1,
-    )
-    identity = torch.eye(2, 3, device=device, dtype=torch.float32).expand(count, 2, 3)
-    to_grid = torch.tensor([2.0 / width, 2.0 / height], device=device, dtype=torch.float32)
-    grid = torch.empty(count, 2, height, width, device=device, dtype=torch.float32)
+    ).view(count, 2, 3)
+    del options["generator"]
+    identity = torch.eye(2, 3, **options).expand(count, 2, 3)
+    to_grid = torch.tensor([2.0 / width, 2.0 / height], **options).view(1, 2, 1, 1)
+    grid = torch.empty(count, 2, height, width, **options)
     for chosen, transform, moved in ((deformed, identity, anew), (~deformed, turned, displacement)):
         (patches,) = torch.nonzero(chosen, as_tuple=True)
-        # Both parts are linear between the nodes, so that one interpolation will do.
+        # Both parts are linear between the nodes, so they are upsampled together.
         rows, columns = moved.shape[2:]
-        x = torch.linspace(
-            1 / width - 1, 1 - 1 / width, columns, device=device, dtype=torch.float32
-        )
-        y = torch.linspace(1 / height - 1, 1 - 1 / height, rows, device=device, dtype=torch.float32)
+        x = torch.linspace(1 / width - 1, 1 - 1 / width, columns, **options)
+        y = torch.linspace(1 / height - 1, 1 - 1 / height, rows, **options)
         nodes_xy = torch.stack(torch.meshgrid(x, y, torch.ones_like(x[:1]), indexing="xy"))
         nodes = torch.einsum("pij,jrc->pirc", transform[patches], nodes_xy[..., 0])
-        nodes = nodes + moved[patches] * to_grid.view(1, 2, 1, 1)
-        grid[patches] = enlarge(nodes, height, width)
-    return grid.permute(0, 2, 3, 1)
-
-
-def _sample(source: Tensor, grid: Tensor) -> Tensor:
+        grid[patches] = enlarge(nodes + moved[patches] * to_grid, height, width)
     return functional.grid_sample(
         source,
-        grid.to(source.dtype),
+        grid.permute(0, 2, 3, 1).to(source.dtype),
         mode="bilinear",
         padding_mode="reflection",
         align_corners=False,
     )
 
 
-# A function is called once for all patches of its names, in the order in which they first appear
-# here, which fixes the stream of random numbers: add a texture at the end.
+# Each function is called once for all patches of its textures, in the order listed here. That order
+# fixes the stream of random numbers: add new textures at the end.
 _FUNCTIONS: dict[str, Texture] = {
     "image": _image_or_deformation,
     _SUPPLIED: _supplied_image,
@@ -276,5 +250,5 @@ TEXTURES = tuple(name for name in _FUNCTIONS if name != _SUPPLIED)
 
 
 def _index(name: str) -> int:
-    """What stands for a texture in ``kind``."""
+    """Return the index of a texture in ``kind``."""
     return len(TEXTURES) if name == _SUPPLIED else TEXTURES.index(name)

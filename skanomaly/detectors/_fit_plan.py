@@ -36,7 +36,7 @@ from ..training import (
     resolve_precision,
     to_channels_last,
 )
-from ..training._memory import training_memory
+from ..training._device import training_memory
 from ._images import Shape, ValidatedInput, channels_first
 from ._network import make_network
 from ._standardization import Standardization

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from ..networks import NETWORKS, ROW_NETWORKS
-from ..networks._initialization import make_initialized
+from ..networks._protocol import make_initialized
 from ._images import Shape
 
 _GLOBAL_STATE = threading.RLock()

@@ -1,15 +1,12 @@
-"""Networks that map an image or a row to its repaired self, listed by name."""
-
-from __future__ import annotations
+"""Networks that reconstruct images or rows, listed by name."""
 
 from collections.abc import Callable
 from functools import partial
 
 from torch import nn
 
-from ._autoencoder import ConvolutionalAutoencoder
+from ._autoencoder import ConvexCombination, ConvolutionalAutoencoder, StackedDilatedConv
 from ._dense import DenseAutoencoder
-from ._layers import ConvexCombination, StackedDilatedConv
 from ._linear import LinearAutoencoder
 from ._protocol import Network, find_encoder, receptive_field
 
@@ -20,7 +17,7 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "dense": DenseAutoencoder,
     "linear": LinearAutoencoder,
 }
-# Those of them that read rows; the others read images.
+# Networks of rows; all others are of images.
 ROW_NETWORKS = ("dense", "linear")
 
 __all__ = [

@@ -1,10 +1,44 @@
-"""The network for plain vectors."""
+"""Fully connected networks for plain vectors."""
 
 from torch import Tensor, nn
 
 
-class DenseAutoencoder(nn.Module):
-    """Fully connected network: (b, n_features) → (b, n_features).
+class EncoderDecoder(nn.Module):
+    """Base class of networks of rows that are an ``encoder`` and a ``decoder``."""
+
+    encoder: nn.Module
+    decoder: nn.Module
+
+    def encode(self, rows: Tensor) -> Tensor:
+        """Compute the code.
+
+        Parameters
+        ----------
+        rows : Tensor of shape (b, n_features)
+
+        Returns
+        -------
+        Tensor of shape (b, n_components)
+            The output of the encoder.
+        """
+        return self.encoder(rows)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Reconstruct rows.
+
+        Parameters
+        ----------
+        rows : Tensor of shape (b, n_features)
+
+        Returns
+        -------
+        Tensor of the same shape
+        """
+        return self.decoder(self.encode(rows))
+
+
+class DenseAutoencoder(EncoderDecoder):
+    """Fully connected autoencoder: (b, n_features) → (b, n_features).
 
     Parameters
     ----------
@@ -13,8 +47,7 @@ class DenseAutoencoder(nn.Module):
     width : int, default=128
         Units of each of the two hidden layers.
     n_components : int or None, default=None
-        Units of a linear layer between the hidden ones, through which all has to pass; None
-        leaves it out. What it learns is held in check by the corruption either way.
+        Units of a linear bottleneck between the hidden layers; None is no bottleneck.
 
     Examples
     --------
@@ -28,36 +61,8 @@ class DenseAutoencoder(nn.Module):
         self, n_features: int, *, width: int = 128, n_components: int | None = None
     ) -> None:
         super().__init__()
-        narrow = [] if n_components is None else [nn.Linear(width, n_components)]
-        self.encoder = nn.Sequential(nn.Linear(n_features, width), nn.SiLU(), *narrow)
+        bottleneck = [] if n_components is None else [nn.Linear(width, n_components)]
+        self.encoder = nn.Sequential(nn.Linear(n_features, width), nn.SiLU(), *bottleneck)
         self.decoder = nn.Sequential(
-            nn.Linear(n_components or width, width),
-            nn.SiLU(),
-            nn.Linear(width, n_features),
+            nn.Linear(n_components or width, width), nn.SiLU(), nn.Linear(width, n_features)
         )
-
-    def encode(self, rows: Tensor) -> Tensor:
-        """Compute the code.
-
-        Parameters
-        ----------
-        rows : Tensor of shape (b, n_features)
-
-        Returns
-        -------
-        Tensor of shape (b, n_components), or (b, width) without a narrow layer
-        """
-        return self.encoder(rows)
-
-    def forward(self, rows: Tensor) -> Tensor:
-        """Repair rows.
-
-        Parameters
-        ----------
-        rows : Tensor of shape (b, n_features)
-
-        Returns
-        -------
-        Tensor of the same shape
-        """
-        return self.decoder(self.encode(rows))

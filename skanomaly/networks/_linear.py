@@ -1,25 +1,27 @@
-"""The linear network, whose best weights are known in closed form."""
+"""The linear network, whose optimal weights are known in closed form."""
 
-from torch import Tensor, nn
+from torch import nn
+
+from ._dense import EncoderDecoder
 
 
-class LinearAutoencoder(nn.Module):
+class LinearAutoencoder(EncoderDecoder):
     """Affine map of rows, f(x) = A x + b: (b, n_features) → (b, n_features).
 
-    What each detector learns with it stands in closed form in the user guide; with a rank and
-    little noise it is principal component analysis.
+    See :ref:`theory` for what each detector learns with it in closed form. With a low rank and
+    little noise, that is principal component analysis.
 
     Parameters
     ----------
     n_features : int
         Length of a row.
     rank : int or None, default=None
-        Largest rank of A, which is then a product of two matrices; None leaves it full.
+        Largest rank of A, which is then a product of two matrices; None is full rank.
 
     Raises
     ------
     ValueError
-        If the rank is not from 1 to ``n_features``.
+        If ``rank`` is not from 1 to ``n_features``.
 
     Examples
     --------
@@ -33,34 +35,9 @@ class LinearAutoencoder(nn.Module):
         super().__init__()
         if rank is not None and not 1 <= rank <= n_features:
             raise ValueError(
-                f"rank must be None or from 1 to the number of features, {n_features}, got {rank}."
+                f"rank must be None or from 1 to the number of features, {n_features}, got {rank} "
+                "instead."
             )
         size = n_features if rank is None else rank
         self.encoder = nn.Linear(n_features, size)
         self.decoder = nn.Identity() if rank is None else nn.Linear(size, n_features)
-
-    def encode(self, rows: Tensor) -> Tensor:
-        """Compute the code.
-
-        Parameters
-        ----------
-        rows : Tensor of shape (b, n_features)
-
-        Returns
-        -------
-        Tensor of shape (b, rank); without a rank, this is the whole map
-        """
-        return self.encoder(rows)
-
-    def forward(self, rows: Tensor) -> Tensor:
-        """Repair rows.
-
-        Parameters
-        ----------
-        rows : Tensor of shape (b, n_features)
-
-        Returns
-        -------
-        Tensor of the same shape
-        """
-        return self.decoder(self.encode(rows))

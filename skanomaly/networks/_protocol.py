@@ -1,38 +1,38 @@
-"""What a network may offer beside its call."""
+"""What detectors need from a network, and how its weights are initialised."""
 
-from __future__ import annotations
-
+import math
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
+import torch
 from torch import Tensor, nn
 
 
 class Network(Protocol):
-    """What detectors ask of a network, with what is assumed where a network does not say it.
+    """Interface of networks, with the defaults of optional attributes.
 
-    A network is any `torch.nn.Module` whose call maps a batch to one of the same shape: images
-    (b, c, h, w) or rows (b, n_features). All else is optional, and no network has to derive from
-    this class.
+    A network is any `torch.nn.Module` that maps a batch to one of the same shape: images
+    (b, c, h, w) or rows (b, n_features). Everything else is optional, and networks need not derive
+    from this class.
 
-    A method ``encode(batch)`` returns the code, a Tensor of shape (b, ...), which
-    ``ContractiveAE(penalty="encoder")`` needs.
+    The optional method ``encode(batch)`` returns the code, a Tensor of shape (b, ...).
+    ``ContractiveAE(penalty="encoder")`` needs it.
 
     Attributes
     ----------
     reach : int or None, default=None
-        Receptive-field radius in evaluation mode: how far away, in pixels, the input that an
-        output pixel depends on may lie. With it, large images are scored in overlapping tiles, in
-        bounded memory; None is unknown or the whole image, which is then scored at once.
+        Receptive-field radius in evaluation mode: an output pixel depends on input pixels at most
+        this far away, in pixels. With it, large images are scored in overlapping tiles, in bounded
+        memory. None means unknown or unbounded; images are then scored as a whole.
     stride : int, default=1
-        The output moves with the input where it moves by a multiple of so many pixels: tiles begin
-        there.
+        The output is equivariant to shifts of the input by multiples of this, in pixels. Tiles
+        start at multiples of it.
     convex : bool, default=False
-        Whether the output depends on more of the input than the code that ``encode`` returns.
+        Whether the output depends on more of the input than the code returned by ``encode``.
 
     Examples
     --------
-    A network of 3 × 3 convolutions, of which images of any size are scored in tiles:
+    A network of 3 × 3 convolutions, with which large images are scored in tiles:
 
     >>> from torch import nn
     >>> from skanomaly import SelfSupervisedAutoencoderDetector
@@ -59,12 +59,12 @@ class Network(Protocol):
         """Do nothing."""
 
     def __call__(self, batch: Tensor, /) -> Tensor:
-        """Repair images or rows."""
+        """Reconstruct images or rows."""
         ...
 
 
 def receptive_field(network: nn.Module) -> tuple[int | None, int]:
-    """Return a network's receptive-field radius and its stride, as `Network` describes them.
+    """Return the receptive-field radius and the stride of a network, see `Network`.
 
     Parameters
     ----------
@@ -87,13 +87,13 @@ def receptive_field(network: nn.Module) -> tuple[int | None, int]:
     (15, 4)
     """
     stride = getattr(network, "stride", Network.stride)
-    # A convolution by itself has a stride too, a pair.
+    # The stride of a single convolution is a pair.
     stride = stride if isinstance(stride, int) else Network.stride
     return getattr(network, "reach", Network.reach), stride
 
 
 def find_encoder(network: nn.Module) -> Callable[[Tensor], Tensor] | None:
-    """Return what computes the code that all of the output depends on, or None.
+    """Return the encoder if the output depends on its code alone, else None.
 
     Parameters
     ----------
@@ -115,3 +115,43 @@ def find_encoder(network: nn.Module) -> Callable[[Tensor], Tensor] | None:
         return None
     encode: Callable[[Tensor], Tensor] | None = getattr(network, "encode", None)
     return encode
+
+
+def make_initialized(factory: Callable[[], nn.Module], generator: torch.Generator) -> nn.Module:
+    """Make a network whose initial weights depend on a generator only.
+
+    The layers of torch draw their weights from the global generator, which other threads may use
+    at the same time. On the meta device they draw nothing.
+
+    Parameters
+    ----------
+    factory : callable
+        Makes a network of `torch.nn.Conv2d`, `torch.nn.Linear`, normalisations and layers without
+        weights. Methods ``start()`` are called after the weights were drawn.
+    generator : torch.Generator
+        On the CPU.
+
+    Returns
+    -------
+    torch.nn.Module
+        On the CPU, in float32, with weights from torch's default distributions.
+    """
+    with torch.device("meta"):
+        network = factory()
+    network = network.float().to_empty(device="cpu")
+    for module in network.modules():
+        if isinstance(module, (nn.Conv2d, nn.Linear)):
+            nn.init.kaiming_uniform_(module.weight, a=math.sqrt(5), generator=generator)
+            if module.bias is not None:
+                bound = 1 / math.sqrt(module.weight[0].numel())
+                nn.init.uniform_(module.bias, -bound, bound, generator=generator)
+        elif isinstance(module, (nn.BatchNorm2d, nn.GroupNorm)):
+            module.reset_parameters()
+        else:
+            # Weights of other layers would be left uninitialised.
+            assert not [*module.parameters(recurse=False), *module.buffers(recurse=False)]
+    for module in network.modules():
+        start: Any = getattr(module, "start", None)
+        if start is not None:
+            start()
+    return network

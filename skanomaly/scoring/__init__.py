@@ -1,16 +1,14 @@
-"""Difference maps, the steps that make anomaly maps of them, image scores and thresholds."""
+"""Difference maps, the steps from them to anomaly maps, image scores and thresholds."""
 
 from ._expected_map import ExpectedMap
 from ._frame_term import FrameTerm, frame_sums
-from ._map_step import MapStep
-from ._maps import aggregate, difference_map, smooth
+from ._maps import MapStep, aggregate, difference_map, smooth
 from ._surroundings import Surroundings
 from ._thresholds import map_threshold, score_offset
 
-# Taken between `ExpectedMap` and `FrameTerm`, in this order, by detectors whose parameters ask for
-# them.
+# Steps between `ExpectedMap` and `FrameTerm`, in this order, if the parameters ask for them.
 OPTIONAL_STEPS: tuple[type[MapStep], ...] = (Surroundings,)
-# Those that files of fitted detectors may name.
+# Steps that model files may hold, by name.
 _STEPS: tuple[type[MapStep], ...] = (ExpectedMap, *OPTIONAL_STEPS, FrameTerm)
 MAP_STEPS = {step.__name__: step for step in _STEPS}
 

@@ -1,24 +1,24 @@
-"""Maps in multiples of what normal images show."""
-
-from __future__ import annotations
+"""Maps relative to their mean over normal images."""
 
 from collections.abc import Iterable
+from typing import Self
 
 import torch
 from torch import Tensor
 
-from ._map_step import MapStep
+from ._maps import MapStep
 
+# Number of images that the overall mean counts as.
 _PRIOR_IMAGES = 10
 
 
 class ExpectedMap(MapStep):
-    """Divides the maps of each kind by their mean over normal images, and averages the kinds.
+    """Divides each kind of maps by its mean over normal images, and averages the kinds.
 
     Parameters
     ----------
     expected : Tensor of shape (k, 1, 1) or (1, n_features), float64
-        Above 0.
+        The means, above 0.
 
     Examples
     --------
@@ -34,20 +34,20 @@ class ExpectedMap(MapStep):
     def __init__(self, *, expected: Tensor) -> None:
         super().__init__()
         if not bool((expected > 0).all()):
-            raise ValueError("expected must be above 0.")
+            raise ValueError(f"expected must be above 0, got {float(expected.min())} instead.")
         self.register_buffer("expected", expected)
 
     @classmethod
-    def fit(cls, batches: Iterable[Tensor]) -> ExpectedMap:
-        """Average the maps of normal images, pixel by pixel.
+    def fit(cls, batches: Iterable[Tensor]) -> Self:
+        """Average maps of normal images, pixel by pixel.
 
-        Each value is pulled a little towards the mean over all values, as if that had been seen in
-        ten further images, so that few images do not make a noisy divisor.
+        Each mean is shrunk towards the overall mean of its kind, as if that were the value of ten
+        more images. This reduces the noise of the divisor if there are few images.
 
         Parameters
         ----------
         batches : iterable of Tensor of shape (b, k, …), float64
-            k kinds of maps of the same images; each is averaged by itself.
+            Maps of k kinds, each averaged separately.
 
         Returns
         -------
@@ -58,7 +58,7 @@ class ExpectedMap(MapStep):
         >>> import torch
         >>> from skanomaly.scoring import ExpectedMap
         >>> maps = torch.ones(90, 1, 1, 2, dtype=torch.float64)
-        >>> maps[..., 1] = 3  # usually three times as different as its neighbour
+        >>> maps[..., 1] = 3  # usually three times as large as its neighbour
         >>> ExpectedMap.fit([maps]).expected
         tensor([[[1.1000, 2.9000]]], dtype=torch.float64)
         """
@@ -71,7 +71,7 @@ class ExpectedMap(MapStep):
         return cls(expected=torch.where(overall > 0, expected, 1.0))
 
     def forward(self, maps: Tensor, frame: Tensor) -> Tensor:
-        """Divide, and average the kinds.
+        """Divide by the means, and average the kinds.
 
         Parameters
         ----------
@@ -86,16 +86,16 @@ class ExpectedMap(MapStep):
         return (maps / self.expected.to(maps)).mean(1)
 
     def leave_one_out(self, maps: Tensor, count: int) -> Tensor:
-        """Compute what `forward` would if the images were not among those averaged.
+        """Apply the step to the images of `fit`, each left out of the means that divide its maps.
 
-        A feature by which one sample of n differs a thousandfold is divided by that sample too, and
-        comes out at about n: the sample seems more normal than a new one like it.
+        Otherwise an outlier among n images increases its own divisor, so that no value of its map
+        exceeds about n. The overall mean, towards which the means are shrunk, is not recomputed.
 
         Parameters
         ----------
         maps : Tensor of shape (b, k, …)
         count : int
-            Number of images that were averaged, these among them.
+            Number of images in `fit`, including these.
 
         Returns
         -------
@@ -103,8 +103,8 @@ class ExpectedMap(MapStep):
 
         Examples
         --------
-        Of three maps, one is ten times the others. To the expected map of the other two it is more
-        unusual than to that of all three:
+        Of three maps, one is ten times the others. Relative to the other two, it is larger than
+        relative to all three:
 
         >>> import torch
         >>> from skanomaly.scoring import ExpectedMap
@@ -115,5 +115,5 @@ class ExpectedMap(MapStep):
         """
         ratio = maps / self.expected.to(maps)
         others = count + _PRIOR_IMAGES - 1
-        # With maps m and expected map e = (m + rest) / (others + 1), ratio is m / e.
+        # With maps m and means e = (m + rest) / (others + 1), this is m / (rest / others).
         return (ratio * others / (others + 1 - ratio)).mean(1)

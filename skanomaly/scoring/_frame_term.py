@@ -1,41 +1,37 @@
-"""What raises the map of a picture that is unlike the training images as a whole."""
-
-from __future__ import annotations
+"""The factor for images that differ from the training images as a whole."""
 
 import math
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
-from ._map_step import MapStep
-from ._maps import aggregate
+from ._maps import MapStep, aggregate
 
-# Added to variances, in multiples of the usual one, so that flat images have a finite logarithm.
+# Added to variances in units of the usual one, so that flat images have a finite logarithm.
 _FLAT = 1e-3
-# Least distances from the training images at which an image is anomalous by itself: of the mean,
-# in usual standard deviations; of the logarithms of contrast and roughness. A quarter or four times
-# the contrast is flagged, half of it or twice as much is only light.
+# Smallest margins of the mean, in usual standard deviations, and of the logarithms of contrast and
+# roughness. At the margin, an image is anomalous: four times the contrast is, twice is not.
 _LEAST_MARGINS = (1.0, math.log(4.0), 0.4)
-# Below it, a score is taken for this in quotients.
+# Smallest divisor.
 _LEAST_SCORE = 1e-12
 
 
 def frame_sums(images: Tensor, core: tuple[int, int] | None = None) -> Tensor:
-    """Sums that say what images are like as a whole; those of parts add up.
+    """Sums from which the statistics of whole images are computed; sums of tiles add up.
 
     Parameters
     ----------
     images : Tensor of shape (b, c, h, w), float32 or float64
     core : (int, int) or None
-        Height and width of the part that is summed; one row and column beyond, where there are
-        any, count in differences alone.
+        Height and width of the part to sum over. One more row and column, if present, are used
+        for the differences across the border only.
 
     Returns
     -------
     Tensor of shape (b, 5), float64
-        Count; sums of values and squares; pairs of neighbours, and the sum of half the
-        squared differences in them.
+        Number of values, their sum, their sum of squares, number of pairs of neighbouring pixels,
+        and half the sum of their squared differences.
 
     Examples
     --------
@@ -45,46 +41,42 @@ def frame_sums(images: Tensor, core: tuple[int, int] | None = None) -> Tensor:
     tensor([[4., 4., 8., 4., 4.]], dtype=torch.float64)
     """
     height, width = images.shape[2:] if core is None else core
-    inner = images[:, :, :height, :width]
     down = images[:, :, 1:, :width] - images[:, :, :-1, :width]
     right = images[:, :, :height, 1:] - images[:, :, :height, :-1]
-    # Squares of values that lie far from 0 need all digits; differences are small.
-    values = inner.double().flatten(1)
+    # Squares of values far from 0 need double precision.
+    values = images[:, :, :height, :width].double().flatten(1)
     total = values.sum(1)
-    steps = [t.square().sum((1, 2, 3), dtype=torch.float64) for t in (down, right)]
-    sums = [
-        torch.full_like(total, values.shape[1]),
-        total,
-        values.square().sum(1),
-        torch.full_like(total, down.flatten(1).shape[1] + right.flatten(1).shape[1]),
-        0.5 * (steps[0] + steps[1]),
-    ]
+    rows, columns = (t.square().sum((1, 2, 3), dtype=torch.float64) for t in (down, right))
+    count = torch.full_like(total, values.shape[1])
+    pairs = torch.full_like(total, down[0].numel() + right[0].numel())
+    sums = [count, total, values.square().sum(1), pairs, 0.5 * (rows + columns)]
     return torch.stack(sums, dim=1)
 
 
 class FrameTerm(MapStep):
-    """A factor for the maps of images that are unlike all training images as a whole.
+    """A factor for the maps of images that differ from all training images as a whole.
 
-    A black frame, noise or another surface may be easy to reconstruct, and brought to full contrast
-    it may look like any other image. Mean, contrast and roughness (differences of neighbours over
-    contrast) tell it. What lies in the range of the training images, or a little
-    beyond, changes nothing: defects do not change these much. This library's own.
+    A black image, noise or another surface may be easy to reconstruct, and after standardisation it
+    may look like any other image. It is detected by its mean, its contrast and its roughness, the
+    differences of neighbouring pixels relative to the contrast. Values inside the range of the
+    training images, or close to it, have no effect, since defects hardly change these statistics.
+    This is a method of this library.
 
     Parameters
     ----------
     lowest, highest : Tensor of shape (3,), float64
         Range of the statistics of the training images.
     margin : Tensor of shape (3,), float64
-        Distance from that range at which an image scores ``weight`` at least; infinite for a
-        statistic that does not count.
+        Distance from that range from which the score is at least ``weight``; infinite for a
+        statistic that is not used.
     variance : float
         Usual variance within a training image.
     count : float
-        Values in a training image.
+        Number of values of a training image.
     weight : float
-        Score from which on an image is anomalous.
+        Score from which an image is anomalous.
     aggregation : {"max", "mean"} or float
-        How a map becomes a score: see `aggregate`.
+        How the score is computed from the map, see `aggregate`.
 
     Examples
     --------
@@ -123,26 +115,27 @@ class FrameTerm(MapStep):
             raise ValueError("lowest and highest must be finite, and margin above 0.")
         if not (variance > 0 and count > 0 and math.isfinite(weight)):
             raise ValueError("variance and count must be above 0, and weight finite.")
-        self.register_buffer("lowest", lowest)
-        self.register_buffer("highest", highest)
-        self.register_buffer("margin", margin)
+        for name, values in (("lowest", lowest), ("highest", highest), ("margin", margin)):
+            self.register_buffer(name, values)
         self.variance, self.count, self.weight = variance, count, weight
         self.aggregation = aggregation
 
     @classmethod
     def fit(
         cls, sums: Tensor, *, weight: float, brightness: bool, aggregation: str | float
-    ) -> FrameTerm:
-        """Learn the range of training images.
+    ) -> Self:
+        """Learn the range of the statistics of training images.
 
         Parameters
         ----------
         sums : Tensor of shape (n, 5)
             `frame_sums` of the training images.
         weight : float
+            Score from which an image is anomalous.
         brightness : bool
-            Whether the mean counts.
+            Whether to use the mean.
         aggregation : {"max", "mean"} or float
+            How the score is computed from the map, see `aggregate`.
 
         Returns
         -------
@@ -191,29 +184,27 @@ class FrameTerm(MapStep):
         return {name: getattr(self, name) for name in names}
 
     def excess(self, sums: Tensor) -> Tensor:
-        """Compute how unlike the training images others are.
+        """Compute how far images are from the range of the training images.
 
         Parameters
         ----------
         sums : Tensor of shape (b, 5)
-            Their `frame_sums`.
+            `frame_sums` of the images.
 
         Returns
         -------
         Tensor of shape (b,)
-            0 up to half of the margin, 1 at the margin, linear from there.
+            0 up to half of the margin, linear from there, 1 at the margin.
         """
         statistics = _statistics(sums, self.variance)
         lowest, highest, margin = (t.to(sums) for t in (self.lowest, self.highest, self.margin))
         distance = torch.maximum(lowest - statistics, statistics - highest)
-        # A smaller image shows less, and varies more.
+        # The statistics of smaller images vary more.
         margin = margin * (self.count / sums[:, :1]).sqrt().clamp(min=1.0)
         return (2.0 * distance / margin - 1.0).clamp(min=0.0).amax(1)
 
     def factor(self, sums: Tensor, scores: Tensor) -> Tensor:
-        """Compute what maps are multiplied by, so that images score as high as they are unlike.
-
-        Those whose map says so already are left alone.
+        """Compute the factor that raises scores to at least ``weight`` times the excess.
 
         Parameters
         ----------
@@ -237,7 +228,7 @@ def _variance(sums: Tensor) -> Tensor:
 
 
 def _statistics(sums: Tensor, usual: float) -> Tensor:
-    """Mean, log contrast and log roughness, (b, 5) → (b, 3)."""
+    """Compute mean, log contrast and log roughness: (b, 5) → (b, 3)."""
     count, total, _, pairs, differences = sums.unbind(1)
     variance = _variance(sums) / usual + _FLAT
     roughness = differences / pairs.clamp(min=1.0) / usual + _FLAT

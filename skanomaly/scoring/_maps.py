@@ -1,19 +1,18 @@
-"""From an image and its reconstruction to a map and a score."""
+"""Difference maps, smoothing, aggregation, and the base class of map steps."""
 
-from __future__ import annotations
-
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
-# Side of the largest mean filter that a sum of shifts computes faster than running sums.
+# Largest side of a mean filter for which a sum of shifted maps is faster than cumulative sums.
 _LARGEST_SHIFTED = 15
 
 
 def difference_map(images: Tensor, reconstructions: Tensor) -> Tensor:
-    """Squared difference, averaged over channels (SSAE).
+    """Squared difference, averaged over the channels (SSAE).
 
     Parameters
     ----------
@@ -35,9 +34,9 @@ def difference_map(images: Tensor, reconstructions: Tensor) -> Tensor:
 
 
 def smooth(maps: Tensor, size: int, passes: int) -> Tensor:
-    """Smooth maps with a mean filter, several times over.
+    """Apply a mean filter several times.
 
-    At the border the mean is over the pixels that lie inside.
+    At the border, the mean is over the pixels inside the image.
 
     Parameters
     ----------
@@ -45,7 +44,7 @@ def smooth(maps: Tensor, size: int, passes: int) -> Tensor:
     size : int
         Side of the filter in pixels, odd.
     passes : int
-        How often to apply it; 0 leaves the maps as they are.
+        Number of applications; 0 returns the maps unchanged.
 
     Returns
     -------
@@ -61,7 +60,7 @@ def smooth(maps: Tensor, size: int, passes: int) -> Tensor:
     if size == 1 or passes == 0:
         return maps
     for _ in range(passes):
-        # A square mean is a mean over columns of means over rows, at a fraction of the cost.
+        # The filter is separable.
         if size > _LARGEST_SHIFTED:
             maps = _mean_by_sums(_mean_by_sums(maps, size).mT, size).mT
         else:
@@ -70,10 +69,7 @@ def smooth(maps: Tensor, size: int, passes: int) -> Tensor:
 
 
 def _mean_by_shifts(maps: Tensor, size: int, axis: int) -> Tensor:
-    """Mean along an axis, at a cost that grows with the window: a sum of shifted maps.
-
-    On CPUs several times as fast as pooling.
-    """
+    """Filter along an axis by a sum of shifted maps, several times faster on CPUs than pooling."""
     length, radius = maps.shape[axis], size // 2
     padded = functional.pad(maps, (radius, radius) if axis == -1 else (0, 0, radius, radius))
     total = padded.narrow(axis, 0, length).clone()
@@ -84,16 +80,16 @@ def _mean_by_shifts(maps: Tensor, size: int, axis: int) -> Tensor:
 
 
 def _pixels_inside(length: int, radius: int, device: torch.device) -> Tensor:
-    """How many pixels of a window lie inside, around each pixel: (length,)."""
+    """Count the pixels of the window around each pixel that lie inside: (length,)."""
     pixel = torch.arange(length, device=device)
     return (pixel + radius + 1).clamp(max=length) - (pixel - radius).clamp(min=0)
 
 
 def _mean_by_sums(maps: Tensor, size: int) -> Tensor:
-    """Mean along the last axis, at a cost that does not: differences of running sums."""
+    """Filter along the last axis by cumulative sums, at a cost independent of the size."""
     length, radius = maps.shape[-1], size // 2
     sums = maps.cumsum(-1)
-    # Beyond the border sums stay as they are: 0 on one side, all on the other.
+    # Cumulative sums beyond the border: 0 before it, the total after it.
     before = sums.new_zeros(*sums.shape[:-1], radius + 1)
     after = sums[..., -1:].expand(*sums.shape[:-1], radius)
     sums = torch.cat([before, sums, after], dim=-1)
@@ -107,7 +103,8 @@ def aggregate(maps: Tensor, aggregation: str | float) -> Tensor:
     ----------
     maps : Tensor of shape (b, …)
     aggregation : {"max", "mean"} or float
-        A number from 0 to 1 is the mean of that fraction of the largest values, of one at least.
+        A number from 0 to 1 is the mean of that fraction of the values, the largest ones, and of at
+        least one.
 
     Returns
     -------
@@ -129,10 +126,95 @@ def aggregate(maps: Tensor, aggregation: str | float) -> Tensor:
     pixels: Any = flat.shape[1]
     if isinstance(pixels, int):
         return torch.topk(flat, max(1, round(float(aggregation) * pixels)), dim=1).values.mean(1)
-    # In a graph for images of any size, the graph has to round the number.
+    # In an exported graph for images of any size, the graph computes the number.
     fraction = torch.tensor(float(aggregation), dtype=torch.float64)
     count = (fraction * torch.scalar_tensor(pixels, dtype=torch.float64)).round().clamp(min=1)
     largest: Any = count.long().item()
     torch._check(largest >= 1)
     torch._check(largest <= pixels)
     return torch.topk(flat, largest, dim=1).values.mean(1)
+
+
+class MapStep(nn.Module):
+    """Base class of the steps from difference maps to anomaly maps.
+
+    The constructor of a subclass takes learned values as tensors and settings as numbers or
+    strings, all by keyword. It registers the tensors as buffers of the same names, and `config`
+    returns the settings; model files store both. Buffers are float64, stay on the CPU, and are
+    converted to the dtype and device of the input.
+
+    Attributes
+    ----------
+    reach : int or None
+        A pixel of the result depends on pixels at most this far away. Large images are then
+        processed in tiles. None means the whole image.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skanomaly.scoring import MapStep
+    >>> class Power(MapStep):
+    ...     def __init__(self, *, exponent):
+    ...         super().__init__()
+    ...         self.exponent = exponent
+    ...
+    ...     def forward(self, maps, frame):
+    ...         return maps**self.exponent
+    ...
+    ...     def config(self):
+    ...         return {"exponent": self.exponent}
+    >>> Power(exponent=2)(torch.full((1, 2, 2), 3.0), torch.zeros(1, 5))
+    tensor([[[9., 9.],
+             [9., 9.]]])
+    """
+
+    reach: int | None = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    @classmethod
+    def from_parameters(
+        cls, parameters: Mapping[str, Any], image_shape: Sequence[int]
+    ) -> Self | None:
+        """Make the step from the parameters of a detector; required in ``OPTIONAL_STEPS``.
+
+        Parameters
+        ----------
+        parameters : mapping of str to object
+            Parameters of the detector.
+        image_shape : (int, int, int) or (int,)
+            Height, width and channels of its images, or the number of features.
+
+        Returns
+        -------
+        MapStep or None
+            None if the detector does not use this step.
+        """
+        raise NotImplementedError
+
+    def forward(self, maps: Tensor, frame: Tensor) -> Tensor:
+        """Transform maps.
+
+        Parameters
+        ----------
+        maps : Tensor of shape (b, h, w) or (b, n_features), float64
+            At least 0. The first step gets (b, k, h, w) or (b, 1, n_features).
+        frame : Tensor of shape (b, 5), float64
+            `frame_sums` of the images.
+
+        Returns
+        -------
+        Tensor of shape (b, h, w) or (b, n_features), float64
+            At least 0.
+        """
+        raise NotImplementedError
+
+    def config(self) -> dict[str, Any]:
+        """Return the settings of the constructor, without tensors.
+
+        Returns
+        -------
+        dict
+        """
+        return {}

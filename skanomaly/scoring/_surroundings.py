@@ -1,52 +1,48 @@
-"""How the surroundings of a pixel count for it."""
-
-from __future__ import annotations
+"""Weighting of pixels by their surroundings."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 from torch import Tensor
 
-from ._map_step import MapStep
-from ._maps import smooth
+from ._maps import MapStep, smooth
 
 _PASSES = 2
-# Side of the near surroundings, as a fraction of the wide ones.
+# Side of the near window, as a fraction of the wide one.
 _NEAR = 0.4
-# Pixels of the wide surroundings count up to so many times the usual, and together so much as one.
+# Largest value that counts in the wide window, and weight of the mean over it.
 _CEILING = 2.0
 _WIDE_WEIGHT = 0.3
 
 
 class Surroundings(MapStep):
-    r"""Weighs each pixel of a map by what its surroundings show.
+    r"""Weights each pixel of a map by its surroundings.
 
-    With a map a in multiples of the usual, the result is
+    For a map R relative to normal images, the result is
 
-    .. math:: (a + 0.3\, G_w * \min(a, 2)) \cdot G_n * \sqrt{a}
+    .. math:: (R + 0.3\, G_w * \min(R, 2)) \cdot (G_v * \sqrt{R})
 
-    where :math:`G_w` and :math:`G_n` are mean filters of the wide and the near surroundings,
-    applied twice. The factor raises what is part of something larger, and lowers single peaks,
-    of which normal images have many; it multiplies, so that the border of a defect stays sharp.
-    The sum lifts the inside of large and faint defects, which differ a little at many pixels,
-    above that of normal images. Nothing in it is fitted. This library's own.
+    where :math:`G_w` and :math:`G_v` are two passes of mean filters with a wide window (``size``)
+    and a near one (0.4 times as wide). The factor raises regions and lowers isolated peaks, which
+    are common in normal images; as a factor, it keeps the borders of defects sharp. The sum raises
+    the inside of large, faint defects. Nothing is fitted. This is a method of this library.
 
     Parameters
     ----------
     size : int
-        Side of the wide mean filter in pixels, odd.
+        Side of the wide window in pixels, odd.
 
     Examples
     --------
-    Of two equal peaks, the one among raised values comes out higher:
+    Of two equal peaks, the one inside a region of larger values becomes higher:
 
     >>> import torch
     >>> from skanomaly.scoring import Surroundings
     >>> maps = torch.full((1, 64, 64), 0.5)
     >>> maps[0, 8:24, 8:24] = 1.5
     >>> maps[0, 16, 16] = maps[0, 48, 48] = 4.0
-    >>> weighed = Surroundings(size=31)(maps, torch.zeros(1, 5))
-    >>> bool(weighed[0, 16, 16] > 1.2 * weighed[0, 48, 48])
+    >>> weighted = Surroundings(size=31)(maps, torch.zeros(1, 5))
+    >>> bool(weighted[0, 16, 16] > 1.2 * weighted[0, 48, 48])
     True
     """
 
@@ -61,49 +57,32 @@ class Surroundings(MapStep):
     def from_parameters(
         cls, parameters: Mapping[str, Any], image_shape: Sequence[int]
     ) -> Self | None:
-        """Make one of ``region_size``, for maps of images that are in multiples of the usual.
+        """Make the step for images, from ``region_size`` times their shorter side.
 
         Parameters
         ----------
         parameters : mapping of str to object
-            The detector's.
+            Parameters of the detector.
         image_shape : (int, int, int) or (int,)
             Height, width and channels of its images, or the number of features.
 
         Returns
         -------
         Surroundings or None
-            None without ``region_size`` or ``normalize_map``, and for rows.
+            None if ``region_size`` is None or ``normalize_map`` is False, and for rows.
         """
         fraction = parameters["region_size"]
         if fraction is None or not parameters["normalize_map"] or len(image_shape) != 3:
             return None
-        return cls.of_images(image_shape[:2], fraction)
-
-    @classmethod
-    def of_images(cls, shape: Sequence[int], fraction: float) -> Self:
-        """Make one for images of a size.
-
-        Parameters
-        ----------
-        shape : (int, int)
-            Height and width of the images, in pixels.
-        fraction : float
-            Size as a fraction of the shorter side, from 0 to 1.
-
-        Returns
-        -------
-        Surroundings
-        """
-        return cls(size=_odd(fraction * min(shape)))
+        return cls(size=_odd(fraction * min(image_shape[:2])))
 
     def forward(self, maps: Tensor, frame: Tensor) -> Tensor:
-        """Weigh maps.
+        """Weight maps.
 
         Parameters
         ----------
         maps : Tensor of shape (b, h, w)
-            In multiples of the usual.
+            Relative to normal images.
         frame : Tensor of shape (b, 5)
             Not used.
 
@@ -113,7 +92,7 @@ class Surroundings(MapStep):
         """
         wide = smooth(maps.clamp(max=_CEILING), self.size, _PASSES)
         near = smooth(maps.sqrt(), _odd(_NEAR * self.size), _PASSES)
-        # Running sums may end a rounding below 0.
+        # Cumulative sums may round to just below 0.
         return (maps + _WIDE_WEIGHT * wide.clamp(min=0)) * near.clamp(min=0)
 
     def config(self) -> dict[str, Any]:
@@ -127,4 +106,5 @@ class Surroundings(MapStep):
 
 
 def _odd(size: float) -> int:
+    """Round to the nearest odd integer."""
     return int(size) // 2 * 2 + 1

@@ -1,15 +1,13 @@
 """Thresholds from the scores of normal images."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
 AUTO_CONTAMINATION = 0.01
-# Held-out images from which on their spread is heeded.
+# With fewer held-out images, their standard deviation is not used.
 _FEWEST = 3
-# Scores below this fraction of the usual one are as good as that.
+# Scores are clipped to these fractions of the median, over the images trained on and held out.
 _LEAST_FRACTION = 1e-3
 _LEAST_OF_NEW = 0.1
 
@@ -19,22 +17,23 @@ def score_offset(
     contamination: str | float,
     held_out: NDArray[np.bool_] | None = None,
 ) -> float:
-    r"""Score below which an image counts as anomalous.
+    r"""Score below which an image is anomalous.
 
     Parameters
     ----------
     scores : ndarray of shape (n,)
         `score_samples` of normal images, at most 0, higher is more normal.
     contamination : "auto" or float
-        Fraction of the images to fall below: a percentile of the scores, interpolated, as in
-        scikit-learn's outlier detectors. "auto" is a fraction of 0.01 of *new* normal images: the
-        percentile of the images trained on, in logarithms, moved by the difference of means and
-        stretched by the ratio of standard deviations, from the images trained on to those held
-        out. As in a prediction limit, the stretch is larger where few are held out: by the ratio
-        of Student's quantile to the normal one, and by :math:`\sqrt{1 + 1/k}` for k of them.
-        It is never looser than for the images trained on. If all are held out, and fewer than a
-        hundred, it is a prediction limit of their logarithms, or their percentile if that is lower.
-        This library's own.
+        Fraction of the images below the threshold: an interpolated percentile of the scores, as in
+        scikit-learn's outlier detectors. "auto" aims at a fraction of 0.01 of *new* normal images.
+        The logarithm of the percentile over the images trained on is shifted by the difference of
+        the means, and scaled by the ratio of the standard deviations, of the logarithms of the
+        scores of the images held out and trained on. As in a prediction limit, the scale is
+        multiplied by the ratio of the quantiles of Student's t and of the normal distribution, and
+        by :math:`\sqrt{1 + 1/k}` for k images held out. The threshold is never above the percentile
+        of the images trained on. If all images are held out, it is a prediction limit of the
+        logarithms, or the percentile if that is lower; from a hundred images on, it is the
+        percentile. This is a method of this library.
     held_out : ndarray of shape (n,), bool, or None
         Which images were not trained on.
 
@@ -53,36 +52,32 @@ def score_offset(
         return float(np.percentile(scores, 100.0 * float(contamination)))
     if held_out is None or not held_out.any():
         return float(np.percentile(scores, 100.0 * AUTO_CONTAMINATION))
-    if held_out.all():
-        return _offset_of_new_images(scores)
-    trained, new = -scores[~held_out], -scores[held_out]
+    new = -scores[held_out]
+    trained = new if held_out.all() else -scores[~held_out]
     limit = float(np.percentile(trained, 100.0 * (1.0 - AUTO_CONTAMINATION)))
     floor = _LEAST_FRACTION * float(np.median(trained))
     if floor == 0:
         return -limit
-    # Scores are of one sign and skewed: what training takes off them are factors and powers.
-    trained = np.log(trained.clip(min=floor))
-    # An image that is reconstructed far better than the others says nothing of worse ones.
+    # Scores are positive and skewed, and training changes them by factors and powers. Images that
+    # are reconstructed far better than the others must not widen the spread of the logarithms.
     new = np.log(new.clip(min=max(floor, _LEAST_OF_NEW * float(np.median(new)))))
-    usual, spread = trained.mean(), trained.std()
-    stretch = 1.0
-    if len(new) >= _FEWEST and spread > 0:
-        normal = stats.norm.isf(AUTO_CONTAMINATION)
-        student = stats.t.isf(AUTO_CONTAMINATION, len(new) - 1)
-        stretch = student / normal * np.sqrt(1 + 1 / len(new)) * new.std(ddof=1) / spread
-    beyond = float(np.exp(new.mean() + stretch * (np.log(limit) - usual)))
-    return -max(limit, beyond)
-
-
-def _offset_of_new_images(scores: NDArray[np.float64]) -> float:
-    limit = float(np.percentile(-scores, 100.0 * (1.0 - AUTO_CONTAMINATION)))
-    count = len(scores)
-    if not _FEWEST <= count < 1 / AUTO_CONTAMINATION or np.median(scores) == 0:
-        return -limit
-    logs = np.log((-scores).clip(min=_LEAST_OF_NEW * float(np.median(-scores))))
-    student = stats.t.isf(AUTO_CONTAMINATION, count - 1)
-    beyond = np.exp(logs.mean() + student * logs.std(ddof=1) * np.sqrt(1 + 1 / count))
-    return -max(limit, float(beyond))
+    count = len(new)
+    # Distance of the prediction limit from the mean.
+    distance = None
+    if count >= _FEWEST:
+        student = stats.t.isf(AUTO_CONTAMINATION, count - 1)
+        distance = student * np.sqrt(1 + 1 / count) * new.std(ddof=1)
+    if held_out.all():
+        if distance is None or count * AUTO_CONTAMINATION >= 1:
+            return -limit
+        beyond = new.mean() + distance
+    else:
+        trained = np.log(trained.clip(min=floor))
+        stretch = 1.0
+        if distance is not None and trained.std() > 0:
+            stretch = distance / (stats.norm.isf(AUTO_CONTAMINATION) * trained.std())
+        beyond = new.mean() + stretch * (np.log(limit) - trained.mean())
+    return -max(limit, float(np.exp(beyond)))
 
 
 def map_threshold(
@@ -90,14 +85,14 @@ def map_threshold(
     contamination: str | float,
     held_out: NDArray[np.bool_] | None = None,
 ) -> float:
-    """Value of a map above which a pixel counts as anomalous.
+    """Value of a map above which a pixel is anomalous.
 
     Parameters
     ----------
     maxima : ndarray of shape (n,)
-        Largest value of each normal image's anomaly map.
+        Maximum of the anomaly map of each normal image.
     contamination, held_out
-        As in `score_offset`: the fraction of the images that may exceed the threshold somewhere.
+        As in `score_offset`, for the fraction of images with a pixel above the threshold.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Objectives, the loop that minimises them, device and precision."""
+"""Objectives, the training loop, and the choice of device and precision."""
 
 from ._augmentation import (
     AUGMENTATIONS,
@@ -8,28 +8,12 @@ from ._augmentation import (
     find_symmetries,
     random_crops,
 )
-from ._checkpoint import checkpoint_seed
-from ._contractive import PENALTIES, ContractiveObjective, squared_jacobian_norm
+from ._checkpoint import checkpoint_seed, held_back_interrupt
+from ._contractive import PENALTIES, ContractiveObjective
 from ._denoising import DenoisingObjective
-from ._device import (
-    PRECISIONS,
-    autocast,
-    has_fast_bfloat16,
-    resolve_device,
-    resolve_precision,
-    to_channels_last,
-)
-from ._interrupt import held_back_interrupt
-from ._loop import (
-    Checkpointing,
-    EarlyStopping,
-    NonFiniteLossError,
-    TrainingResult,
-    learning_rate_fraction,
-    train,
-)
-from ._objective import RepairObjective, masked_reconstruction_loss
-from ._optimizer import Muon, NetworkOptimizer, orthogonalize
+from ._device import PRECISIONS, autocast, resolve_device, resolve_precision, to_channels_last
+from ._loop import Checkpointing, EarlyStopping, NonFiniteLossError, TrainingResult, train
+from ._objective import RepairObjective
 
 __all__ = [
     "AUGMENTATIONS",
@@ -41,8 +25,6 @@ __all__ = [
     "ContractiveObjective",
     "DenoisingObjective",
     "EarlyStopping",
-    "Muon",
-    "NetworkOptimizer",
     "NonFiniteLossError",
     "RepairObjective",
     "TrainingResult",
@@ -50,15 +32,10 @@ __all__ = [
     "autocast",
     "checkpoint_seed",
     "find_symmetries",
-    "has_fast_bfloat16",
     "held_back_interrupt",
-    "learning_rate_fraction",
-    "masked_reconstruction_loss",
-    "orthogonalize",
     "random_crops",
     "resolve_device",
     "resolve_precision",
-    "squared_jacobian_norm",
     "to_channels_last",
     "train",
 ]

@@ -1,9 +1,8 @@
-"""Crops, mirror images, right-angle turns and mixtures, and which of them are safe."""
-
-from __future__ import annotations
+"""Crops, flips, rotations and mixup, and the automatic choice of flips and rotations."""
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,29 +11,29 @@ from torch.nn import functional
 SYMMETRIES = ("flip_horizontal", "flip_vertical", "rotate")
 AUGMENTATIONS = (*SYMMETRIES, "mixup")
 
-# Standard deviation of the fraction of another image that "mixup" adds.
+# Standard deviation of the weight of the other image in "mixup".
 _MIXUP_STANDARD_DEVIATION = 0.2
 
-# Images that symmetries are looked for in, and the side in pixels that they are brought to.
+# Number of images to search for symmetries, and their largest side in pixels in the search.
 SYMMETRY_LIMIT = 300
 _SYMMETRY_SIDE = 64
 _COARSE_SIDE = 16
 _SPECTRUM_SIDE = 21
-# Changed images may be so many times as far from the nearest image as images are from one another.
+# Largest accepted ratio of nearest-neighbour distances, transformed to original.
 _MOST_DISTANCE = 1.1
-# Squared distance of the mean spectra of images and changed images, over the spread of spectra.
+# Largest accepted squared distance of mean spectra, in units of the variance of the spectra.
 _MOST_TURN = 0.35
 
 
 def find_symmetries(batches: Iterable[Tensor]) -> tuple[str, ...]:
-    """Find the augmentations under which normal images stay what they are.
+    """Find the flips and rotations that map normal images to normal images.
 
-    A change is one if it passes two tests. *Arrangement*: a changed image is, in the median, no
-    further than 1.1 times as far from the nearest of the other images as an unchanged one is, at
-    16 × 16 pixels. *Direction*: the mean logarithmic power spectrum stays, up to 0.35 of the
-    variance of the images' spectra. So parts that lie at any angle and textures without direction
-    are found to be symmetric, and aligned parts, or light from one side, are not. This library's
-    own.
+    A transformation is a symmetry if it passes two tests. *Arrangement*: the distance of the
+    transformed image to the nearest other image, divided by that of the original, has a median of
+    at most 1.1, at 16 × 16 pixels. *Direction*: the squared distance between the mean logarithmic
+    power spectra before and after is at most 0.35 of the variance of the spectra. Parts at any
+    angle and isotropic textures pass; aligned parts and lighting from one side do not. This is a
+    method of this library.
 
     Parameters
     ----------
@@ -44,11 +43,11 @@ def find_symmetries(batches: Iterable[Tensor]) -> tuple[str, ...]:
     Returns
     -------
     tuple of str
-        Of ``SYMMETRIES``.
+        A subset of ``SYMMETRIES``.
 
     Examples
     --------
-    Noise has no direction; noise that grows brighter from left to right has one:
+    Noise is isotropic; noise with a horizontal gradient is not:
 
     >>> import torch
     >>> from skanomaly.training import find_symmetries
@@ -58,7 +57,14 @@ def find_symmetries(batches: Iterable[Tensor]) -> tuple[str, ...]:
     >>> find_symmetries([noise + torch.linspace(-2, 2, 32)])
     ('flip_vertical',)
     """
-    images = torch.cat([_shrink(batch).cpu() for batch in batches])
+    images = torch.cat(
+        [
+            functional.adaptive_avg_pool2d(
+                batch, (min(_SYMMETRY_SIDE, batch.shape[2]), min(_SYMMETRY_SIDE, batch.shape[3]))
+            ).cpu()
+            for batch in batches
+        ]
+    )
     if len(images) < 2:
         return ()
     coarse, spectra = _coarse(images), _spectra(images)
@@ -68,27 +74,17 @@ def find_symmetries(batches: Iterable[Tensor]) -> tuple[str, ...]:
     def is_symmetry(changed: Tensor) -> bool:
         ratio = _nearest(_coarse(changed), coarse) / usual.clamp(min=1e-12)
         turn = (spectra.mean(0) - _spectra(changed).mean(0)).square().sum()
-        return bool(ratio.log().median() <= math.log(_MOST_DISTANCE)) and bool(
-            turn <= _MOST_TURN * spread
-        )
+        is_near = ratio.log().median() <= math.log(_MOST_DISTANCE)
+        return bool(is_near & (turn <= _MOST_TURN * spread))
 
     height, width = images.shape[2:]
     turned = [images.flip((-2, -1))] + ([images.rot90(1, (-2, -1))] if height == width else [])
-    changes = {
-        "flip_horizontal": [images.flip(-1)],
-        "flip_vertical": [images.flip(-2)],
-        "rotate": turned,
-    }
-    return tuple(name for name, changed in changes.items() if all(map(is_symmetry, changed)))
-
-
-def _shrink(images: Tensor) -> Tensor:
-    height, width = (min(_SYMMETRY_SIDE, side) for side in images.shape[2:])
-    return functional.adaptive_avg_pool2d(images, (height, width))
+    changes = zip(SYMMETRIES, ([images.flip(-1)], [images.flip(-2)], turned), strict=True)
+    return tuple(name for name, changed in changes if all(map(is_symmetry, changed)))
 
 
 def _coarse(images: Tensor) -> Tensor:
-    """Bring images to few pixels: (n, c, h, w) → (n, c · 256)."""
+    """Downsample images: (n, c, h, w) → (n, c · 256)."""
     return functional.adaptive_avg_pool2d(images, _COARSE_SIDE).flatten(1)
 
 
@@ -96,36 +92,35 @@ def _spectra(images: Tensor) -> Tensor:
     """Compute logarithmic power spectra of grey images: (n, c, h, w) → (n, 441)."""
     grey = images.mean(1)
     height, width = grey.shape[1:]
-    window = torch.hann_window(height, dtype=grey.dtype).view(-1, 1) * torch.hann_window(
-        width, dtype=grey.dtype
-    )
+    rows, columns = (torch.hann_window(side, dtype=grey.dtype) for side in (height, width))
+    window = rows.view(-1, 1) * columns
     power = torch.fft.fftshift(torch.fft.fft2(grey * window).abs().square(), dim=(-2, -1))
-    # Of an even side, the first frequency has no counterpart on the other side of zero.
+    # For an even side, the first frequency has no negative counterpart.
     power = power[:, 1 - height % 2 :, 1 - width % 2 :].unsqueeze(1)
     power = functional.adaptive_avg_pool2d(power, _SPECTRUM_SIDE).flatten(1)
     return (power + 1e-3 * power.mean(1, keepdim=True) + 1e-12).log()
 
 
 def _nearest(images: Tensor, others: Tensor) -> Tensor:
-    """Distance to the nearest of others, but for the one of the same number: (n,)."""
+    """Compute the distance to the nearest of ``others`` of another index: (n,)."""
     return torch.cdist(images, others).fill_diagonal_(math.inf).amin(1)
 
 
 def augment(images: Tensor, augmentation: tuple[str, ...], generator: torch.Generator) -> Tensor:
-    r"""Mirror, turn and mix images at random.
+    r"""Flip, rotate and mix images at random.
 
-    "mixup" replaces each image x by :math:`x + \varepsilon (x' - x)`, where x' is another image of
-    the batch and :math:`\varepsilon \sim N(0, 0.2^2)`, after Zhang et al., *mixup: Beyond empirical
-    risk minimization*, arXiv 1710.09412. As the mixture is both what is corrupted and what is to be
-    restored, the network learns to leave the differences between normal images as they are, and not
-    the training images by heart.
+    "mixup" replaces each image x by :math:`x + \varepsilon (x' - x)`, where x' is the previous
+    image of the batch and :math:`\varepsilon \sim N(0, 0.2^2)` (after Zhang et al., *mixup: Beyond
+    empirical risk minimization*, arXiv 1710.09412). The mixture is both the image to corrupt and
+    the target, so the network learns to preserve the differences between normal images instead of
+    memorising the training images.
 
     Parameters
     ----------
     images : Tensor of shape (b, c, h, w)
     augmentation : tuple of str
-        Any of ``AUGMENTATIONS``. "rotate" turns by multiples of 90° where the images are square,
-        and by 180° where they are not.
+        A subset of ``AUGMENTATIONS``. "rotate" rotates square images by multiples of 90°, others
+        by 180°.
     generator : torch.Generator
         Source of the random numbers, on the device of ``images``.
 
@@ -143,31 +138,32 @@ def augment(images: Tensor, augmentation: tuple[str, ...], generator: torch.Gene
     tensor([[0., 1., 2., 3.],
             [3., 2., 1., 0.]])
     """
+    shape = (len(images), 1, 1, 1)
+    options: dict[str, Any] = {
+        "generator": generator,
+        "device": images.device,
+        "dtype": torch.float32,
+    }
 
-    def coin() -> Tensor:
-        draw = torch.rand(
-            len(images), 1, 1, 1, generator=generator, device=images.device, dtype=torch.float32
-        )
-        return draw < 0.5
+    def randomly(changed: Tensor) -> Tensor:
+        return torch.where(torch.rand(shape, **options) < 0.5, changed, images)
 
     if "rotate" in augmentation:
-        images = torch.where(coin(), images.flip((-2, -1)), images)
+        images = randomly(images.flip((-2, -1)))
         if images.shape[-1] == images.shape[-2]:
-            images = torch.where(coin(), images.rot90(1, (-2, -1)), images)
+            images = randomly(images.rot90(1, (-2, -1)))
     if "flip_horizontal" in augmentation:
-        images = torch.where(coin(), images.flip(-1), images)
+        images = randomly(images.flip(-1))
     if "flip_vertical" in augmentation:
-        images = torch.where(coin(), images.flip(-2), images)
+        images = randomly(images.flip(-2))
     if "mixup" in augmentation:
-        fraction = torch.randn(
-            len(images), 1, 1, 1, generator=generator, device=images.device, dtype=torch.float32
-        )
-        images = torch.lerp(images, images.roll(1, 0), _MIXUP_STANDARD_DEVIATION * fraction)
+        fraction = _MIXUP_STANDARD_DEVIATION * torch.randn(shape, **options)
+        images = torch.lerp(images, images.roll(1, 0), fraction)
     return images
 
 
 def random_crops(images: Tensor, size: tuple[int, int], generator: torch.Generator) -> Tensor:
-    """Cut one crop out of each image, anywhere within it.
+    """Crop each image at a random position.
 
     Parameters
     ----------

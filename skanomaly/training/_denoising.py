@@ -1,27 +1,28 @@
-"""What the denoising autoencoder minimises."""
-
-from __future__ import annotations
+"""The objective of the denoising autoencoder."""
 
 from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 
+@dataclass(frozen=True)
 class DenoisingObjective:
-    r"""Add noise, let the network take it away, compare.
+    r"""Error of the reconstruction of noisy images.
 
     .. math:: L = \frac{1}{n} \|f(\tilde x) - x\|^2
 
-    with a noisy version :math:`\tilde x` of an input of n values, mean over the batch (DAE,
+    with a noisy version :math:`\tilde x` of an input of n values, averaged over the batch (DAE,
     Vincent et al., JMLR 11, 2010).
 
     Parameters
     ----------
     add_noise : callable
         ``add_noise(images, generator) -> noisy images``.
-    represent : callable or None
-        Turns images (b, c, h, w) into what the network reads and repairs, before the noise.
+    represent : callable
+        Computes the network's input from images (b, c, h, w), before noise is added. Default is
+        the images themselves.
 
     Examples
     --------
@@ -32,17 +33,12 @@ class DenoisingObjective:
     tensor(0.2500)
     """
 
-    def __init__(
-        self,
-        add_noise: Callable[[Tensor, torch.Generator], Tensor],
-        *,
-        represent: Callable[[Tensor], Tensor] | None = None,
-    ) -> None:
-        self.add_noise = add_noise
-        self.represent = represent
+    add_noise: Callable[[Tensor, torch.Generator], Tensor]
+    _: KW_ONLY
+    represent: Callable[[Tensor], Tensor] = field(default_factory=nn.Identity)
 
     def __call__(self, network: nn.Module, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Loss of one batch of clean images: (b, …) → scalar."""
-        target = images if self.represent is None else self.represent(images)
+        """Compute the loss of a batch of clean images: (b, …) → scalar."""
+        target = self.represent(images)
         output = network(self.add_noise(target, generator)).float()
         return (output - target).square().mean()

@@ -1,23 +1,21 @@
-"""Where a network runs, and in which precision."""
+"""Device, precision and memory of training."""
 
-from __future__ import annotations
-
+import copy
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
-    """Turn a device's name into a device that is there.
+    """Return an available device by name.
 
     Parameters
     ----------
     device : str or torch.device
-        "auto" is the first CUDA device, Apple's "mps", or else the CPU; anything else is a name
-        that torch knows.
+        "auto" is the current CUDA device, else "mps", else the CPU. Other names are those of torch.
 
     Returns
     -------
@@ -26,7 +24,7 @@ def resolve_device(device: str | torch.device) -> torch.device:
     Raises
     ------
     ValueError
-        If torch does not know the name, or the device is not available.
+        If the name is unknown to torch, or the device is not available.
 
     Examples
     --------
@@ -41,19 +39,19 @@ def resolve_device(device: str | torch.device) -> torch.device:
     try:
         resolved = torch.device(device)
         if resolved.type not in _known_devices():
-            # Tensors on others may have no values, or make torch import what is not there.
+            # Such tensors may have no values, or make torch import a missing package.
             raise NotImplementedError(f"no network runs on {resolved.type!r} devices here")
         torch.empty(1, device=resolved)
     except (RuntimeError, TypeError, AssertionError, NotImplementedError) as error:
         raise ValueError(
             f"device must be 'auto' or the name of an available torch device such as 'cpu' or "
-            f"'cuda:0', got {device!r}: {error}"
+            f"'cuda:0', got {device!r} instead: {error}"
         ) from error
     return resolved
 
 
 def _known_devices() -> set[str]:
-    """Kinds of devices that tensors may be made on to see whether they are there."""
+    """Return the types of devices that are safe to try."""
     known = {"cpu", "cuda", "mps", "xpu"}
     if hasattr(torch, "accelerator"):  # since torch 2.6
         accelerator = torch.accelerator.current_accelerator()
@@ -62,39 +60,23 @@ def _known_devices() -> set[str]:
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:
-    """Say whether the device computes bfloat16 products in hardware.
-
-    Parameters
-    ----------
-    device : torch.device
-
-    Returns
-    -------
-    bool
-
-    Examples
-    --------
-    >>> import torch
-    >>> from skanomaly.training import has_fast_bfloat16
-    >>> has_fast_bfloat16(torch.device("meta"))
-    False
-    """
+    """Tell whether the device computes bfloat16 products in hardware."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     if device.type != "cpu":
         return False
-    # Older releases of torch have no public name for this; there float32 is the safe answer.
+    # Older releases of torch have no public name for this.
     capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
 
 
 def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
-    """Turn a precision's name into the dtype of the network's products.
+    """Return the dtype of the network's products by name.
 
     Parameters
     ----------
     precision : {"auto", "float32", "bfloat16"}
-        "auto" is bfloat16 where the hardware has it, and float32 elsewhere.
+        "auto" is bfloat16 if the hardware supports it, else float32.
     device : torch.device
 
     Returns
@@ -104,7 +86,7 @@ def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
     Raises
     ------
     ValueError
-        If there is no such precision.
+        If ``precision`` is unknown.
 
     Examples
     --------
@@ -114,20 +96,19 @@ def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
     torch.bfloat16
     """
     if precision not in PRECISIONS:
-        raise ValueError(f"precision must be one of {list(PRECISIONS)}, got {precision!r}.")
-    if precision == "auto":
-        return torch.bfloat16 if has_fast_bfloat16(device) else torch.float32
-    return torch.bfloat16 if precision == "bfloat16" else torch.float32
+        raise ValueError(f"precision must be one of {list(PRECISIONS)}, got {precision!r} instead.")
+    is_fast = precision == "auto" and has_fast_bfloat16(device)
+    return torch.bfloat16 if is_fast or precision == "bfloat16" else torch.float32
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
-    """Compute products in a dtype of less precision; weights, sums and losses stay in float32.
+    """Compute products in a dtype of lower precision; weights and losses stay in float32.
 
     Parameters
     ----------
     device : torch.device
     dtype : torch.dtype
-        float32 turns mixed precision off.
+        float32 disables mixed precision.
 
     Returns
     -------
@@ -148,7 +129,7 @@ def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager
 
 
 def to_channels_last(network: nn.Module) -> nn.Module:
-    """Store convolution weights channels last, which CPU and GPU kernels read faster.
+    """Store convolution weights channels last, which is faster on CPU and GPU.
 
     Parameters
     ----------
@@ -157,7 +138,7 @@ def to_channels_last(network: nn.Module) -> nn.Module:
     Returns
     -------
     torch.nn.Module
-        The same one.
+        The same network.
 
     Examples
     --------
@@ -168,3 +149,36 @@ def to_channels_last(network: nn.Module) -> nn.Module:
     True
     """
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+def training_memory(network: nn.Module, shape: tuple[int, ...], *, itemsize: int) -> float:
+    """Compute the memory that a network keeps of a batch for the backward pass, without running it.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+    shape : tuple of int
+        Shape of the batch.
+    itemsize : int
+        Bytes per value.
+
+    Returns
+    -------
+    float
+        Bytes, without temporary tensors. 0 if the network does not run on the meta device.
+    """
+    kept: dict[int, Tensor] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        # By storage, since views share their values.
+        kept[tensor.untyped_storage()._cdata] = tensor
+        return tensor
+
+    try:
+        shadow = copy.deepcopy(network).to("meta").train()
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            shadow(torch.empty(shape, device="meta", dtype=torch.float32))
+    except Exception:  # Custom networks may do anything.
+        return 0.0
+    values = sum(t.untyped_storage().nbytes() // t.element_size() for t in kept.values())
+    return float(itemsize * values)

@@ -1,6 +1,4 @@
-"""The training loop that all objectives share."""
-
-from __future__ import annotations
+"""The training loop."""
 
 import copy
 import math
@@ -25,7 +23,7 @@ _WARM_UP_FRACTION = 0.1
 
 
 class NonFiniteLossError(FloatingPointError):
-    """The loss became NaN or infinite; the network holds the last good weights.
+    """The loss became NaN or infinite. The network holds the last good weights.
 
     Examples
     --------
@@ -43,14 +41,14 @@ class NonFiniteLossError(FloatingPointError):
 
 @dataclass
 class TrainingResult:
-    """What training leaves beside the trained network.
+    """Loss curves of a training.
 
     Attributes
     ----------
     loss_curve : list of float
         Loss of each gradient step.
     validation_curve : list of (int, float)
-        Number of steps done and loss on the held-out images.
+        Number of completed steps, and loss on the held-out images.
 
     Examples
     --------
@@ -72,9 +70,9 @@ class EarlyStopping:
     validation_loss : callable
         ``validation_loss(network) -> float`` on held-out images with a fixed corruption.
     interval : int
-        Gradient steps between two evaluations.
+        Number of gradient steps between two evaluations.
     patience : int
-        Gradient steps without improvement after which training ends.
+        Number of gradient steps without improvement after which training ends.
 
     Examples
     --------
@@ -90,18 +88,18 @@ class EarlyStopping:
 
 @dataclass(frozen=True)
 class Checkpointing:
-    """Where an interrupted training is taken up again.
+    """How to store the state of a training, and to resume from it.
 
     Attributes
     ----------
     path : Path
-        File that is written at intervals.
+        File that is written every 200 steps.
     fingerprint : str
-        What parameters and data must agree on for a checkpoint to be taken up.
+        Hash of parameters and data. Only a checkpoint with the same fingerprint is resumed.
     seed : int, default=0
-        What weights, order of images and random numbers were drawn from, for `checkpoint_seed`.
+        Seed of the training, for `checkpoint_seed`.
     interrupted : callable or None, default=None
-        Asked after each step; if it says True, the state is written and training ends.
+        Called after each step. If it returns True, the state is written and training ends.
 
     Examples
     --------
@@ -118,23 +116,13 @@ class Checkpointing:
 
 
 def learning_rate_fraction(step: int, max_iter: int) -> float:
-    """Fraction of the learning rate at a step: a linear rise over a tenth, then a cosine to zero.
+    """Return the learning rate of a step, from 0, as a fraction of the largest.
 
-    Parameters
-    ----------
-    step : int
-        From 0.
-    max_iter : int
-        Number of all steps.
-
-    Returns
-    -------
-    float
-        From 0 to 1.
+    It rises linearly over a tenth of the steps and falls to zero as half a cosine.
 
     Examples
     --------
-    >>> from skanomaly.training import learning_rate_fraction
+    >>> from skanomaly.training._loop import learning_rate_fraction
     >>> [round(learning_rate_fraction(step, 100), 3) for step in (0, 9, 10, 55, 99)]
     [0.1, 1.0, 1.0, 0.5, 0.0]
     """
@@ -162,8 +150,7 @@ def train(
 ) -> TrainingResult:
     """Minimise an objective with warm-up, cosine decay and gradient clipping.
 
-    Convolutions are trained by orthogonalised momentum, all other weights by AdamW: see
-    `NetworkOptimizer`.
+    Convolutions are trained by Muon, all other weights by AdamW.
 
     Parameters
     ----------
@@ -176,21 +163,21 @@ def train(
     max_iter : int
         Number of gradient steps.
     learning_rate, weight_decay : float
-        Largest rate of the schedule, and decay for each unit of it.
+        Largest learning rate of the schedule, and weight decay, multiplied by the learning rate.
     dtype : torch.dtype
-        Of the network's products: float32 or bfloat16.
+        Dtype of the network's products, float32 or bfloat16.
     generator : torch.Generator
         Passed to the objective; on the network's device.
     constant_rate : bool, default=False
-        Whether to keep the learning rate as it is, for training further.
+        Whether to use a constant learning rate instead of the schedule.
     early_stopping : EarlyStopping or None
         If given, training ends without improvement, and the best weights are restored.
     checkpointing : Checkpointing or None
-        If given, the state is written at intervals and taken up from there.
+        If given, the state is written regularly, and training resumes from an existing one.
     on_step : callable or None
-        ``on_step(step, loss) -> bool`` after each step; True ends training.
+        ``on_step(step, loss) -> bool``, called after each step. Training ends if it returns True.
     result : TrainingResult or None
-        Filled and returned; what it holds remains if training fails.
+        Filled in place and returned, so that the curves remain if training fails.
 
     Returns
     -------
@@ -199,9 +186,10 @@ def train(
     Raises
     ------
     NonFiniteLossError
-        If loss or gradient become NaN or infinite. The network then holds the last good weights.
+        If the loss or the gradient is NaN or infinite. The network then holds the last good
+        weights.
     ValueError
-        If there is a checkpoint that cannot be read, or is of other parameters or data.
+        If the checkpoint cannot be read, or was written with other parameters or data.
     OSError
         If a checkpoint cannot be written.
 
@@ -227,21 +215,19 @@ def train(
     device = next(network.parameters()).device
     optimizer = NetworkOptimizer(network, learning_rate, weight_decay)
     result = TrainingResult() if result is None else result
-    best = math.inf
-    best_step = 0
+    start, best, best_step = 0, math.inf, 0
     best_weights: dict[str, Any] | None = None
-    start = 0
+    state = None
     if checkpointing is not None:
         state = load_checkpoint(checkpointing.path, checkpointing.fingerprint)
-        if state is not None:
-            start = state["step"]
-            network.load_state_dict(state["network"])
-            optimizer.load_state_dict(state["optimizer"])
-            generator.set_state(state["generator"])
-            result.loss_curve[:] = state["loss_curve"]
-            result.validation_curve[:] = state["validation_curve"]
-            best, best_step = state["best"], state["best_step"]
-            best_weights = state["best_weights"]
+    if state is not None:
+        network.load_state_dict(state["network"])
+        optimizer.load_state_dict(state["optimizer"])
+        generator.set_state(state["generator"])
+        result.loss_curve[:] = state["loss_curve"]
+        result.validation_curve[:] = state["validation_curve"]
+        start, best, best_step = state["step"], state["best"], state["best_step"]
+        best_weights = state["best_weights"]
 
     snapshot = copy.deepcopy(network.state_dict())
     snapshot_step = start
@@ -257,10 +243,10 @@ def train(
             network.eval()
             raise NonFiniteLossError(
                 f"Training stopped at step {step + 1} of {max_iter}: loss {value:g}, gradient norm "
-                f"{norm:g}. The weights of step {snapshot_step} were kept. A smaller "
+                f"{norm:g}. The weights of step {snapshot_step} were restored. A smaller "
                 f"learning_rate (got {learning_rate:g}) or precision='float32' may help."
             )
-        # Taken while loss and gradient of these very weights are known to be finite.
+        # The loss and the gradient of these weights are known to be finite.
         if (step - start) % _SNAPSHOT_INTERVAL == 0:
             snapshot, snapshot_step = copy.deepcopy(network.state_dict()), step
         optimizer.step(1.0 if constant_rate else learning_rate_fraction(step, max_iter))
@@ -269,22 +255,18 @@ def train(
         done = step + 1
         if early_stopping is not None and (done % early_stopping.interval == 0 or done == max_iter):
             network.eval()
-            held_out = early_stopping.validation_loss(network)
-            result.validation_curve.append((done, held_out))
-            if held_out < best:
-                best, best_step = held_out, done
+            validation_loss = early_stopping.validation_loss(network)
+            result.validation_curve.append((done, validation_loss))
+            if validation_loss < best:
+                best, best_step = validation_loss, done
                 best_weights = copy.deepcopy(network.state_dict())
             elif done - best_step >= early_stopping.patience:
                 break
-        interrupted = checkpointing is not None and bool(
-            checkpointing.interrupted and checkpointing.interrupted()
-        )
-        due = interrupted or done % _CHECKPOINT_INTERVAL == 0 or done == max_iter
-        if checkpointing is not None and due:
-            save_checkpoint(
-                checkpointing.path,
-                checkpointing.fingerprint,
-                {
+        interrupted = False
+        if checkpointing is not None:
+            interrupted = checkpointing.interrupted is not None and checkpointing.interrupted()
+            if interrupted or done % _CHECKPOINT_INTERVAL == 0 or done == max_iter:
+                state = {
                     "seed": checkpointing.seed,
                     "step": done,
                     "network": network.state_dict(),
@@ -295,8 +277,8 @@ def train(
                     "best": best,
                     "best_step": best_step,
                     "best_weights": best_weights,
-                },
-            )
+                }
+                save_checkpoint(checkpointing.path, checkpointing.fingerprint, state)
         if interrupted or (on_step is not None and on_step(step, value)):
             break
     if best_weights is not None:
@@ -306,11 +288,11 @@ def train(
 
 
 def _clipped_gradient(network: nn.Module, loss: Tensor) -> float:
-    """Compute the gradient, cut it to length, and return the norm that it had."""
+    """Compute and clip the gradient, and return its norm before clipping."""
     try:
         loss.backward()
     except RuntimeError as error:
-        # Of torch.autograd.set_detect_anomaly; without it the norm shows as much.
+        # Raised under torch.autograd.set_detect_anomaly; without it, the norm is NaN.
         if "returned nan values" not in str(error):
             raise
         return math.nan

@@ -1,8 +1,7 @@
-"""What the self-supervised autoencoder minimises."""
-
-from __future__ import annotations
+"""The objective of the self-supervised autoencoder."""
 
 from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -13,23 +12,23 @@ Corrupt = Callable[[Tensor, torch.Generator], tuple[Tensor, Tensor]]
 def masked_reconstruction_loss(
     output: Tensor, target: Tensor, masks: Tensor, mask_weight: float
 ) -> Tensor:
-    r"""Mean squared error inside and outside the corrupted part, weighted against each other.
+    r"""Weighted sum of the mean squared errors inside and outside the corrupted part.
 
     .. math::
         L = \frac{1-\lambda}{\|1-M\|_1} \|(1-M) \odot (f(\hat x) - x)\|^2
           + \frac{\lambda}{\|M\|_1} \|M \odot (f(\hat x) - x)\|^2
 
-    for each image, then the mean over the batch (SSAE, Bauer, Nakajima and Müller 2024). An
-    image without corrupted or without intact pixels drops that term.
+    for each image, averaged over the batch (SSAE, Bauer, Nakajima and Müller 2024). M is repeated
+    for each channel. A term without pixels is 0.
 
     Parameters
     ----------
     output, target : Tensor of shape (b, c, h, w) or (b, n_features)
         Reconstruction and clean image.
     masks : Tensor broadcastable to them
-        Support M of the corruption: nonzero where the input was touched.
+        M is 1 where this is above 0, that is, where the input was corrupted.
     mask_weight : float
-        λ from 0, identity alone, to 1, inpainting alone.
+        λ from 0, only the intact part, to 1, only the corrupted part.
 
     Returns
     -------
@@ -37,10 +36,10 @@ def masked_reconstruction_loss(
 
     Examples
     --------
-    An error of 1 where the image was touched, and of 0 elsewhere:
+    An error of 1 in the corrupted part, and of 0 elsewhere:
 
     >>> import torch
-    >>> from skanomaly.training import masked_reconstruction_loss
+    >>> from skanomaly.training._objective import masked_reconstruction_loss
     >>> masks = torch.tensor([[1.0, 0.0, 0.0, 0.0]])
     >>> masked_reconstruction_loss(masks, torch.zeros(1, 4), masks, mask_weight=0.25)
     tensor(0.2500)
@@ -54,24 +53,27 @@ def masked_reconstruction_loss(
     return ((1 - mask_weight) * outside + mask_weight * inside).mean()
 
 
+@dataclass(frozen=True)
 class RepairObjective:
-    """Corrupt, let the network repair, compare.
+    """Error of the reconstruction of corrupted images.
 
     Parameters
     ----------
     corrupt : callable
         ``corrupt(images, generator) -> (corrupted, masks)``.
     mask_weight : float
-        λ of `masked_reconstruction_loss`.
+        λ of the masked reconstruction loss, from 0, only the intact part, to 1, only the corrupted
+        part.
     identity_noise : float
-        Standard deviation σ of the Gaussian noise that is added to the corrupted input *and* to
-        the target: to second order σ² ‖J_f − I‖²_F, which asks f to be the identity wherever it
-        does not repair (FAE, Bauer and Müller, arXiv 2511.07233).
+        Standard deviation σ of Gaussian noise that is added to the corrupted input *and* to the
+        target. Where the reconstruction is exact, this adds σ² ‖J_f − I‖²_F to second order, so
+        that f is pulled towards the identity (FAE, Bauer and Müller, arXiv 2511.07233).
     idempotence_weight : float
-        Weight of ‖f(f(x̂)) − f(x̂)‖² / n, which pulls f towards a projection (Bauer, arXiv
-        2606.15280). Costs a second pass through the network.
-    represent : callable or None
-        Turns images (b, c, h, w) into what the network reads and repairs, after corruption.
+        Weight of ‖f(f(x̂)) − f(x̂)‖² / n for n values, which pulls f towards a projection (Bauer,
+        arXiv 2606.15280). Needs a second pass through the network.
+    represent : callable
+        Computes the network's input from images (b, c, h, w), after corruption. Default is the
+        images themselves.
 
     Examples
     --------
@@ -87,27 +89,17 @@ class RepairObjective:
     True
     """
 
-    def __init__(
-        self,
-        corrupt: Corrupt,
-        *,
-        mask_weight: float,
-        identity_noise: float,
-        idempotence_weight: float,
-        represent: Callable[[Tensor], Tensor] | None = None,
-    ) -> None:
-        self.corrupt = corrupt
-        self.represent = represent
-        self.mask_weight = mask_weight
-        self.identity_noise = identity_noise
-        self.idempotence_weight = idempotence_weight
+    corrupt: Corrupt
+    _: KW_ONLY
+    mask_weight: float
+    identity_noise: float
+    idempotence_weight: float
+    represent: Callable[[Tensor], Tensor] = field(default_factory=nn.Identity)
 
     def __call__(self, network: nn.Module, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Loss of one batch of clean images: (b, …) → scalar."""
+        """Compute the loss of a batch of clean images: (b, …) → scalar."""
         corrupted, masks = self.corrupt(images, generator)
-        target = images
-        if self.represent is not None:
-            corrupted, target = self.represent(corrupted), self.represent(images)
+        corrupted, target = self.represent(corrupted), self.represent(images)
         if self.identity_noise:
             noise = self.identity_noise * torch.randn(
                 target.shape, generator=generator, device=images.device, dtype=torch.float32

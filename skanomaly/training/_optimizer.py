@@ -1,6 +1,4 @@
-"""Orthogonalised momentum for the weights of convolutions, and AdamW for all others."""
-
-from __future__ import annotations
+"""Muon for the weights of convolutions, and AdamW for all others."""
 
 import math
 from collections import defaultdict
@@ -10,42 +8,42 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-# Momentum, and the polynomial whose iteration brings singular values near 1 (Jordan et al.).
+# Momentum and coefficients of the Newton–Schulz iteration (Jordan et al.).
 _MOMENTUM = 0.95
 _POLYNOMIAL = (3.4445, -4.7750, 2.0315)
 _ITERATIONS = 5
-# An update has the root mean square of a usual one of AdamW (Liu et al.).
+# Root mean square of an update, that of a typical AdamW update (Liu et al.).
 _UPDATE_SCALE = 0.2
-# A kernel with fewer channels on either side is no matrix to speak of.
+# Convolutions with fewer input or output channels are trained by AdamW.
 _FEWEST_CHANNELS = 16
-# Rate of the orthogonalised updates, as a multiple of the learning rate.
+# Learning rate of Muon, in multiples of that of AdamW.
 _MATRIX_RATE = 3.0
 
 
 class Muon(torch.optim.Optimizer):
-    r"""Momentum whose updates are orthogonalised.
+    r"""Gradient descent with orthogonalised momentum.
 
-    The weight of a convolution is taken for a matrix of (out, in · height · width). Its update is
-    the momentum with all singular values brought to about 1, so that rare directions are learned as
-    fast as common ones (K. Jordan et al., *Muon: an optimizer for hidden layers in neural
-    networks*, 2024), scaled by :math:`0.2 \sqrt{\max(rows, columns)}` and with decoupled weight
-    decay (J. Liu et al., *Muon is Scalable for LLM Training*, arXiv 2502.16982, 2025).
-    ``torch.optim.Muon`` takes matrices alone, one after another and in bfloat16, which is slow on
-    processors that do not have it.
+    The weight of a convolution is treated as a matrix of shape (out, in · height · width). Its
+    update is the momentum with all singular values replaced by about 1, so that rare directions are
+    learned as fast as common ones (K. Jordan et al., *Muon: an optimizer for hidden layers in
+    neural networks*, 2024). It is scaled by :math:`0.2 \sqrt{\max(rows, columns)}`, with decoupled
+    weight decay (J. Liu et al., *Muon is Scalable for LLM Training*, arXiv 2502.16982, 2025).
+    ``torch.optim.Muon`` only accepts matrices and iterates in bfloat16, which is slow on processors
+    without hardware support.
 
     Parameters
     ----------
     params : iterable of Parameter
-        Of at least two dimensions.
+        With at least two dimensions.
     lr : float
         Learning rate.
     weight_decay : float, default=0.0
-        Decay for each unit of the learning rate.
+        Weight decay, multiplied by the learning rate.
 
     Examples
     --------
     >>> import torch
-    >>> from skanomaly.training import Muon
+    >>> from skanomaly.training._optimizer import Muon
     >>> layer = torch.nn.Conv2d(16, 16, 3, bias=False)
     >>> optimizer = Muon(layer.parameters(), lr=0.01)
     >>> layer(torch.ones(1, 16, 8, 8)).sum().backward()
@@ -59,13 +57,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """Update the weights by their gradients.
-
-        Parameters
-        ----------
-        closure : None
-            Present for torch's sake.
-        """
+        """Update the weights; ``closure`` is ignored."""
         for group in self.param_groups:
             alike: dict[torch.Size, list[nn.Parameter]] = defaultdict(list)
             for weight in group["params"]:
@@ -75,13 +67,15 @@ class Muon(torch.optim.Optimizer):
                 self._update(weights, group["lr"], group["weight_decay"])
 
     def _update(self, weights: list[nn.Parameter], rate: float, decay: float) -> None:
-        """Update weights of one shape, in one batch of matrix products."""
+        """Update weights of the same shape in one batch."""
         matrices = []
         for weight in weights:
             assert weight.grad is not None
-            momentum = self.state[weight].setdefault("momentum", torch.zeros_like(weight))
+            if not self.state[weight]:
+                self.state[weight]["momentum"] = torch.zeros_like(weight)
+            momentum = self.state[weight]["momentum"]
             momentum.lerp_(weight.grad, 1 - _MOMENTUM)
-            # Channels last, as they lie in memory; the order of columns makes no difference.
+            # Channels last, as in memory; the order of the columns does not matter.
             nesterov = weight.grad.lerp(momentum, _MOMENTUM).movedim(1, -1)
             matrices.append(nesterov.flatten(1))
         updates = orthogonalize(torch.stack(matrices))
@@ -91,7 +85,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonalize(matrices: Tensor) -> Tensor:
-    """Bring the singular values of matrices near 1, by five Newton–Schulz iterations.
+    """Replace the singular values of matrices by about 1, with five Newton–Schulz iterations.
 
     Parameters
     ----------
@@ -100,13 +94,13 @@ def orthogonalize(matrices: Tensor) -> Tensor:
     Returns
     -------
     Tensor of shape (b, m, n)
-        With the same singular vectors. Singular values of more than a hundredth of the Frobenius
-        norm come out between 0.6 and 1.3.
+        With the same singular vectors. Singular values above 0.01 of the Frobenius norm become
+        values between 0.6 and 1.3.
 
     Examples
     --------
     >>> import torch
-    >>> from skanomaly.training import orthogonalize
+    >>> from skanomaly.training._optimizer import orthogonalize
     >>> matrix = torch.diag(torch.tensor([3.0, 1.0, 0.2]))
     >>> values = torch.linalg.svdvals(orthogonalize(matrix[None])[0])
     >>> bool(((values > 0.6) & (values < 1.3)).all())
@@ -116,7 +110,7 @@ def orthogonalize(matrices: Tensor) -> Tensor:
     values = matrices.mT if tall else matrices
     values = values / values.norm(dim=(1, 2), keepdim=True).clamp(min=1e-12)
     linear, cubic, quintic = _POLYNOMIAL
-    # The polynomials of the small matrix S = XXᵀ, multiplied up, and X but once at either end.
+    # The iteration on the small matrix S = XXᵀ: the product of its polynomials is applied to X.
     square = values @ values.mT
     identity = torch.eye(square.shape[-1], device=square.device, dtype=square.dtype)
     product = identity
@@ -131,29 +125,29 @@ def orthogonalize(matrices: Tensor) -> Tensor:
 
 
 class NetworkOptimizer:
-    """`Muon` for the convolutions of a network, and AdamW for all else, under one learning rate.
+    """`Muon` for the convolutions of a network, and AdamW for all other weights.
 
     Parameters
     ----------
     network : torch.nn.Module
-        Convolutions of fewer than 16 channels on either side, layers that are no convolutions,
-        normalisation and biases are trained by AdamW.
+        The weights of convolutions with at least 16 input and output channels are trained by
+        `Muon`, all others by AdamW.
     learning_rate : float
-        Of AdamW; that of `Muon` is three times as high.
+        Learning rate of AdamW; that of `Muon` is three times as high.
     weight_decay : float
-        Decay for each unit of the learning rate, of both.
+        Weight decay, multiplied by the learning rate of each.
 
     Examples
     --------
     >>> import torch
-    >>> from skanomaly.training import NetworkOptimizer
+    >>> from skanomaly.training._optimizer import NetworkOptimizer
     >>> optimizer = NetworkOptimizer(torch.nn.Conv2d(16, 16, 3), 0.002, 0.1)
     >>> [len(part.param_groups[0]["params"]) for part in optimizer.parts]
     [1, 1]
     """
 
     def __init__(self, network: nn.Module, learning_rate: float, weight_decay: float) -> None:
-        # By identity, as weights may be tied.
+        # By identity, since weights may be shared.
         matrices: dict[int, nn.Parameter] = {
             id(module.weight): module.weight  # type: ignore[misc]
             for module in network.modules()
@@ -173,13 +167,7 @@ class NetworkOptimizer:
             )
 
     def step(self, fraction: float) -> None:
-        """Update all weights by their gradients, and forget these.
-
-        Parameters
-        ----------
-        fraction : float
-            Of the learning rate.
-        """
+        """Update all weights at a fraction of the learning rate, and reset the gradients."""
         for part in self.parts:
             rate = _MATRIX_RATE if isinstance(part, Muon) else 1.0
             for group in part.param_groups:
@@ -188,21 +176,10 @@ class NetworkOptimizer:
             part.zero_grad(set_to_none=True)
 
     def state_dict(self) -> list[dict[str, Any]]:
-        """Return the state of all parts, for a checkpoint.
-
-        Returns
-        -------
-        list of dict
-        """
+        """Return the states of both optimisers, for a checkpoint."""
         return [part.state_dict() for part in self.parts]
 
     def load_state_dict(self, states: list[dict[str, Any]]) -> None:
-        """Take up a state.
-
-        Parameters
-        ----------
-        states : list of dict
-            As `state_dict` returned it.
-        """
+        """Load what `state_dict` returned."""
         for part, state in zip(self.parts, states, strict=True):
             part.load_state_dict(state)

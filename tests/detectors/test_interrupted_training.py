@@ -380,7 +380,7 @@ def test_a_full_disk_leaves_the_checkpoint_before_whole(tmp_path, monkeypatch):
     detector = make(path)
     with monkeypatch.context() as patched:
         fails_on_the_third_flush(patched)
-        with pytest.raises(OSError, match="No space left on device.*is whole") as caught:
+        with pytest.raises(OSError, match="No space left on device.*is intact") as caught:
             detector.fit(IMAGES)
     assert caught.value.errno == errno.ENOSPC and str(path) in str(caught.value)
     assert not hasattr(detector, "network_")

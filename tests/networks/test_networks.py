@@ -13,7 +13,7 @@ from skanomaly.networks import (
     find_encoder,
     receptive_field,
 )
-from skanomaly.networks._layers import DilatedConv
+from skanomaly.networks._autoencoder import DilatedConv
 
 IMAGE_NETWORKS = [name for name in NETWORKS if name not in ROW_NETWORKS]
 
@@ -86,8 +86,8 @@ def test_convex_combination_stays_between_its_inputs():
 def test_the_image_itself_is_blended_in_at_full_resolution():
     network = ConvolutionalAutoencoder((32, 32, 2), width=4).eval()
     images = torch.randn(2, 2, 32, 32)
-    decoded, share = network.decode(images)
-    torch.testing.assert_close(network(images), share * images + (1 - share) * decoded)
+    decoded, weight = network.decode(images)
+    torch.testing.assert_close(network(images), weight * images + (1 - weight) * decoded)
     assert NETWORKS["sdc"]((32, 32, 2), width=4).decode(images)[1] is None
 
 
@@ -96,7 +96,7 @@ def test_the_untrained_decoder_shows_no_checkerboard():
     network = NETWORKS["sdc"]((64, 64, 1), width=8, normalization="none").eval()
     with torch.no_grad():
         decoded = network(torch.randn(4, 1, 64, 64))
-    # The four pixels that one place of the last layer makes start out equal.
+    # The four pixels of one square of the stem start out equal.
     cells = decoded.unfold(2, 2, 2).unfold(3, 2, 2)
     assert float(cells.std((-1, -2)).max()) < 1e-6
 
@@ -114,7 +114,7 @@ def test_too_many_dilations_for_the_channels_are_refused():
 
 
 def test_a_network_reads_any_size_alike():
-    """Far from the border, a crop is reconstructed as the same place of the whole image."""
+    """Far from the border, a crop is reconstructed like the same region of the whole image."""
     torch.manual_seed(0)
     network = partial(ConvolutionalAutoencoder, width=4, n_blocks=1, dilations=(1,))((64, 64, 1))
     network.eval()

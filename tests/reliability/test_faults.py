@@ -20,7 +20,7 @@ from skanomaly import SelfSupervisedAutoencoderDetector, _memory
 from skanomaly._memory import available_memory
 from skanomaly.datasets import ImageSequence, load_image_folder
 from skanomaly.detectors._network import make_network
-from skanomaly.training._memory import training_memory
+from skanomaly.training._device import training_memory
 
 DETECTOR = SelfSupervisedAutoencoderDetector(
     network=tiny_network, max_iter=4, batch_size=4, random_state=0, device="cpu"

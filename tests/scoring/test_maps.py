@@ -32,7 +32,7 @@ def test_smoothing_is_a_repeated_mean_filter(size, passes):
     smoothed = smooth(maps, size, passes)
     expected = maps.numpy()
     for _ in range(passes):
-        # Zero outside, over the share that lies inside: the mean of the places that exist.
+        # Zero outside, divided by the fraction inside: the mean over the pixels inside.
         inside = ndimage.uniform_filter(np.ones_like(expected), (0, size, size), mode="constant")
         expected = ndimage.uniform_filter(expected, (0, size, size), mode="constant") / inside
     np.testing.assert_allclose(smoothed.numpy(), expected, rtol=1e-10)
@@ -62,7 +62,7 @@ def test_expected_map_is_a_mean_pulled_towards_the_overall_mean():
     overall = 7 / 4
     assert expected[0, 0, 0] == pytest.approx((90 * 4 + 10 * overall) / 100)
     assert expected[0, 1, 1] == pytest.approx((90 * 1 + 10 * overall) / 100)
-    # A kind of map that is nothing everywhere divides by one.
+    # Maps that are 0 everywhere are divided by 1.
     assert (expected[1] == 1).all()
 
 
@@ -75,10 +75,10 @@ def test_an_image_is_compared_with_the_others():
     for index in (0, 7):
         others = torch.cat([maps[:index], maps[index + 1 :]])
         compared = ExpectedMap.fit([others])(maps[index : index + 1], FRAMES[:1])[0]
-        # The pull towards the overall mean, of which the image is a part too, remains.
+        # The overall mean, which includes the image, remains.
         far = (alone[index] / compared - 1).abs()
         assert float(far.max()) < (0.25 if index == 7 else 0.02)
-    # Without it, no place of an image could be more than so many times the usual.
+    # Without leaving the image out, no value could exceed about the number of images.
     assert float(alike.max()) < 25 < 250 < float(alone[7, 2, 3])
 
 
@@ -86,11 +86,11 @@ def test_an_expected_map_serves_images_of_other_sizes():
     step = ExpectedMap(expected=torch.tensor([[[1.0]], [[3.0]]], dtype=torch.double))
     maps = torch.full((2, 2, 5, 7), 3.0, dtype=torch.double)
     assert step(maps, FRAMES[:2]).tolist() == torch.full((2, 5, 7), 2.0).tolist()
-    with pytest.raises(ValueError, match="above 0"):
+    with pytest.raises(ValueError, match="expected must be above 0, got 0.0 instead"):
         ExpectedMap(expected=torch.zeros(1, 1, 1))
 
 
-def test_thresholds_flag_their_share():
+def test_thresholds_flag_their_fraction():
     rng = np.random.default_rng(0)
     scores = -rng.random(200)
     assert (scores < score_offset(scores, 0.1)).sum() == 20
@@ -108,14 +108,14 @@ def test_the_automatic_threshold_makes_up_for_what_training_took_off():
     flagged = (new < score_offset(scores, "auto", held_out)).mean()
     assert 0.002 < flagged < 0.04
     assert (new < score_offset(scores, "auto")).mean() > 0.05
-    # What asks for a share of the images gets it, held out or not.
+    # A number is a fraction of the images, held out or not.
     assert (scores < score_offset(scores, 0.1, held_out)).sum() == 50
     assert map_threshold(-scores, "auto", held_out) == -score_offset(scores, "auto", held_out)
 
 
 @pytest.mark.parametrize("stretch", [1, 2])
 @pytest.mark.parametrize("tail", [1, 1.5])
-def test_the_automatic_threshold_flags_its_share_of_new_images(stretch, tail):
+def test_the_automatic_threshold_flags_its_fraction_of_new_images(stretch, tail):
     """Also where their scores vary more than of those trained on, and whatever their tail."""
 
     def draw(size):

@@ -6,19 +6,19 @@ from skanomaly.scoring import Surroundings, smooth
 
 @pytest.fixture
 def normal():
-    """Maps of normal images, in multiples of the usual."""
+    """Maps relative to normal images."""
     generator = torch.Generator().manual_seed(0)
     return 0.5 + torch.rand(20, 64, 64, generator=generator, dtype=torch.double)
 
 
-def weigh(size, maps):
+def weight(size, maps):
     return Surroundings(size=size)(maps, torch.zeros(len(maps), 5))
 
 
 def test_the_formula_is_the_documented_one(normal):
     wide = smooth(normal.clamp(max=2.0), 31, 2)
     near = smooth(normal.sqrt(), 13, 2)
-    torch.testing.assert_close(weigh(31, normal), (normal + 0.3 * wide) * near)
+    torch.testing.assert_close(weight(31, normal), (normal + 0.3 * wide) * near)
 
 
 def test_a_region_that_is_large_and_faint_stands_out(normal):
@@ -26,16 +26,16 @@ def test_a_region_that_is_large_and_faint_stands_out(normal):
     faint[:, :32] += 0.5
     # In the map itself, most of it lies within what normal images show.
     assert faint[0, 8:24].median() < normal.quantile(0.999)
-    weighed, usual = weigh(31, faint), weigh(31, normal)
-    share_before = (faint[0, 8:24] > normal.quantile(0.95)).double().mean()
-    share_after = (weighed[0, 8:24] > usual.quantile(0.95)).double().mean()
-    assert share_after > share_before + 0.1
+    weighted, usual = weight(31, faint), weight(31, normal)
+    before = (faint[0, 8:24] > normal.quantile(0.95)).double().mean()
+    after = (weighted[0, 8:24] > usual.quantile(0.95)).double().mean()
+    assert after > before + 0.1
 
 
 def test_what_is_far_from_a_strong_defect_is_left_alone(normal):
     strong = normal[:1].clone()
     strong[:, 4:8, 4:8] = 1000.0
-    changed = weigh(15, strong)[0] != weigh(15, normal[:1])[0]
+    changed = weight(15, strong)[0] != weight(15, normal[:1])[0]
     assert bool(changed[:8, :8].all())
     assert not bool(changed[8 + Surroundings(size=15).reach :].any())
 
@@ -43,13 +43,13 @@ def test_what_is_far_from_a_strong_defect_is_left_alone(normal):
 def test_the_border_of_a_defect_stays_sharp():
     maps = torch.full((1, 64, 64), 0.01, dtype=torch.double)
     maps[0, 20:40, 20:40] = 10.0
-    weighed = weigh(31, maps)[0]
-    assert weighed[20:40, 20:40].min() > 5 * weighed[30, 41]
+    weighted = weight(31, maps)[0]
+    assert weighted[20:40, 20:40].min() > 5 * weighted[30, 41]
 
 
 def test_maps_that_are_zero_stay_zero():
     maps = torch.zeros(1, 8, 8, dtype=torch.double)
-    assert float(weigh(5, maps).abs().max()) == 0
+    assert float(weight(5, maps).abs().max()) == 0
 
 
 @pytest.mark.parametrize("size", [0, 4, -3, 3.0, "3"])
@@ -59,5 +59,13 @@ def test_a_size_that_is_none_is_refused(size):
 
 
 def test_the_size_is_a_fraction_of_the_shorter_side_and_odd():
-    assert Surroundings.of_images((128, 400), 0.6).size == 77
-    assert Surroundings.of_images((4, 4), 0.1).size == 1
+    def size(image_shape, fraction, **parameters):
+        parameters = {"region_size": fraction, "normalize_map": True, **parameters}
+        step = Surroundings.from_parameters(parameters, image_shape)
+        return None if step is None else step.size
+
+    assert size((128, 400, 1), 0.6) == 77
+    assert size((4, 4, 3), 0.1) == 1
+    assert size((4, 4, 3), None) is None
+    assert size((4, 4, 3), 0.1, normalize_map=False) is None
+    assert size((4,), 0.1) is None

@@ -7,7 +7,8 @@ from torch import nn
 
 from skanomaly.corruption import NOISES, add_noise
 from skanomaly.networks import ConvolutionalAutoencoder, DenseAutoencoder, LinearAutoencoder
-from skanomaly.training import ContractiveObjective, DenoisingObjective, squared_jacobian_norm
+from skanomaly.training import ContractiveObjective, DenoisingObjective
+from skanomaly.training._contractive import squared_jacobian_norm
 
 
 @pytest.fixture

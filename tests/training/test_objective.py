@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from skanomaly.training import RepairObjective, masked_reconstruction_loss
+from skanomaly.training import RepairObjective
+from skanomaly.training._objective import masked_reconstruction_loss
 
 
 def test_the_masked_loss_by_hand():

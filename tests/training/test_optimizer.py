@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from skanomaly.networks import ConvolutionalAutoencoder
-from skanomaly.training import Muon, NetworkOptimizer, orthogonalize
+from skanomaly.training._optimizer import Muon, NetworkOptimizer, orthogonalize
 
 
 @pytest.mark.parametrize("shape", [(3, 8, 40), (1, 40, 8), (2, 16, 16)])

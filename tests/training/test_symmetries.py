@@ -53,11 +53,11 @@ def test_a_part_that_is_its_own_mirror_image_is_flipped():
 
 
 def test_near_copies_do_not_make_a_flip_look_far_or_near():
-    """Of each picture of a set there are several: only flips have no such near copy."""
+    """The data set has several near copies of each image, but none of flipped ones."""
     rng = np.random.default_rng(0)
-    pictures = rng.normal(size=(10, 64, 64)).repeat(4, 0)
-    pictures = np.stack([np.kron(p[:8, :8], np.ones((8, 8))) for p in pictures])
-    assert found(pictures + rng.normal(scale=0.05, size=pictures.shape)) == ()
+    images = rng.normal(size=(10, 64, 64)).repeat(4, 0)
+    images = np.stack([np.kron(image[:8, :8], np.ones((8, 8))) for image in images])
+    assert found(images + rng.normal(scale=0.05, size=images.shape)) == ()
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 9), (3, 5), (16, 16), (65, 64)])

@@ -10,13 +10,13 @@ from skanomaly.training import (
     EarlyStopping,
     NonFiniteLossError,
     augment,
-    has_fast_bfloat16,
-    learning_rate_fraction,
     random_crops,
     resolve_device,
     resolve_precision,
     train,
 )
+from skanomaly.training._device import has_fast_bfloat16
+from skanomaly.training._loop import learning_rate_fraction
 
 
 def fit_line(network, **options):
@@ -53,10 +53,10 @@ def test_training_learns():
 
 
 def test_the_schedule_warms_up_and_decays_to_nothing():
-    shares = [learning_rate_fraction(step, 100) for step in range(100)]
-    assert shares[0] == pytest.approx(0.1) and max(shares) == shares[9] == 1.0
-    assert shares[9:] == sorted(shares[9:], reverse=True)
-    assert 0 < shares[-1] < 1e-3
+    rates = [learning_rate_fraction(step, 100) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1) and max(rates) == rates[9] == 1.0
+    assert rates[9:] == sorted(rates[9:], reverse=True)
+    assert 0 < rates[-1] < 1e-3
     assert learning_rate_fraction(0, 1) == 1.0
 
 
@@ -156,16 +156,16 @@ def test_augmentation_only_moves_pixels():
     assert augment(images, (), generator) is images
 
 
-def test_mixup_adds_a_share_of_the_difference_to_another_image():
+def test_mixup_adds_a_fraction_of_the_difference_to_another_image():
     images = torch.randn(400, 1, 4, 4, generator=torch.Generator().manual_seed(1))
     generator = torch.Generator().manual_seed(0)
     added = augment(images, ("mixup",), generator) - images
     difference = images.roll(1, 0) - images
-    shares = (added * difference).sum((1, 2, 3)) / difference.square().sum((1, 2, 3))
-    torch.testing.assert_close(added, shares.view(-1, 1, 1, 1) * difference)
+    fractions = (added * difference).sum((1, 2, 3)) / difference.square().sum((1, 2, 3))
+    torch.testing.assert_close(added, fractions.view(-1, 1, 1, 1) * difference)
     # Normal with mean 0 and standard deviation 0.2, within four standard errors.
-    assert abs(shares.mean()) < 4 * 0.2 / 20
-    assert abs(shares.std() - 0.2) < 4 * 0.2 / 800**0.5
+    assert abs(fractions.mean()) < 4 * 0.2 / 20
+    assert abs(fractions.std() - 0.2) < 4 * 0.2 / 800**0.5
     alone = augment(images[:1], ("mixup",), generator)
     torch.testing.assert_close(alone, images[:1])
 
