@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._arrays import check_unmasked
+
 Pixels = tuple[NDArray[np.bool_], NDArray[np.float64]]
 
 _IMAGES = "of shape (n, h, w), or a list or iterator of images"
@@ -91,6 +93,7 @@ def _open(images: Any, name: str, expected: str) -> Iterator[Any]:
 
 
 def _check_image(image: Any, name: str, index: int) -> NDArray[Any]:
+    check_unmasked(image, f"'{name}'")
     array = np.asarray(image)
     if array.dtype.kind not in "biuf":
         raise ValueError(
