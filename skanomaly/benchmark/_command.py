@@ -8,7 +8,6 @@ import json
 import sys
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from .._command_line import (
@@ -20,6 +19,7 @@ from .._command_line import (
     report_error,
     wants_progress,
 )
+from ..datasets._image_file import expand_user
 from ..detectors._base import BaseAutoencoderDetector
 from ..networks import ConvolutionalAutoencoder
 from ._datasets import MADE
@@ -154,7 +154,10 @@ def _make_parser(program: str) -> argparse.ArgumentParser:
         "--jobs", type=int, default=1, metavar="N", help="runs at a time, -1 for all processors"
     )
     parser.add_argument(
-        "--output", type=Path, metavar="FOLDER", help="folder to keep results in, and to resume"
+        "--output",
+        type=expand_user,
+        metavar="FOLDER",
+        help="folder to keep results in, and to resume",
     )
     parser.add_argument(
         "--report",
@@ -169,7 +172,7 @@ def _make_parser(program: str) -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--references",
-        type=Path,
+        type=expand_user,
         metavar="FILE.csv",
         help="published figures to show beside, in columns detector, source and others",
     )

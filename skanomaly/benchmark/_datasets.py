@@ -11,7 +11,7 @@ from pathlib import Path
 from sklearn.utils import Bunch
 
 from ..datasets import make_bar_images, make_textured_surfaces
-from ..datasets._image_file import read_image
+from ..datasets._image_file import expand_user, read_image
 from ..datasets._image_folder import find_images
 from ..datasets._mask_file import read_mask
 from ..datasets._mvtec_ad import _find_category, load_without
@@ -90,7 +90,7 @@ def find_datasets(
         if name in MADE:
             found.append(_check_made(str(name), size))
             continue
-        root = Path(name)
+        root = expand_user(name)
         folders = sorted(path.parent.parent for path in root.glob("*/train/good"))
         if not folders or (root / "train" / "good").is_dir():
             folders = [_find_category(root, None)]

@@ -14,6 +14,7 @@ from sklearn.base import OutlierMixin
 
 from .._command_line import one_line
 from .._logging import log_progress
+from ..datasets._image_file import expand_user
 from ..detectors import SelfSupervisedAutoencoderDetector
 from ._datasets import find_datasets
 from ._detectors import label_detectors
@@ -186,12 +187,13 @@ def run_benchmark(
             f"The 'on_damaged' parameter must be a str among {set(_DAMAGED)}. Got {on_damaged!r} "
             "instead."
         )
+    output = None if output is None else expand_user(output)
     if report and output is None:
         raise ValueError("The 'report' parameter needs 'output', the folder to write pages into.")
     labelled = label_detectors(
         SelfSupervisedAutoencoderDetector() if detectors is None else detectors
     )
-    published = [] if references is None else read_references(Path(references))
+    published = [] if references is None else read_references(expand_user(references))
     seeds = list(dict.fromkeys(seeds))
     runs = [
         Run(dataset, label, detector, seed, on_damaged == "skip")
@@ -202,7 +204,7 @@ def run_benchmark(
     if not runs:
         raise ValueError("At least one detector and one seed are required.")
     n_jobs = effective_n_jobs(n_jobs)
-    files = {} if output is None else _find_files(Path(output), runs, report)
+    files = {} if output is None else _find_files(output, runs, report)
     found = {index: file.read(runs[index]) for index, file in files.items()}
     rows = {index: row for index, row in found.items() if row is not None}
     log = _Log(len(runs), verbose)
@@ -218,10 +220,10 @@ def run_benchmark(
         rows[index] = result
         log.count(f"{run}: trained for {result['training_seconds']:.1f} s")
         if output is not None:
-            write_tables(Path(output), [rows[key] for key in sorted(rows)], published)
+            write_tables(output, [rows[key] for key in sorted(rows)], published)
     in_order = [rows[index] for index in sorted(rows)]
     if output is not None:
-        write_tables(Path(output), in_order, published)
+        write_tables(output, in_order, published)
     if failures:
         error = BenchmarkError(in_order, [failures[index] for index in sorted(failures)])
         raise error from error.failures[0].error

@@ -6,7 +6,6 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,6 +20,7 @@ from .._command_line import (
     report_error,
 )
 from .._files import check_output_file, write_text
+from ..datasets._image_file import expand_user
 from ..training import PRECISIONS, resolve_device, resolve_precision
 from ._evaluation import Row
 from ._processes import THREAD_VARIABLES
@@ -205,7 +205,10 @@ def _make_parser(program: str) -> argparse.ArgumentParser:
         help="with float32, measure onnxruntime on the exported graph too (needs the extra onnx)",
     )
     parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="file to write all figures to, case by case"
+        "--json",
+        type=expand_user,
+        metavar="FILE",
+        help="file to write all figures to, case by case",
     )
     return parser
 
