@@ -137,9 +137,9 @@ def test_selection_is_lazy_and_agrees_with_numpy(paths, stored_images, read_path
     [
         (6, "out of range"),
         (-7, "out of range"),
-        ([0, 6], "out of bounds for an ImageSequence of 6 images"),
-        ([-7], "out of bounds"),
-        ([True, False], "one value for each of the 6 images"),
+        ([0, 6], "index 6 is out of bounds for axis 0 with size 6"),
+        ([-7], "index -7 is out of bounds"),
+        ([True, False], "boolean index did not match .* size of axis is 6"),
         ([0.5], "integer"),
         ("a", "one-dimensional"),
         (["a"], "integer"),
