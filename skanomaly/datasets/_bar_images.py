@@ -224,11 +224,7 @@ class BarProjection:
         return (n_angles, n_offsets), pairs
 
     def _starts(
-        self,
-        pixels: np.ndarray,
-        grid: np.ndarray,
-        grid_images: np.ndarray,
-        axes: tuple[int, int],
+        self, pixels: np.ndarray, grid: np.ndarray, grid_images: np.ndarray, axes: tuple[int, int]
     ) -> np.ndarray:
         """Return the lowest local minima of the distance on the grid, (n, n_starts, 2)."""
         squares = (grid_images**2).sum(axis=1) - 2 * pixels @ grid_images.T

@@ -29,7 +29,7 @@ def check_number(
         comes from.
     """
     what = f"The '{name}' parameter must be {'an int' if kind is int else 'a float'}"
-    expected = numbers.Integral if kind is int else numbers.Real
+    expected: Any = numbers.Integral if kind is int else numbers.Real
     if not isinstance(value, expected) or isinstance(value, bool):
         raise TypeError(f"{what}. Got {value!r} instead.")
     if not (lowest <= value <= highest and math.isfinite(value)):

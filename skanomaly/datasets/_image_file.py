@@ -24,17 +24,8 @@ IMAGE_SUFFIXES = (
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "PPM", "GIF", "WEBP", "JPEG2000")
 
 _ORIENTATION = 0x0112
-# How stored pixels are rotated or flipped, by EXIF orientation.
-_UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
-    2: lambda image: image[:, ::-1],
-    3: lambda image: image[::-1, ::-1],
-    4: lambda image: image[::-1],
-    5: lambda image: image.swapaxes(0, 1),
-    6: lambda image: image[::-1].swapaxes(0, 1),
-    7: lambda image: image[::-1, ::-1].swapaxes(0, 1),
-    8: lambda image: image[:, ::-1].swapaxes(0, 1),
-}
-_TURNED = (5, 6, 7, 8)
+# EXIF orientations that swap rows and columns.
+_SWAPPED = (5, 6, 7, 8)
 # Where Pillow looks for the orientation: most files have none of these, and getexif is slow.
 _METADATA = {"exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp"}
 
@@ -145,7 +136,7 @@ def read_image_header(path: Path) -> tuple[tuple[int, int], bool]:
         # Whether and when Pillow swaps the sides of a rotated TIFF depends on its version.
         tags = _tags(opened)
         width, height = tags.get(256, width), tags.get(257, height)
-        if _orientation(opened) in _TURNED:
+        if _orientation(opened) in _SWAPPED:
             width, height = height, width
         return (height, width), not opened.mode.startswith(("1", "L", "I", "F"))
 
@@ -161,7 +152,7 @@ def open_image(path: Path) -> Iterator[Image.Image]:
         if not stat.S_ISREG(os.stat(name).st_mode):
             raise ValueError("it is not a regular file")
         with Image.open(name, formats=FORMATS) as opened:
-            if opened.format == "TIFF" and _tags(opened).get(_ORIENTATION) in _TURNED:
+            if opened.format == "TIFF" and _tags(opened).get(_ORIENTATION) in _SWAPPED:
                 # Pillow 13 maps such a file into memory with its sides swapped, unless it has no
                 # name.
                 opened.filename = ""
@@ -186,8 +177,14 @@ def open_image(path: Path) -> Iterator[Image.Image]:
 def upright(image: np.ndarray, opened: Image.Image) -> np.ndarray:
     """Rotate or flip decoded pixels by the EXIF orientation of their file."""
     # Read after decoding: Pillow then has rotated TIFF files and dropped the tag.
-    turn = _UPRIGHT.get(_orientation(opened))
-    return image if turn is None else np.ascontiguousarray(turn(image))
+    orientation = _orientation(opened)
+    if orientation in _SWAPPED:
+        image, orientation = image.swapaxes(0, 1), orientation - 4
+    if orientation in (2, 3):
+        image = image[:, ::-1]
+    if orientation in (3, 4):
+        image = image[::-1]
+    return np.ascontiguousarray(image)
 
 
 def _tags(opened: Image.Image) -> Mapping[int, Any]:

@@ -8,6 +8,7 @@ import os
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from ._image_file import MODES, expand_user, read_image
 _NAMED = 5
 
 
+@dataclass(eq=False, repr=False)
 class Reader:
     """Reads images that must have the shape and dtype of a reference file.
 
@@ -32,27 +34,21 @@ class Reader:
     reference : Path
     size, mode, on_error
         As of `ImageSequence`, checked.
-    substitutes : list of Path, default=()
-        Files to read, in turn, in place of one that cannot be read. If empty, that is an error.
+    substitutes : list of Path
+        Files to try instead of one that cannot be read. If empty, that is an error.
     """
 
-    def __init__(
-        self,
-        reference: Path,
-        size: tuple[int, int] | None,
-        mode: str,
-        on_error: str,
-        substitutes: Sequence[Path] = (),
-    ) -> None:
-        self.reference = reference
-        self.size = size
-        self.mode = mode
-        self.on_error = on_error
-        self.warns_of_pages = True
-        self.errors: dict[Path, str] = {}
-        self._substitutes = list(substitutes)
-        self._position = {path: index for index, path in enumerate(substitutes)}
-        self._layout: tuple[tuple[int, ...], np.dtype] | None = None
+    reference: Path
+    size: tuple[int, int] | None
+    mode: str
+    on_error: str
+    substitutes: list[Path] = field(default_factory=list)
+    warns_of_pages: bool = True
+    errors: dict[Path, str] = field(default_factory=dict)
+    _layout: tuple[tuple[int, ...], np.dtype] | None = None
+
+    def __post_init__(self) -> None:
+        self._position = {path: index for index, path in enumerate(self.substitutes)}
 
     @property
     def layout(self) -> tuple[tuple[int, ...], np.dtype]:
@@ -84,18 +80,18 @@ class Reader:
     def _open(self, path: Path) -> tuple[Path, np.ndarray]:
         """Read a file, or a substitute for it."""
         start = self._position.get(path, 0)
-        for each in [*self._substitutes[start:], *self._substitutes[:start]] or [path]:
+        for each in [*self.substitutes[start:], *self.substitutes[:start]] or [path]:
             try:
                 if each not in self.errors:
                     on_pages = self._warn_of_pages if self.warns_of_pages else None
                     return each, read_image(each, self.size, self.mode, on_pages)
             except (OSError, ValueError) as error:
-                if not self._substitutes:
+                if not self.substitutes:
                     raise
                 self.errors[each] = str(error)
         raise ValueError(
-            f"None of the {len(self._substitutes)} image files can be read. The first: "
-            f"{self.errors[self._substitutes[0]]}"
+            f"None of the {len(self.substitutes)} image files can be read. The first: "
+            f"{self.errors[self.substitutes[0]]}"
         )
 
     def _warn_of_pages(self, path: Path, n_pages: int) -> None:
@@ -152,9 +148,9 @@ class ImageSequence(Sequence):
         "gray" reads images as (h, w), "rgb" as (h, w, 3). "auto" reads grey files as grey and all
         others as RGB; all must then be of the same kind.
     on_error : {"raise", "skip"}, default="raise"
-        What `fit` and `partial_fit` of this library's detectors do if a file cannot be read. "skip"
-        reads the next readable file instead, and a warning at the end lists the skipped files. All
-        other methods raise an error: scoring never skips an image.
+        Behaviour of `fit` and `partial_fit` of this library's detectors if a file cannot be read.
+        "skip" reads the next readable file instead, and a warning at the end lists the skipped
+        files. All other methods raise an error: scoring never skips an image.
 
     Attributes
     ----------
@@ -318,7 +314,7 @@ class ImageSequence(Sequence):
             # scikit-learn selects rows of an array by `array[key, ...]`.
             if len(key) != 2 or key[1] is not Ellipsis:
                 raise IndexError(
-                    "An ImageSequence is indexed along its first axis alone. Use "
+                    "An ImageSequence is indexed along its first axis only. Use "
                     "np.asarray(images) to load all images into an array."
                 )
             key = key[0]

@@ -134,11 +134,7 @@ def _is_plateau(values: np.ndarray, dark: np.ndarray) -> np.ndarray:
     squares = dark[:-1, :-1].copy()
     for neighbour in (values[1:, :-1], values[:-1, 1:], values[1:, 1:]):
         squares &= values[:-1, :-1] == neighbour
-    plateau = np.zeros_like(dark)
-    for rows in (slice(None, -1), slice(1, None)):
-        for columns in (slice(None, -1), slice(1, None)):
-            plateau[rows, columns] |= squares
-    labels, n_labels = ndimage.label(values > 0, _NEIGHBOURS)
-    has_bright = np.zeros(n_labels + 1, dtype=bool)
-    has_bright[labels[(values > 0) & ~dark]] = True
-    return plateau | (dark & ~has_bright[labels])
+    plateau = np.lib.stride_tricks.sliding_window_view(np.pad(squares, 1), (2, 2)).any(axis=(2, 3))
+    marked = values > 0
+    near_bright = ndimage.binary_propagation(marked & ~dark, structure=_NEIGHBOURS, mask=marked)
+    return plateau | (dark & ~near_bright)

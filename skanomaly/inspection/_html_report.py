@@ -31,6 +31,7 @@ _LEVELS = 64
 _SATURATION = 8.0
 _INFERNO = np.vstack([[(0, 0, 4), (22, 11, 57)], _COLORS])
 _BATCH_PIXELS = 2**20
+_METHODS = ("score_samples", "decision_function", "anomaly_map")
 
 # Adds a row: name, image and map, and the keywords score, decision, kind and mask.
 AddImage = Callable[..., None]
@@ -110,7 +111,7 @@ def write_html_report(
     if names is None:
         names = names_within_folder(paths) if paths else [str(index) for index in range(count)]
     map_threshold = find_attribute(detector, "map_threshold_")
-    methods = ["score_samples", "decision_function"] + ["anomaly_map"] * (map_threshold is not None)
+    methods = _METHODS if map_threshold is not None else _METHODS[:2]
     size = max(1, _BATCH_PIXELS // (images.shape[1] * images.shape[2]))
     check_output_file(Path(path), "path")
     with html_report(
@@ -121,20 +122,11 @@ def write_html_report(
         map_threshold=map_threshold,
     ) as add:
         for start in range(0, count, size):
-            batch = np.asarray(images[start : start + size])
+            part = slice(start, start + size)
+            batch = np.asarray(images[part])
             found = detect(detector, batch, *methods)
-            for offset, image in enumerate(batch):
-                index = start + offset
-                result = {name: found[name][offset] for name in found}
-                add(
-                    names[index],
-                    image,
-                    result.get("anomaly_map"),
-                    score=result["score_samples"],
-                    decision=result.get("decision_function"),
-                    kind="" if kinds is None else str(kinds[index]),
-                    mask=None if masks is None else masks[index],
-                )
+            truth = (None if values is None else values[part] for values in (kinds, masks))
+            add_images(add, names[part], batch, *(found.get(name) for name in _METHODS), *truth)
 
 
 @contextmanager
@@ -200,6 +192,16 @@ def html_report(
         file.write(head)
         yield add
         file.write(tail)
+
+
+def add_images(add: AddImage, names: Sequence[str], images: Any, scores: Any, *others: Any) -> None:
+    """Add images with their scores, and with decisions, maps, kinds and masks or None."""
+    for index, name in enumerate(names):
+        decision, anomaly_map, kind, mask = (
+            None if values is None else values[index] for values in others
+        )
+        known = {"score": scores[index], "decision": decision, "mask": mask}
+        add(name, images[index], anomaly_map, kind="" if kind is None else str(kind), **known)
 
 
 def find_threshold(detector: Any) -> float | None:

@@ -276,9 +276,11 @@ class ScoreHistogramDisplay:
             if self.alpha is not None:
                 label += f", {np.mean(p_values[chosen] <= self.alpha):.1%} up to alpha"
             ax.ecdf(p_values[chosen], label=label, **looks[name])
-        ax.plot([0, 1], [0, 1], color="black", linewidth=0.8, linestyle=":", label="even spread")
+        ax.plot([0, 1], [0, 1], color="black", linewidth=0.8, linestyle=":", label="uniform")
         if self.alpha is not None:
             label = f"alpha {format_number(self.alpha)}"
             ax.axvline(self.alpha, color="black", linestyle="--", label=label)
-        ax.set(xlabel="p-value", ylabel="fraction of images up to it", xlim=(0, 1), ylim=(0, 1.02))
+        ax.set(
+            xlabel="p-value", ylabel="cumulative fraction of images", xlim=(0, 1), ylim=(0, 1.02)
+        )
         ax.legend(fontsize=SMALL, loc="lower right")

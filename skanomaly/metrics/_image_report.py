@@ -71,9 +71,9 @@ def image_report(
 
     See Also
     --------
-    f1_max_score : The image metric alone.
-    pixel_roc_auc_score, pixel_average_precision_score, per_region_overlap_score : The pixel
-        metrics alone.
+    f1_max_score : Only the F1 score of images.
+    pixel_roc_auc_score, pixel_average_precision_score, per_region_overlap_score : Single pixel
+        metrics.
 
     Notes
     -----
@@ -130,8 +130,8 @@ def image_report(
         anomalous = np.array(has_defect)
         if anomalous.all():
             raise ValueError(
-                "Every mask has a defective pixel, so that there is no normal image. Pixel metrics "
-                "alone need none."
+                "Every mask has a defective pixel, so that there is no normal image. The functions "
+                "for single pixel metrics need none."
             )
     if values is None:
         values = -np.array(largest)

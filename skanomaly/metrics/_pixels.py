@@ -61,9 +61,10 @@ def _pairs(masks: Any, maps: Any) -> Iterator[tuple[Any, Any]]:
         for index, pair in enumerate(_open(masks, "masks", "an iterable of pairs (mask, map)")):
             if not (isinstance(pair, tuple) and len(pair) == 2):
                 got = type(pair).__name__
-                if isinstance(pair, (np.ndarray, tuple)):
-                    is_tuple = isinstance(pair, tuple)
-                    got += f" of length {len(pair)}" if is_tuple else f" of shape {pair.shape}"
+                if isinstance(pair, np.ndarray):
+                    got += f" of shape {pair.shape}"
+                elif isinstance(pair, tuple):
+                    got += f" of length {len(pair)}"
                 raise ValueError(
                     "Without 'maps', 'masks' must be an iterable of tuples (mask, map). At index "
                     f"{index}, got {got} instead."
@@ -71,13 +72,18 @@ def _pairs(masks: Any, maps: Any) -> Iterator[tuple[Any, Any]]:
             yield pair
         return
     images = _open(masks, "masks", _IMAGES), _open(maps, "maps", _IMAGES)
-    problem = "Found input variables with inconsistent numbers of samples: "
     if isinstance(masks, Sized) and isinstance(maps, Sized) and len(masks) != len(maps):
-        raise ValueError(f"{problem}'masks' has {len(masks)} images, 'maps' has {len(maps)}.")
+        raise ValueError(
+            "Found input variables with inconsistent numbers of samples: 'masks' has "
+            f"{len(masks)} images, 'maps' has {len(maps)}."
+        )
     for index, pair in enumerate(zip_longest(*images, fillvalue=_MISSING)):
         for image, name in zip(pair, ("masks", "maps"), strict=True):
             if image is _MISSING:
-                raise ValueError(f"{problem}'{name}' has {index} images, the other one has more.")
+                raise ValueError(
+                    "Found input variables with inconsistent numbers of samples: "
+                    f"'{name}' has {index} images, and the other one has more."
+                )
         yield pair
 
 

@@ -123,7 +123,7 @@ def test_fit_leaves_out_what_cannot_be_read(photos, tmp_path, capsys):
     with pytest.warns(UserWarning, match="1 of 10 image files could not be read"):
         assert main([*arguments, "--on-error", "skip"]) == 0
     captured = capsys.readouterr()
-    assert "2 of 12 images are left out" in captured.err and str(good / "00.png") in captured.err
+    assert "2 of 12 images are skipped" in captured.err and str(good / "00.png") in captured.err
     assert "10 grey images" in captured.out
     assert skanomaly.load(model).n_iter_ == 2
 

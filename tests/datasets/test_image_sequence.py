@@ -146,8 +146,8 @@ def test_selection_is_lazy_and_agrees_with_numpy(paths, stored_images, read_path
         (None, "one-dimensional"),
         (True, "one-dimensional"),
         ([[0, 1]], "one-dimensional"),
-        ((0, 1), "first axis alone"),
-        ((slice(2), slice(2)), "first axis alone"),
+        ((0, 1), "first axis only"),
+        ((slice(2), slice(2)), "first axis only"),
     ],
     ids=str,
 )
