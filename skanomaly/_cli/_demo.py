@@ -37,6 +37,8 @@ _TEXTURES = ("brick", "grass", "gravel")
 _KINDS = ("crack", "stain", "smear", "hole", "foreign")
 # The photographs look alike when flipped or rotated.
 _AUGMENTATION = ("flip_horizontal", "flip_vertical", "rotate")
+_IMAGE_METRICS = (roc_auc_score, average_precision_score)
+_PIXEL_METRICS = (pixel_roc_auc_score, pixel_average_precision_score)
 _COLUMNS = ("image AUROC", "image AP", "pixel AUROC", "pixel AP")
 
 
@@ -89,11 +91,15 @@ def run(options: argparse.Namespace) -> None:
         callbacks = training_callbacks(texture, options.max_iter, shown=shown, bar=not options.json)
         detector.set_callbacks(*callbacks).fit(data.X_train)
         found = detector.detect(data.X_test)
-        table.append(_evaluate(data, found.score_samples, found.anomaly_map))
+        is_defective = data.y_test == -1
+        table.append(
+            [metric(is_defective, -found.score_samples) for metric in _IMAGE_METRICS]
+            + [metric(data.masks_test, found.anomaly_map) for metric in _PIXEL_METRICS]
+        )
         if not options.json:
             _print_row(texture, table[-1])
         if figure is not None:
-            _draw(blocks[index], texture, index, data, detector, found.anomaly_map)
+            _draw(blocks[index], index, data, detector, found.anomaly_map)
     seconds = time.monotonic() - start
     if figure is not None:
         figure.savefig(options.output, dpi=130)
@@ -129,35 +135,16 @@ def _open_figure(output: Path) -> Any:
     return figure
 
 
-def _evaluate(
-    data: Bunch, scores: NDArray[np.float64], maps: NDArray[np.float64]
-) -> tuple[float, float, float, float]:
-    is_defective = data.y_test == -1
-    return (
-        float(roc_auc_score(is_defective, -scores)),
-        float(average_precision_score(is_defective, -scores)),
-        pixel_roc_auc_score(data.masks_test, maps),
-        pixel_average_precision_score(data.masks_test, maps),
-    )
-
-
 def _print_row(name: str, values: Any) -> None:
     print(f"{name:8}" + "".join(f"{value:13.3f}" for value in values), flush=True)
 
 
-def _draw(
-    block: Any,
-    texture: str,
-    index: int,
-    data: Bunch,
-    detector: SelfSupervisedAutoencoderDetector,
-    maps: NDArray[np.float64],
-) -> None:
+def _draw(block: Any, index: int, data: Bunch, detector: Any, maps: NDArray[np.float64]) -> None:
     """Draw a good test image and two with defects, of other kinds for each texture."""
     kinds = ["good", *(_KINDS[(2 * index + turn) % len(_KINDS)] for turn in range(2))]
     # If a kind is missing, as for small images, argmax selects the first good image.
     chosen = [int(np.argmax(data.kinds_test == kind)) for kind in kinds]
-    block.suptitle(texture, fontsize=11, fontweight="bold")
+    block.suptitle(_TEXTURES[index], fontsize=11, fontweight="bold")
     grid = block.subplots(3, len(chosen))
     AnomalyMapDisplay.from_predictions(
         data.X_test[chosen],

@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None, *, program: str = _PROGRAM) -> 
         references = [] if options.references is None else read_references(options.references)
         rows = run_benchmark(
             options.datasets,
-            _make_detectors(options.detector, options.set, options.network),
+            _make_detectors(options),
             size=options.size,
             seeds=options.seeds,
             n_jobs=options.jobs,
@@ -163,11 +163,7 @@ def _make_parser(program: str) -> argparse.ArgumentParser:
     return parser
 
 
-def _make_detectors(
-    given: Sequence[Sequence[str]] | None,
-    common: Sequence[tuple[str, Any]],
-    network: Sequence[tuple[str, Any]],
-) -> list[Any]:
+def _make_detectors(options: argparse.Namespace) -> list[Any]:
     """Make the detectors, and set the common parameters.
 
     Raises
@@ -175,14 +171,15 @@ def _make_detectors(
     ValueError, TypeError
         If there is no such detector or parameter, or no detector has a common parameter.
     """
-    shared = dict(common)
-    if network:
+    shared = dict(options.set)
+    if options.network:
+        network = dict(options.network)
         # Fail now for an unknown name, and not in each run.
-        ConvolutionalAutoencoder((16, 16, 1), **dict(network))
-        shared["network"] = partial(ConvolutionalAutoencoder, **dict(network))
+        ConvolutionalAutoencoder((16, 16, 1), **network)
+        shared["network"] = partial(ConvolutionalAutoencoder, **network)
     detectors = []
     taken: set[str] = set()
-    for name, *texts in given or [["SelfSupervisedAutoencoderDetector"]]:
+    for name, *texts in options.detector or [["SelfSupervisedAutoencoderDetector"]]:
         own = dict(_assignment(text) for text in texts)
         plain = make_detector(name, {})
         takes = {}

@@ -89,13 +89,13 @@ def _compute_run(run: Run, file: RunFile | None, n_jobs: int) -> Row:
 
 def _watch(parent: int) -> None:
     """End this process when its parent ends, even if the parent is killed."""
-    threading.Thread(target=_end_after, args=[parent], daemon=True).start()
 
+    def end() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
 
-def _end_after(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(1)
+    threading.Thread(target=end, daemon=True).start()
 
 
 def _limit_threads(n_jobs: int) -> dict[str, str]:

@@ -232,7 +232,7 @@ def _to_array(opened: Image.Image, mode: str) -> np.ndarray:
     if stored == "I":
         raise ValueError("32-bit integers are not supported; save it with 8 or 16 bits")
     if mode == "gray" or (stored in _GRAY_8_BIT and mode != "rgb"):
-        # Drop alpha first: Pillow cannot convert "PA" to "L".
+        # Drop alpha first: Pillow does not convert "PA" to "L" correctly.
         flat = opened if stored in _GRAY_8_BIT else opened.convert("RGB")
         return _bytes(flat if stored == "L" else flat.convert("L"))
     return _bytes(opened if stored == "RGB" else opened.convert("RGB"))

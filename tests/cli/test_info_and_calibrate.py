@@ -94,7 +94,7 @@ def test_a_dataset_is_refused(photos, tmp_path, command, folders, part, remedy, 
     }
     assert main(arguments[command]) == 2
     error = capsys.readouterr().err
-    assert "GOOD_FOLDER must hold good images alone" in error and remedy in error
+    assert "GOOD_FOLDER must hold good images only" in error and remedy in error
     assert model.read_bytes() == photos.model.read_bytes()
 
 
