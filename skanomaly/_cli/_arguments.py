@@ -1,10 +1,57 @@
-"""Types of command-line arguments."""
+"""Command-line arguments: shared options, types, and input files."""
 
 from __future__ import annotations
 
 import argparse
 import math
+import os
 import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from .._command_line import integer
+from ..datasets import load_image_folder
+
+
+def add_command(
+    commands: Any, name: str, run: Callable[..., Any], help: str, description: str | None
+) -> argparse.ArgumentParser:
+    """Add a command with its description, and return its parser."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=help,
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Add the argument MODEL."""
+    parser.add_argument(
+        "model", metavar="MODEL", type=Path, help="model file written by 'skanomaly fit'"
+    )
+
+
+def add_good_folder(parser: argparse.ArgumentParser) -> None:
+    """Add the argument GOOD_FOLDER."""
+    parser.add_argument("folder", metavar="GOOD_FOLDER", type=Path, help="folder of good images")
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Add the option ``--json`` of a command without progress."""
+    help = "print the result as one JSON object, and nothing else"
+    parser.add_argument("--json", action="store_true", help=help)
+
+
+def add_seed(parser: argparse.ArgumentParser) -> None:
+    """Add the option ``--seed``."""
+    seed = integer(0, 2**32 - 1)
+    parser.add_argument(
+        "--seed", metavar="S", type=seed, default=0, help="random seed (default: 0)"
+    )
 
 
 def image_size(text: str) -> tuple[int, int]:
@@ -13,18 +60,16 @@ def image_size(text: str) -> tuple[int, int]:
     size = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
     if min(size) < 1:
         raise argparse.ArgumentTypeError(
-            f"expected a size in pixels such as 128 or 96x128 (height x width), got {text!r}"
+            f"must be a size in pixels such as 128 or 96x128 (height x width), got {text!r}"
         )
     return size
 
 
 def fraction(text: str) -> float:
-    """Parse a fraction above 0 and up to one half."""
+    """Parse a fraction above 0 and up to 0.5."""
     value = _number(text)
     if not 0 < value <= 0.5:
-        raise argparse.ArgumentTypeError(
-            f"expected a number above 0 and up to 0.5 such as 0.02, got {text!r}"
-        )
+        raise argparse.ArgumentTypeError(f"must be above 0 and at most 0.5, got {text!r}")
     return value
 
 
@@ -32,7 +77,7 @@ def score(text: str) -> float:
     """Parse a score, which is at most 0."""
     value = _number(text)
     if not -math.inf < value <= 0:
-        raise argparse.ArgumentTypeError(f"expected a score, 0 or less such as -1.5, got {text!r}")
+        raise argparse.ArgumentTypeError(f"must be a score of 0 or less, got {text!r}")
     return value
 
 
@@ -41,3 +86,56 @@ def _number(text: str) -> float:
         return float(text)
     except ValueError:
         return math.nan
+
+
+def find_inputs(given: Sequence[Path]) -> tuple[list[Path], list[str]]:
+    """Find the images among files and folders.
+
+    Parameters
+    ----------
+    given : sequence of Path
+        Files, and folders that are searched with their subfolders.
+
+    Returns
+    -------
+    paths : list of Path
+        Each image once.
+    names : list of str
+        Paths relative to the folder if only one is given, else to the common folder.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a file or folder does not exist.
+    ValueError
+        If a folder holds no image.
+    """
+    found: dict[str, Path] = {}
+    for path in given:
+        if not path.exists():
+            raise FileNotFoundError(f"No such file or folder: '{path}'.")
+        images = load_image_folder(path).paths if path.is_dir() else [path]
+        for image in images:
+            found.setdefault(os.path.abspath(image), image)
+    root = os.path.abspath(given[0])
+    if len(given) > 1 or not given[0].is_dir():
+        root = os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in given])
+    names = [Path(os.path.relpath(path, root)).as_posix() for path in found]
+    return list(found.values()), names
+
+
+def refuse_dataset(folder: Path) -> None:
+    """Raise ValueError for a folder that also holds defective images and masks."""
+    good = folder / "train" / "good"
+    if good.is_dir():
+        remedy = f"'{good}'"
+    elif any(folder.glob("*/train/good")):
+        remedy = "the folder train/good of one of its datasets"
+    elif (folder / "ground_truth").is_dir():
+        remedy = "the folder of its good images"
+    else:
+        return
+    raise ValueError(
+        f"GOOD_FOLDER must hold good images only, got the dataset '{folder}' with test images and "
+        f"masks instead. Pass {remedy}."
+    )

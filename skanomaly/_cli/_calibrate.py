@@ -1,4 +1,12 @@
-"""``skanomaly calibrate``: the thresholds of a model anew, from other good images."""
+"""Set the thresholds of a model from new good images.
+
+This is useful after a change of light or camera. The network is not changed, so that it is much
+faster than training.
+
+example:
+  skanomaly calibrate model.safetensors photos/good-today
+  skanomaly calibrate model.safetensors photos/good-today --output new.safetensors
+"""
 
 from __future__ import annotations
 
@@ -9,48 +17,27 @@ from typing import Any
 
 from .._files import check_apart, check_output_file
 from ..datasets import ImageSequence, load_image_folder
-from ._arguments import fraction
-from ._inputs import refuse_dataset
+from ._arguments import add_command, add_good_folder, add_json, add_model, fraction, refuse_dataset
 from ._model_file import load_model
-
-_DESCRIPTION = """\
-Set the thresholds of a model anew from good images, after a change of light or camera. The network
-stays as it is, which takes a fraction of the time of a training.
-"""
-
-_EPILOG = """\
-example:
-  skanomaly calibrate model.safetensors photos/good-today
-  skanomaly calibrate model.safetensors photos/good-today --output new.safetensors
-"""
 
 
 def add_parser(commands: Any) -> None:
     """Add the command to the parser."""
-    parser = commands.add_parser(
-        "calibrate",
-        help="set the thresholds of a model anew",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("model", metavar="MODEL", type=Path, help="file that 'skanomaly fit' wrote")
-    parser.add_argument("folder", metavar="GOOD_FOLDER", type=Path, help="folder of good images")
-    parser.add_argument(
+    help = "set the thresholds of a model from new good images"
+    parser = add_command(commands, "calibrate", run, help, __doc__)
+    add = parser.add_argument
+    add_model(parser)
+    add_good_folder(parser)
+    add(
         "--false-alarms",
         metavar="FRACTION",
         type=fraction,
-        help="fraction of good images that may be flagged (default: the contamination that the "
-        "model was fitted with)",
+        help="fraction of the good images that may be flagged (default: the contamination of the "
+        "model)",
     )
-    parser.add_argument(
-        "--output", metavar="NEW", type=Path, help="file to write to (default: MODEL itself)"
-    )
-    parser.add_argument("--force", action="store_true", help="overwrite NEW if it exists")
-    parser.add_argument(
-        "--json", action="store_true", help="print the result as one JSON object, and nothing else"
-    )
-    parser.set_defaults(run=run)
+    add("--output", metavar="NEW", type=Path, help="output file (default: replace MODEL)")
+    add("--force", action="store_true", help="overwrite NEW if it exists")
+    add_json(parser)
 
 
 def run(options: argparse.Namespace) -> None:

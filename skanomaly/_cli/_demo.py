@@ -1,4 +1,13 @@
-"""``skanomaly demo``: learn three textures, find artificial defects, draw a figure."""
+"""Detect artificial defects on real textures, and draw a figure.
+
+Train a detector on good images of each of three textures that are part of scikit-image, detect
+artificial defects in test images, print metrics and draw a figure. Takes up to three minutes on two
+cores. The figure needs matplotlib: pip install "skanomaly[plot]"
+
+example:
+  skanomaly demo
+  skanomaly demo --max-iter 100 --output quick.png
+"""
 
 from __future__ import annotations
 
@@ -21,63 +30,46 @@ from ..detectors import SelfSupervisedAutoencoderDetector
 from ..inspection import AnomalyMapDisplay
 from ..inspection._images import SMALL, load_matplotlib
 from ..metrics import pixel_average_precision_score, pixel_roc_auc_score
+from ._arguments import add_command, add_seed
 from ._progress import training_callbacks
 
 _TEXTURES = ("brick", "grass", "gravel")
 _KINDS = ("crack", "stain", "smear", "hole", "foreign")
-_DEFAULT_STEPS = 300
-# The photographs look alike whichever way they are turned.
+# The photographs look alike when flipped or rotated.
 _AUGMENTATION = ("flip_horizontal", "flip_vertical", "rotate")
+_IMAGE_METRICS = (roc_auc_score, average_precision_score)
+_PIXEL_METRICS = (pixel_roc_auc_score, pixel_average_precision_score)
 _COLUMNS = ("image AUROC", "image AP", "pixel AUROC", "pixel AP")
-
-_DESCRIPTION = """\
-Learn three real textures that ship with scikit-image from good pieces alone, find artificial
-defects on pieces not seen before, print how well, and draw a figure. Takes up to three minutes on
-two cores. The figure needs matplotlib: pip install "skanomaly[plot]"
-"""
-
-_EPILOG = """\
-example:
-  skanomaly demo
-  skanomaly demo --max-iter 100 --output quick.png
-"""
 
 
 def add_parser(commands: Any) -> None:
     """Add the command to the parser."""
-    parser = commands.add_parser(
-        "demo",
-        help="find artificial defects on real textures",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
+    help = "detect artificial defects on real textures"
+    parser = add_command(commands, "demo", run, help, __doc__)
+    add = parser.add_argument
+    add(
         "--output",
         metavar="FIGURE",
         type=Path,
         default=Path("demo.png"),
-        help="file to draw the figure to, overwritten if it exists (default demo.png)",
+        help="file of the figure, overwritten if it exists (default: demo.png)",
     )
-    parser.add_argument(
+    add(
         "--max-iter",
         metavar="N",
         type=integer(1),
-        default=_DEFAULT_STEPS,
-        help=f"number of training steps for each texture (default {_DEFAULT_STEPS})",
+        default=300,
+        help="number of training steps per texture (default: 300)",
     )
-    parser.add_argument(
-        "--seed", metavar="S", type=integer(0, 2**32 - 1), default=0, help="random seed (default 0)"
-    )
-    parser.add_argument(
+    add_seed(parser)
+    add(
         "--image-size",
         metavar="PIXELS",
         type=integer(16, 256),
         default=128,
-        help="side of the pieces that the textures are cut into, from 16 to 256 (default 128)",
+        help="side of the images in pixels, from 16 to 256 (default: 128)",
     )
     add_shared_options(parser)
-    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -95,18 +87,19 @@ def run(options: argparse.Namespace) -> None:
         detector = SelfSupervisedAutoencoderDetector(
             max_iter=options.max_iter, augmentation=_AUGMENTATION, random_state=options.seed
         )
-        detector.set_callbacks(
-            *training_callbacks(
-                texture, options.max_iter, shown=wants_progress(options), bar=not options.json
-            )
-        )
-        detector.fit(data.X_train)
+        shown = wants_progress(options)
+        callbacks = training_callbacks(texture, options.max_iter, shown=shown, bar=not options.json)
+        detector.set_callbacks(*callbacks).fit(data.X_train)
         found = detector.detect(data.X_test)
-        table.append(_evaluate(data, found.score_samples, found.anomaly_map))
+        is_defective = data.y_test == -1
+        table.append(
+            [metric(is_defective, -found.score_samples) for metric in _IMAGE_METRICS]
+            + [metric(data.masks_test, found.anomaly_map) for metric in _PIXEL_METRICS]
+        )
         if not options.json:
             _print_row(texture, table[-1])
         if figure is not None:
-            _draw(blocks[index], texture, index, data, detector, found.anomaly_map)
+            _draw(blocks[index], index, data, detector, found.anomaly_map)
     seconds = time.monotonic() - start
     if figure is not None:
         figure.savefig(options.output, dpi=130)
@@ -119,14 +112,14 @@ def run(options: argparse.Namespace) -> None:
         print(json.dumps({"textures": textures, "seconds": seconds, "output": output}))
         return
     _print_row("mean", np.mean(table, axis=0))
-    print("AP, average precision, counts defects as positive.")
-    print(f"{seconds:.0f} s for training and evaluation.")
+    print("AP is the average precision; defects are the positive class.")
+    print(f"Training and evaluation took {seconds:.0f} s.")
     if figure is not None:
         print(f"Wrote {options.output}")
 
 
 def _open_figure(output: Path) -> Any:
-    """Make the figure, and find out before the training if it could not be written."""
+    """Create the figure, and check before training that it can be written."""
     try:
         figure = load_matplotlib("figure").Figure(figsize=(10.2, 4.2), layout="constrained")
     except ImportError as error:
@@ -135,41 +128,23 @@ def _open_figure(output: Path) -> Any:
     suffixes = figure.canvas.get_supported_filetypes()
     if output.suffix[1:].lower() not in suffixes:
         raise ValueError(
-            f"--output must end in one of {', '.join(f'.{s}' for s in suffixes)}, got '{output}'."
+            f"--output must end in one of {', '.join(f'.{s}' for s in suffixes)}, got '{output}' "
+            "instead."
         )
     check_output_file(output, "--output")
     return figure
-
-
-def _evaluate(
-    data: Bunch, scores: NDArray[np.float64], maps: NDArray[np.float64]
-) -> tuple[float, float, float, float]:
-    is_defective = data.y_test == -1
-    return (
-        float(roc_auc_score(is_defective, -scores)),
-        float(average_precision_score(is_defective, -scores)),
-        pixel_roc_auc_score(data.masks_test, maps),
-        pixel_average_precision_score(data.masks_test, maps),
-    )
 
 
 def _print_row(name: str, values: Any) -> None:
     print(f"{name:8}" + "".join(f"{value:13.3f}" for value in values), flush=True)
 
 
-def _draw(
-    block: Any,
-    texture: str,
-    index: int,
-    data: Bunch,
-    detector: SelfSupervisedAutoencoderDetector,
-    maps: NDArray[np.float64],
-) -> None:
-    """Draw the first good test image and those of two kinds of defects, others for each texture."""
+def _draw(block: Any, index: int, data: Bunch, detector: Any, maps: NDArray[np.float64]) -> None:
+    """Draw a good test image and two with defects, of other kinds for each texture."""
     kinds = ["good", *(_KINDS[(2 * index + turn) % len(_KINDS)] for turn in range(2))]
-    # Small images may lack a kind: argmax then takes the first image of all, a good one.
+    # If a kind is missing, as for small images, argmax selects the first good image.
     chosen = [int(np.argmax(data.kinds_test == kind)) for kind in kinds]
-    block.suptitle(texture, fontsize=11, fontweight="bold")
+    block.suptitle(_TEXTURES[index], fontsize=11, fontweight="bold")
     grid = block.subplots(3, len(chosen))
     AnomalyMapDisplay.from_predictions(
         data.X_test[chosen],

@@ -1,4 +1,13 @@
-"""``skanomaly fit``: from a folder of good images to a model file."""
+"""Train a detector on good images, and write a model file for 'skanomaly score'.
+
+All images in the folder and its subfolders are read, batch by batch, and resized to one size. The
+default is the median height and width, shrunk to 128 pixels on the shorter side if that is larger.
+A smaller --size trains faster; a larger one shows smaller defects.
+
+example:
+  skanomaly fit photos/good --output model.safetensors
+  skanomaly fit photos/good --output model.safetensors --size 96x128 --max-iter 1000 --force
+"""
 
 from __future__ import annotations
 
@@ -18,93 +27,64 @@ from ..datasets import ImageSequence, load_image_folder
 from ..datasets._image_file import read_image_header
 from ..detectors import SelfSupervisedAutoencoderDetector
 from ..training import AUGMENTATIONS
-from ._arguments import fraction, image_size
-from ._inputs import refuse_dataset
+from ._arguments import add_command, add_good_folder, add_seed, fraction, image_size, refuse_dataset
 from ._progress import progress, training_callbacks
 
-# Of the shorter side, and how many times the pixels of such a square there may be.
+# Shorter side after resizing, and largest number of pixels, in squares of this side.
 _DEFAULT_SIDE = 128
 _MOST_SQUARES = 2
-# Training time grows with the number of pixels; from here on a smaller size is worth a word.
+# Above this number of pixels, the output suggests a smaller size.
 _FAST_PIXELS = 128 * 128
-
-_DESCRIPTION = f"""\
-Learn what good images look like, and store a model for 'skanomaly score'.
-
-All images of the folder and its subfolders are read, batch by batch. They are resized to one
-size: by default the one that they have, or the median of their heights and widths where they
-differ, shrunk to {_DEFAULT_SIDE} pixels on the shorter side where that is larger. A smaller
---size trains faster; a larger one shows smaller defects.
-"""
-
-_EPILOG = """\
-example:
-  skanomaly fit photos/good --output model.safetensors
-  skanomaly fit photos/good --output model.safetensors --size 96x128 --max-iter 1000 --force
-"""
 
 
 def add_parser(commands: Any) -> None:
     """Add the command to the parser."""
-    parser = commands.add_parser(
-        "fit",
-        help="learn from a folder of good images",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("folder", metavar="GOOD_FOLDER", type=Path, help="folder of good images")
-    parser.add_argument(
-        "--output", metavar="MODEL", type=Path, required=True, help="file to write the model to"
-    )
-    parser.add_argument("--force", action="store_true", help="overwrite MODEL if it exists")
-    parser.add_argument(
+    help = "train on a folder of good images"
+    parser = add_command(commands, "fit", run, help, __doc__)
+    add = parser.add_argument
+    add_good_folder(parser)
+    add("--output", metavar="MODEL", type=Path, required=True, help="model file to write")
+    add("--force", action="store_true", help="overwrite MODEL if it exists")
+    add(
         "--size",
         type=image_size,
         help="size in pixels to resize images to: 128 for a square, 96x128 for height x width",
     )
-    parser.add_argument(
+    add(
         "--mode",
         choices=("auto", "gray", "rgb"),
         default="auto",
-        help="read images as grey or in colour; auto (default): in colour if any of them is",
+        help="read images as grey or RGB; auto (default): RGB if any image has colours",
     )
-    parser.add_argument(
+    add(
         "--max-iter",
         metavar="N",
         type=integer(1),
-        help="number of training steps (default 3000, fewer for few images)",
+        help="number of training steps (default: 3000, fewer for few images)",
     )
-    parser.add_argument(
+    add(
         "--augment",
         action="append",
         choices=(*AUGMENTATIONS, "none"),
-        help="also learn from flipped, rotated or mixed images; can be given several times. By "
-        "default, mixup and what the good images look alike under; none takes none",
+        help="also train on flipped, rotated or mixed images, or none; can be repeated (default: "
+        "mixup, and the flips and rotations under which the good images look alike)",
     )
-    parser.add_argument(
+    add(
         "--contamination",
         metavar="FRACTION",
         type=fraction,
-        help="fraction of the good images that the threshold may flag; auto (default): by good "
-        "images that are kept from training",
+        help="fraction of the good images that the threshold may flag (default: set the threshold "
+        "on held-out good images)",
     )
-    parser.add_argument(
+    add(
         "--on-error",
         choices=("raise", "skip"),
         default="raise",
-        help="what to do about an image that cannot be read: stop (default), or leave it out",
+        help="if an image cannot be read, stop (raise, the default) or skip it",
     )
-    parser.add_argument(
-        "--seed", metavar="S", type=integer(0, 2**32 - 1), default=0, help="random seed (default 0)"
-    )
-    parser.add_argument(
-        "--device",
-        default="auto",
-        help="where to train: auto (default), cpu, cuda, cuda:1, mps",
-    )
+    add_seed(parser)
+    add("--device", default="auto", help="device: auto (default), cpu, cuda, cuda:1, mps")
     add_shared_options(parser)
-    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -121,19 +101,21 @@ def run(options: argparse.Namespace) -> None:
     if not options.json:
         print(_describe(len(paths), sizes, size, mode), flush=True)
 
+    augmentation: Any = tuple(options.augment) if options.augment else "auto"
+    if "none" in augmentation:
+        augmentation = None
     detector = SelfSupervisedAutoencoderDetector(
         max_iter=options.max_iter or "auto",
-        augmentation=_augmentation(options.augment),
+        augmentation=augmentation,
         contamination=options.contamination or "auto",
         device=options.device,
         random_state=options.seed,
     )
-    detector.set_callbacks(
-        *training_callbacks("training", options.max_iter, shown=shown, bar=not options.json)
-    )
+    bar = not options.json
+    callbacks = training_callbacks("training", options.max_iter, shown=shown, bar=bar)
     start = time.monotonic()
-    detector.fit(ImageSequence(paths, size=size, mode=mode, on_error=options.on_error))
-    detector.set_callbacks()
+    images = ImageSequence(paths, size=size, mode=mode, on_error=options.on_error)
+    detector.set_callbacks(*callbacks).fit(images).set_callbacks()
     seconds = time.monotonic() - start
     detector.save(options.output)
     if options.json:
@@ -157,33 +139,27 @@ def run(options: argparse.Namespace) -> None:
         )
 
 
-def _augmentation(names: list[str] | None) -> str | tuple[str, ...] | None:
-    if not names:
-        return "auto"
-    return None if "none" in names else tuple(names)
-
-
 def _read_headers(
     paths: Sequence[Path], *, skip: bool, shown: bool
 ) -> tuple[list[Path], list[tuple[int, int]], bool]:
-    """Read size and kind of all images without decoding them.
+    """Read size and kind of all images from their headers.
 
     Returns
     -------
     paths : list of Path
-        Those that could be read.
+        Readable images.
     sizes : list of (height, width)
     has_color : bool
-        Whether any of them is a colour image.
+        Whether any image has colours.
 
     Raises
     ------
     ValueError
-        If a file is not an image, and is not to be skipped, or if none of them is.
+        If a file is not an image and `skip` is False, or no file is an image.
     """
     read, sizes, has_color = [], [], False
     errors = []
-    with progress("looking through the folder", len(paths), "image", shown=shown) as bar:
+    with progress("reading headers", len(paths), "image", shown=shown) as show:
         for done, path in enumerate(paths, start=1):
             try:
                 size, is_color = read_image_header(path)
@@ -195,18 +171,18 @@ def _read_headers(
                 read.append(path)
                 sizes.append(size)
                 has_color |= is_color
-            bar.show(done)
+            show(done)
     if errors:
         more = f" And {len(errors) - 1} more." if len(errors) > 1 else ""
         print(
-            f"skanomaly: {len(errors)} of {len(paths)} images are left out: {errors[0]}{more}",
+            f"skanomaly: {len(errors)} of {len(paths)} images are skipped: {errors[0]}{more}",
             file=sys.stderr,
         )
     return read, sizes, has_color
 
 
 def _choose_size(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
-    """Take the median height and width, shrunk to what trains in reasonable time."""
+    """Return the median height and width, shrunk for a reasonable training time."""
     height, width = np.median(sizes, axis=0)
     side = max(min(height, width), (height * width / _MOST_SQUARES) ** 0.5)
     shrink = max(1.0, side / _DEFAULT_SIDE)
@@ -216,18 +192,15 @@ def _choose_size(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
 def _describe(
     count: int, sizes: Sequence[tuple[int, int]], size: tuple[int, int], mode: str
 ) -> str:
-    """Say what is trained on."""
+    """Describe the training images."""
     stored = set(sizes)
     kind = "colour" if mode == "rgb" else "grey"
-    text = f"{count} {kind} images of {_times(next(iter(stored)))} pixels (height × width)"
-    if len(stored) > 1:
-        text = f"{count} {kind} images of {len(stored)} sizes"
+    text = f"{count} {kind} images of {len(stored)} sizes"
+    if len(stored) == 1:
+        height, width = sizes[0]
+        text = f"{count} {kind} images of {height} × {width} pixels (height × width)"
     if stored != {size}:
-        text += f", resized to {_times(size)}"
+        text += f", resized to {size[0]} × {size[1]}"
     if size[0] * size[1] > _FAST_PIXELS:
-        text += ". A smaller one trains faster: see --size"
+        text += ". A smaller --size trains faster"
     return text + "."
-
-
-def _times(size: tuple[int, int]) -> str:
-    return f"{size[0]} × {size[1]}"

@@ -1,33 +1,29 @@
-"""``skanomaly info``: what a model file holds."""
+"""Show how a model reads images, its thresholds and its parameters.
+
+example:
+  skanomaly info model.safetensors
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 from typing import Any
 
+from ._arguments import add_command, add_json, add_model
 from ._model_file import load_model
 
 
 def add_parser(commands: Any) -> None:
     """Add the command to the parser."""
-    parser = commands.add_parser(
-        "info",
-        help="say what a model file holds",
-        description="Say how a model reads images, its thresholds and its parameters.",
-        epilog="example:\n  skanomaly info model.safetensors",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("model", metavar="MODEL", type=Path, help="file that 'skanomaly fit' wrote")
-    parser.add_argument(
-        "--json", action="store_true", help="print the result as one JSON object, and nothing else"
-    )
-    parser.set_defaults(run=run)
+    help = "show the contents of a model file"
+    parser = add_command(commands, "info", run, help, __doc__)
+    add_model(parser)
+    add_json(parser)
 
 
 def run(options: argparse.Namespace) -> None:
-    """Print what a model file holds."""
+    """Print the contents of a model file."""
     model = load_model(options.model)
     detector = model.detector
     facts = {

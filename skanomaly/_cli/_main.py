@@ -1,4 +1,15 @@
-"""Reads the command line, and turns what goes wrong into one line and an exit code."""
+"""Detect anomalies in images, after training on good images only.
+
+example:
+  skanomaly demo
+  skanomaly fit photos/good --output model.safetensors
+  skanomaly score model.safetensors photos/new --report report.html
+  skanomaly calibrate model.safetensors photos/good-today
+  skanomaly benchmark data/magnetic_tile --output results --report
+
+exit codes: 0 success; 1 training failed, out of memory, or an image could not be read; 2 invalid
+usage or input; 130 interrupted
+"""
 
 from __future__ import annotations
 
@@ -17,18 +28,6 @@ from . import _calibrate, _demo, _fit, _info, _score
 _PROGRAM = "skanomaly"
 _BENCHMARK = "benchmark"
 
-_EPILOG = """\
-example:
-  skanomaly demo
-  skanomaly fit photos/good --output model.safetensors
-  skanomaly score model.safetensors photos/new --report report.html
-  skanomaly calibrate model.safetensors photos/good-today
-  skanomaly benchmark data/magnetic_tile --output results --report
-
-exit codes: 0 done; 1 training failed, memory ran out or an image could not be read; 2 wrong usage
-or input; 130 interrupted
-"""
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
@@ -36,13 +35,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     arguments : sequence of str, optional
-        What stands after the program's name; None takes it from the command line.
+        Arguments after the program name; None means those of the command line.
 
     Returns
     -------
     int
-        0; 2 for wrong usage or input; 1 if training failed, memory ran out or an image that was to
-        be scored could not be read; 130 if interrupted.
+        0; 1 if training failed, memory ran out or an image to score could not be read; 2 for
+        invalid usage or input; 130 if interrupted.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments[:1] == [_BENCHMARK]:
@@ -50,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         return benchmark(arguments[1:], program=f"{_PROGRAM} {_BENCHMARK}")
     options = _make_parser().parse_args(_join_numbers(arguments))
-    # What a stream cannot encode is escaped: a result must not be lost to a character.
+    # Escape characters that the stream cannot encode, so that no result is lost.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
@@ -67,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _join_numbers(arguments: Sequence[str]) -> list[str]:
-    """Write ``--threshold -1e-5`` as one word: before Python 3.14 it is taken for two options."""
+    """Join ``--threshold -1e-5``, which Python before 3.14 parses as two options."""
     joined: list[str] = []
     for word in arguments:
         if joined and re.fullmatch(r"-[\d.]+[eE][-+]?\d+", word) and joined[-1].startswith("--"):
@@ -79,15 +78,12 @@ def _join_numbers(arguments: Sequence[str]) -> list[str]:
 
 def _make_parser() -> argparse.ArgumentParser:
     parser = OneLineParser(
-        prog=_PROGRAM,
-        description="Find what is wrong in images, after learning from good ones alone.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog=_PROGRAM, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--version", action="version", version=f"{_PROGRAM} {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for command in (_demo, _fit, _score, _calibrate, _info):
         command.add_parser(commands)
-    # Named here for --help alone: the benchmark reads what follows it.
+    # Only for --help: the benchmark parses its arguments itself.
     commands.add_parser(_BENCHMARK, help="measure detectors on datasets with known defects")
     return parser

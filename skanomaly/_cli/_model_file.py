@@ -1,4 +1,4 @@
-"""The file that ``fit`` writes and other commands read."""
+"""Models that commands read from files, and batchwise scoring."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from ..detectors import load
 from ..detectors._base import BaseAutoencoderDetector
 
 _MODES = {1: "gray", 3: "rgb"}
-# Pixels of a batch: bounds the memory that is held however many images there are.
+# Pixels of a batch, which limits memory.
 _BATCH_PIXELS = 2**20
 
 
 class Scored(NamedTuple):
-    """Score and map of an image, or why there are none."""
+    """Score and map of an image, or an error."""
 
     score: float = np.nan
     anomaly_map: NDArray[np.float64] | None = None
@@ -32,16 +32,16 @@ class Scored(NamedTuple):
 
 @dataclass(frozen=True)
 class Model:
-    """A fitted detector and how its images are read.
+    """A fitted detector, with size and mode of its images.
 
     Attributes
     ----------
     detector : BaseAutoencoderDetector
         Fitted.
     size : tuple of (height, width)
-        Size in pixels that images are resized to on reading.
+        Size in pixels to which images are resized.
     mode : {"gray", "rgb"}
-        What images are read as.
+        Mode of the images.
     """
 
     detector: BaseAutoencoderDetector
@@ -49,23 +49,23 @@ class Model:
     mode: str
 
     def score(self, paths: Sequence[Path]) -> Iterator[Scored]:
-        """Score images batch by batch, each with one pass through the network."""
+        """Score images batch by batch, with one pass of the network."""
         step = max(1, _BATCH_PIXELS // (self.size[0] * self.size[1]))
         batches = [paths[start : start + step] for start in range(0, len(paths), step)]
-        # The next batch is read while this one is in use.
+        # Read the next batch while this one is scored.
         with ThreadPoolExecutor(max_workers=1) as reader:
             upcoming = reader.submit(self._read, batches[0] if batches else [])
             for following in [*batches[1:], []]:
                 images, scored = upcoming.result()
                 upcoming = reader.submit(self._read, following)
-                # Integers of 8 and of 16 bits differ in scale, and cannot share an array.
+                # uint8 and uint16 differ in scale, and cannot share an array.
                 for dtype in {image.dtype for image in images.values()}:
                     alike = {key: image for key, image in images.items() if image.dtype == dtype}
                     scored |= self._score_arrays(alike)
                 yield from (scored[index] for index in sorted(scored))
 
     def _read(self, paths: Sequence[Path]) -> tuple[dict[int, NDArray[Any]], dict[int, Scored]]:
-        """Read images by their indices, and why others cannot be read."""
+        """Return images by their indices, and errors of those that cannot be read."""
         images, errors = {}, {}
         for index, path in enumerate(paths):
             try:
@@ -80,7 +80,7 @@ class Model:
         except ValueError as error:
             if len(images) == 1:
                 return dict.fromkeys(images, Scored(error=one_line(error)))
-            # One of them holds what the detector refuses.
+            # The detector refuses one of them.
             parts = [self._score_arrays({index: image}) for index, image in images.items()]
             return {index: each for part in parts for index, each in part.items()}
         pairs = zip(result.score_samples.tolist(), result.anomaly_map, strict=True)
@@ -88,12 +88,12 @@ class Model:
 
 
 def load_model(path: Path) -> Model:
-    """Read a model, which any detector of images that was saved is.
+    """Read a model: any saved detector of images.
 
     Raises
     ------
     ModelFileError
-        If there is no such file, or it holds something else.
+        If the file does not exist, or does not hold a detector of images.
     """
     if not path.is_file():
         problem = "is a folder" if path.is_dir() else "does not exist"
@@ -104,11 +104,11 @@ def load_model(path: Path) -> Model:
         raise ModelFileError(
             f"The model file '{path}' cannot be read: {error.strerror}."
         ) from error
-    # Images are read as those were that the detector has learned from.
+    # Images are read like the training images.
     shape = detector.image_shape_
     if len(shape) != 3 or shape[2] not in _MODES or detector.image_shape is not None:
         raise ModelFileError(
-            f"'{path}' holds a detector of arrays of shape {shape}, where the command line reads "
-            "grey images or colour images."
+            f"'{path}' holds a detector of arrays of shape {shape}. The command line needs one of "
+            "grey or RGB images."
         )
     return Model(detector, (shape[0], shape[1]), _MODES[shape[2]])

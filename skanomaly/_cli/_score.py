@@ -1,4 +1,33 @@
-"""``skanomaly score``: from a model and images to a table, maps and masks."""
+"""Score images with a model that 'skanomaly fit' has written.
+
+Folders are searched with their subfolders. The table is written to stdout or, with --output, to the
+folder OUT, which gets
+
+  scores.csv   for each image: path within FOLDER, score (higher is more normal), decision_function
+               (score minus threshold), decision ('normal', 'anomalous' if decision_function is
+               negative, or 'unreadable'), relative_score (score divided by threshold; above 1 is
+               anomalous) and error, the reason why an image could not be read
+  overlays/    for each image, a PNG of its size in the same subfolder: the image, coloured where
+               the anomaly map exceeds the threshold, with the same scale for all images
+  maps/        with --maps, the anomaly maps in the sizes of the images, as float32
+  masks/       with --masks, PNGs that are 255 where the map exceeds its threshold and 0 elsewhere
+
+Text that a spreadsheet would run as a formula starts with an apostrophe in the table. Rows are
+written one by one: after an interruption, the same command continues, or starts again with
+--report.
+
+FILE.html is a self-contained page with the same results: a table to sort and filter, a histogram
+with the threshold, and the anomaly map of an image on a click. Images are read batch by batch, so
+that their number is not limited by memory.
+
+example:
+  skanomaly score model.safetensors photos/new --report report.html
+  skanomaly score model.safetensors photos/new --output scores --maps tiff --masks
+  skanomaly score model.safetensors a.png b.png > scores.csv
+  skanomaly score model.safetensors photos/new --json > scores.json
+
+exit code 1: an image could not be read; the table shows the reason
+"""
 
 from __future__ import annotations
 
@@ -9,7 +38,7 @@ import math
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
@@ -21,18 +50,17 @@ from .._command_line import add_shared_options, report_error, wants_progress
 from .._files import check_apart, check_output_file, check_output_folder
 from ..datasets import ImageSequence
 from ..inspection._html_report import AddImage, html_report
-from ._arguments import score
-from ._inputs import find_inputs
+from ._arguments import add_command, add_model, find_inputs, score
 from ._model_file import Model, Scored, load_model
 from ._progress import progress
-from ._score_files import WriteFiles, file_writer
-from ._score_table import (
+from ._score_output import (
     TABLE,
     UNFINISHED,
     Row,
     TableWriter,
+    WriteFiles,
+    file_writer,
     find_unfinished,
-    make_error_row,
     make_row,
     open_table,
     read_rows,
@@ -40,100 +68,62 @@ from ._score_table import (
 
 _FILES = ("overlays", "maps", "masks")
 
-_DESCRIPTION = """\
-Score images, or all images of folders and their subfolders, by a model that 'skanomaly fit' wrote.
-The table goes to stdout, or with --output into the folder OUT, which gets
-
-  scores.csv   for each image: path within FOLDER, score (higher is more normal), decision_function
-               (score minus the threshold), decision ('normal', 'anomalous' where decision_function
-               is below 0, 'unreadable'), relative_score (score over the threshold: 1 is the limit,
-               and more is anomalous) and error, why an image could not be read
-  overlays/    for each image, a PNG of its size in the same subfolder: the image, coloured where
-               the anomaly map exceeds the model's threshold, on one scale for all images
-  maps/        with --maps, the anomaly maps in the sizes of the images, as float32
-  masks/       with --masks, PNGs that are 255 where the map exceeds its threshold and 0 elsewhere
-
-A text that a spreadsheet would run as a formula begins with an apostrophe in the table. Rows are
-written as they come: after an interruption, the same command goes on where it was stopped, and
-with --report from the start.
-
-FILE.html is one page that shows the same and needs nothing but a browser: a table to sort and
-filter, a histogram with the threshold, and the anomaly map of an image on a click. Images are read
-batch by batch, so that a folder can hold any number of them.
-"""
-
-_EPILOG = """\
-example:
-  skanomaly score model.safetensors photos/new --report report.html
-  skanomaly score model.safetensors photos/new --output scores --maps tiff --masks
-  skanomaly score model.safetensors a.png b.png > scores.csv
-  skanomaly score model.safetensors photos/new --json > scores.json
-
-exit code 1: an image could not be read, and its row in the table says why
-"""
-
 
 def add_parser(commands: Any) -> None:
     """Add the command to the parser."""
-    parser = commands.add_parser(
-        "score",
-        help="score images and show where they are anomalous",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("model", metavar="MODEL", type=Path, help="file that 'skanomaly fit' wrote")
-    parser.add_argument(
+    help = "score images and show where they are anomalous"
+    parser = add_command(commands, "score", run, help, __doc__)
+    add_model(parser)
+    add = parser.add_argument
+    add(
         "images",
         metavar="FOLDER_OR_IMAGE",
         type=Path,
         nargs="+",
-        help="folder of images, or image file, to score",
+        help="image file, or folder of images",
     )
-    parser.add_argument(
-        "--output", metavar="OUT", type=Path, help="folder to write table and overlays to"
-    )
-    parser.add_argument("--report", metavar="FILE.html", type=Path, help="page to write")
-    parser.add_argument(
+    add("--output", metavar="OUT", type=Path, help="folder for table and overlays")
+    add("--report", metavar="FILE.html", type=Path, help="HTML page to write")
+    add(
         "--threshold",
         metavar="SCORE",
         type=score,
-        help="score below which an image is anomalous, such as -1.5 (default: the model's)",
+        help="images with a score below are anomalous, such as -1.5 (default: threshold of MODEL)",
     )
-    parser.add_argument(
-        "--maps", choices=("npy", "tiff"), help="write anomaly maps into OUT, as .npy or TIFF"
-    )
-    parser.add_argument("--masks", action="store_true", help="write masks into OUT, as PNG")
-    parser.add_argument("--no-overlays", action="store_true", help="write no overlays into OUT")
-    parser.add_argument(
+    add("--maps", choices=("npy", "tiff"), help="write anomaly maps to OUT, as .npy or TIFF")
+    add("--masks", action="store_true", help="write masks to OUT, as PNG")
+    add("--no-overlays", action="store_true", help="do not write overlays to OUT")
+    add(
         "--force",
         action="store_true",
-        help="write into OUT even if it holds something, and over FILE.html: files of the same "
-        "names are overwritten, others stay",
+        help="allow OUT to hold files and FILE.html to exist: files of the same names are "
+        "overwritten, others stay",
     )
     add_shared_options(parser)
-    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Score images; 1 if one of them could not be read."""
+    """Score images; return 1 if an image could not be read."""
     output, page = options.output, options.report
     if output is None and (options.maps or options.masks):
-        raise ValueError("--maps and --masks need --output OUT, the folder to write them into.")
+        raise ValueError("--maps and --masks need --output OUT.")
     model = load_model(options.model)
     paths, names = find_inputs(options.images)
-    threshold = model.detector.offset_ if options.threshold is None else options.threshold
-    threshold = float(threshold)
+    threshold = options.threshold
+    threshold = float(model.detector.offset_ if threshold is None else threshold)
     _check_apart(options)
     if page is not None:
         check_output_file(page, "--report", exist_ok=options.force)
-    identity = _identity(options, threshold)
+    suffixes = _suffixes(options)
+    identity = _identity(options, threshold, suffixes)
     by_name = dict(zip(names, paths, strict=True))
     rows = [] if output is None else _find_rows(options, identity, by_name)
-    summary = _Summary(rows, keeps_rows=options.json)
+    # Rows are kept in memory for JSON only.
+    kept: list[Row] = []
+    counts: Counter[str] = Counter()
+    first_error = ""
     scored_before = {row["path"] for row in rows}
     left = [index for index, name in enumerate(names) if name not in scored_before]
-    suffixes = _suffixes(options)
     write_files = None
     if suffixes:
         map_threshold = float(model.detector.map_threshold_)
@@ -144,50 +134,88 @@ def run(options: argparse.Namespace) -> int:
         if output is not None:
             write_row = stack.enter_context(open_table(output, identity, rows))
         elif page is None and not options.json:
-            table = TableWriter(sys.stdout)
-            table.write_heading()
-            write_row = table.write
+            write_row = TableWriter(sys.stdout).write
         add = None
         if page is not None:
             add = stack.enter_context(_page(page, options, model, threshold))
         shown = wants_progress(options)
-        bar = stack.enter_context(progress("scoring", len(left), "image", shown=shown))
+        show = stack.enter_context(progress("scoring", len(left), "image", shown=shown))
         for done, scored in enumerate(model.score([paths[index] for index in left])):
             index = left[done]
-            row = _make_row(names[index], scored, threshold)
+            row = make_row(names[index], scored.score, threshold, scored.error)
             if write_files is not None or add is not None:
-                _show(index, row, scored, paths[index], model, write_files, add)
+                _write(index, row, scored, paths[index], model, write_files, add)
             if write_row is not None:
                 write_row(row)
-            summary.add(row)
-            bar.show(done + 1)
-    summary.print(options, threshold)
-    return int(bool(summary.errors))
+            counts[row["decision"]] += 1
+            first_error = first_error or row["error"]
+            if options.json:
+                kept.append(row)
+            show(done + 1)
+    counts.update(row["decision"] for row in rows)
+    total, n_anomalous = counts.total(), counts["anomalous"]
+    n_unreadable = counts["unreadable"]
+    if options.json:
+        result = {
+            "n_images": total,
+            "n_anomalous": n_anomalous,
+            "n_unreadable": n_unreadable,
+            "threshold": threshold,
+            "output": output and str(output),
+            "report": page and str(page),
+            "images": [{n: _finite(value) for n, value in row.items()} for row in rows + kept],
+        }
+        print(json.dumps(result))
+    else:
+        # Without files, stdout holds the table.
+        stream = sys.stderr if output is None and page is None else sys.stdout
+        print(f"{n_anomalous} of {total} images are anomalous.", file=stream)
+        if output is not None:
+            print(f"Wrote {', '.join(str(output / name) for name in (TABLE, *suffixes))}")
+        if page is not None:
+            print(f"Wrote {page}")
+    if n_unreadable:
+        more = f" And {n_unreadable - 1} more." if n_unreadable > 1 else ""
+        text = f"{n_unreadable} of {total} images could not be read: {first_error}{more}"
+        report_error("skanomaly", ValueError(text))
+    return int(n_unreadable > 0)
 
 
 def _check_apart(options: argparse.Namespace) -> None:
-    """Refuse outputs that would replace an input, or one another."""
+    """Refuse outputs that would replace an input or one another."""
     inputs = [options.model, *options.images]
-    parts = (
-        []
-        if options.output is None
-        else [options.output / name for name in (TABLE, UNFINISHED, *_FILES)]
-    )
-    outputs = [("--output", path) for path in [options.output, *parts] if path is not None]
+    outputs: list[Path] = []
+    if options.output is not None:
+        outputs = [options.output / name for name in (TABLE, UNFINISHED, *_FILES)]
     if options.report is not None:
-        check_apart([("--report", options.report)], [*inputs, *parts])
-    check_apart(outputs, inputs)
+        check_apart([("--report", options.report)], [*inputs, *outputs])
+    if options.output is not None:
+        check_apart([("--output", path) for path in (options.output, *outputs)], inputs)
 
 
-def _identity(options: argparse.Namespace, threshold: float) -> dict[str, Any]:
-    """What the table depends on beside the images themselves."""
+def _suffixes(options: argparse.Namespace) -> dict[str, str]:
+    """Return the suffixes of the requested files, by subfolder of OUT."""
+    if options.output is None:
+        return {}
+    wanted = {
+        "overlays": None if options.no_overlays else ".png",
+        "maps": options.maps and f".{options.maps}",
+        "masks": ".png" if options.masks else None,
+    }
+    return {kind: suffix for kind, suffix in wanted.items() if suffix}
+
+
+def _identity(
+    options: argparse.Namespace, threshold: float, suffixes: dict[str, str]
+) -> dict[str, Any]:
+    """Return what the results depend on, except for the contents of the images."""
     with options.model.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {
         "model": digest,
         "images": [os.path.abspath(path) for path in options.images],
         "threshold": threshold,
-        "files": _suffixes(options),
+        "files": suffixes,
         "skanomaly": __version__,
     }
 
@@ -195,7 +223,7 @@ def _identity(options: argparse.Namespace, threshold: float) -> dict[str, Any]:
 def _find_rows(
     options: argparse.Namespace, identity: dict[str, Any], paths: dict[str, Path]
 ) -> list[Row]:
-    """Make the folder OUT, and read what an interrupted run of the same command wrote there."""
+    """Create the folder OUT, and read the rows of an interrupted run of the same command."""
     output = options.output
     if options.force or not find_unfinished(output, identity):
         check_output_folder(output, "--output", exist_ok=options.force)
@@ -208,18 +236,12 @@ def _find_rows(
     return [
         row
         for row in read_rows(output / TABLE)
-        # Images that have changed since then are scored again.
+        # Images that were changed since are scored again.
         if row["path"] in paths and paths[row["path"]].stat().st_mtime <= start
     ]
 
 
-def _make_row(name: str, scored: Scored, threshold: float) -> Row:
-    if scored.error:
-        return make_error_row(name, scored.error)
-    return make_row(name, scored.score, threshold)
-
-
-def _show(
+def _write(
     index: int,
     row: Row,
     scored: Scored,
@@ -235,7 +257,7 @@ def _show(
             blank = np.zeros((1, 1), np.uint8)
             add(f"{name} (could not be read)", blank, None, score=None, decision=None, kind=kind)
         return
-    # At the size that it is stored in.
+    # In its stored size.
     image = ImageSequence([path], mode=model.mode)[0]
     if write_files is not None:
         write_files(index, image, scored.anomaly_map)
@@ -254,71 +276,13 @@ def _page(
         title=f"Anomalies in {first.resolve().name}" + (" and others" if others else ""),
         facts={
             "images": ", ".join(map(str, options.images)),
-            "model": f"{options.model}, reads images at {height} × {width} pixels",
+            "model": f"{options.model}, for images of {height} × {width} pixels",
             "detector": " ".join(repr(model.detector).split()),
         },
         threshold=threshold,
         map_threshold=float(model.detector.map_threshold_),
         kind_label="subfolder",
     )
-
-
-class _Summary:
-    """Counts what was found, and keeps the rows for JSON."""
-
-    def __init__(self, rows: Sequence[Row], *, keeps_rows: bool) -> None:
-        self.counts: Counter[str] = Counter()
-        self.errors: list[str] = []
-        self.rows: list[Row] | None = [] if keeps_rows else None
-        for row in rows:
-            self.add(row)
-
-    def add(self, row: Row) -> None:
-        """Take note of a row."""
-        self.counts[row["decision"]] += 1
-        if row["error"]:
-            self.errors.append(row["error"])
-        if self.rows is not None:
-            self.rows.append({name: _finite(value) for name, value in row.items()})
-
-    def print(self, options: argparse.Namespace, threshold: float) -> None:
-        """Say it on stdout, or on stderr where stdout holds the table."""
-        total, n_anomalous = self.counts.total(), self.counts["anomalous"]
-        output, page = options.output, options.report
-        if self.rows is not None:
-            result = {
-                "n_images": total,
-                "n_anomalous": n_anomalous,
-                "n_unreadable": len(self.errors),
-                "threshold": threshold,
-                "output": output and str(output),
-                "report": page and str(page),
-                "images": self.rows,
-            }
-            print(json.dumps(result))
-        else:
-            stream = sys.stderr if output is None and page is None else sys.stdout
-            print(f"{n_anomalous} of {total} images are anomalous.", file=stream)
-            if output is not None:
-                print(f"Wrote {', '.join(str(output / n) for n in (TABLE, *_suffixes(options)))}")
-            if page is not None:
-                print(f"Wrote {page}")
-        if self.errors:
-            more = f" And {len(self.errors) - 1} more." if len(self.errors) > 1 else ""
-            text = f"{len(self.errors)} of {total} images could not be read: {self.errors[0]}{more}"
-            report_error("skanomaly", ValueError(text))
-
-
-def _suffixes(options: argparse.Namespace) -> dict[str, str]:
-    """Suffixes of the files that are wanted of each image, by their folder in OUT."""
-    if options.output is None:
-        return {}
-    wanted = {
-        "overlays": None if options.no_overlays else ".png",
-        "maps": options.maps and f".{options.maps}",
-        "masks": ".png" if options.masks else None,
-    }
-    return {kind: suffix for kind, suffix in wanted.items() if suffix}
 
 
 def _finite(value: Any) -> Any:

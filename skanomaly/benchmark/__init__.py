@@ -1,4 +1,4 @@
-"""Measure detectors on datasets in MVTec AD layout, or on those that ship or are made."""
+"""Benchmark detectors on datasets in MVTec AD layout or generated ones."""
 
 from ._evaluation import describe_environment, evaluate
 from ._pca_reconstruction import PCAReconstruction

@@ -1,4 +1,19 @@
-"""Command line of the benchmark: ``python -m skanomaly.benchmark DATASET``, or ``speed``."""
+r"""Evaluate detectors on datasets with known defects.
+
+Fit detectors on the good training images of datasets, evaluate them on the test images, and print
+Markdown tables with mean and standard deviation over seeds. With --output, each finished run (a
+dataset, a detector and a seed) is stored in a file, and the same command resumes an interrupted
+benchmark. With the word speed in place of datasets, measure the speed of training and scoring
+instead, see %(prog)s speed --help; a dataset of that name is ./speed.
+
+example:
+  %(prog)s data/magnetic_tile --size 128 --seeds 0 1 --output results --report
+  %(prog)s bars grass --size 64 --set max_iter=500 --output results --jobs 2 \
+      --detector SelfSupervisedAutoencoderDetector --detector DenoisingAE noise=0.5
+  %(prog)s data/mvtec --detector skanomaly.benchmark.PCAReconstruction \
+      --detector sklearn.ensemble.IsolationForest n_estimators=200
+  %(prog)s bars --size 32 --seeds 0 --json > rows.json
+"""
 
 from __future__ import annotations
 
@@ -8,7 +23,6 @@ import json
 import sys
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from .._command_line import (
@@ -20,6 +34,7 @@ from .._command_line import (
     report_error,
     wants_progress,
 )
+from ..datasets._image_file import expand_user
 from ..detectors._base import BaseAutoencoderDetector
 from ..networks import ConvolutionalAutoencoder
 from ._datasets import MADE
@@ -29,22 +44,6 @@ from ._run_benchmark import BenchmarkError, run_benchmark
 from ._speed_command import SPEED, speed
 
 _PROGRAM = "python -m skanomaly.benchmark"
-_DESCRIPTION = """\
-Fit detectors on the good images of datasets, and print how well they find the defects in others, as
-Markdown tables with mean and spread over seeds. With --output, each finished run (a dataset, a
-detector and a seed) is kept in a file, and the same command goes on where it was stopped.
-With the word speed in place of datasets, measure how fast training and scoring are instead, see
-{program} speed --help; a dataset of that name is ./speed.
-"""
-_EXAMPLES = """\
-examples:
-  {program} data/magnetic_tile --size 128 --seeds 0 1 --output results --report
-  {program} bars grass --size 64 --set max_iter=500 --output results --jobs 2 \\
-      --detector SelfSupervisedAutoencoderDetector --detector DenoisingAE noise=0.5
-  {program} data/mvtec --detector skanomaly.benchmark.PCAReconstruction \\
-      --detector sklearn.ensemble.IsolationForest n_estimators=200
-  {program} bars --size 32 --seeds 0 --json > rows.json
-"""
 
 
 def main(arguments: Sequence[str] | None = None, *, program: str = _PROGRAM) -> int:
@@ -53,15 +52,14 @@ def main(arguments: Sequence[str] | None = None, *, program: str = _PROGRAM) -> 
     Parameters
     ----------
     arguments : sequence of str, default=None
-        What stands after the program's name; None takes it from the command line.
+        Arguments after the program name; None means those of the command line.
     program : str, default="python -m skanomaly.benchmark"
-        What it was called as.
+        Program name in messages.
 
     Returns
     -------
     int
-        0; 1 if a run failed, the others being kept; 2 for wrong usage or input; 130 if
-        interrupted.
+        0; 1 if a run failed; 2 for invalid usage or input; 130 if interrupted.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments[:1] == [SPEED]:
@@ -73,7 +71,7 @@ def main(arguments: Sequence[str] | None = None, *, program: str = _PROGRAM) -> 
         references = [] if options.references is None else read_references(options.references)
         rows = run_benchmark(
             options.datasets,
-            _make_detectors(options.detector, options.set, options.network),
+            _make_detectors(options),
             size=options.size,
             seeds=options.seeds,
             n_jobs=options.jobs,
@@ -87,10 +85,10 @@ def main(arguments: Sequence[str] | None = None, *, program: str = _PROGRAM) -> 
     except BenchmarkError as error:
         rows, failures = error.rows, error.messages()
     except KeyboardInterrupt:
-        again = "" if options.output is None else "; the same command goes on from here"
+        again = "" if options.output is None else "; the same command resumes the benchmark"
         print(f"\n{program}: interrupted{again}", file=sys.stderr)
         return INTERRUPTED
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, argparse.ArgumentTypeError) as error:
         report_error(program, error)
         return WRONG_USE
     if options.json:
@@ -108,99 +106,84 @@ def main(arguments: Sequence[str] | None = None, *, program: str = _PROGRAM) -> 
 
 def _make_parser(program: str) -> argparse.ArgumentParser:
     parser = OneLineParser(
-        prog=program,
-        description=_DESCRIPTION.format(program=program),
-        epilog=_EXAMPLES.format(program=program),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog=program, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
+    add = parser.add_argument
+    assignments: dict[str, Any] = {"nargs": "+", "action": "extend", "default": []}
+    assignments |= {"type": _assignment, "metavar": "NAME=VALUE"}
+    add(
         "datasets",
         nargs="+",
         metavar="DATASET",
-        help="folder with train/good, test/KIND and ground_truth/KIND, or a folder of such "
-        f"folders, or one of {', '.join(MADE)}",
+        help="folder with train/good, test/KIND and ground_truth/KIND, a folder of such folders, "
+        f"or one of {', '.join(MADE)}",
     )
-    parser.add_argument("--size", type=int, default=128, help="side in pixels (default: 128)")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1], help="(default: 0 1)")
-    parser.add_argument(
+    add("--size", type=int, default=128, help="side of the images in pixels (default: 128)")
+    add("--seeds", type=int, nargs="+", default=[0, 1], help="random seeds (default: 0 1)")
+    add(
         "--detector",
         nargs="+",
         action="append",
         metavar=("DETECTOR", "NAME=VALUE"),
-        help="a detector of skanomaly, or the import path of a class or estimator with the same "
-        "methods, and its parameters; can be given several times (default: "
+        help="detector of skanomaly, or import path of a class or an estimator with the same "
+        "methods, and its parameters; repeat for several detectors (default: "
         "SelfSupervisedAutoencoderDetector)",
     )
-    parser.add_argument(
+    add(
         "--set",
-        nargs="+",
-        action="extend",
-        default=[],
-        type=_assignment,
-        metavar="NAME=VALUE",
-        help="parameters of skanomaly's detectors, of all that have them and are not given others; "
-        "those of a corruption as corruption__NAME",
+        help="parameters for all detectors of skanomaly that have them, unless --detector sets "
+        "them; corruption__NAME for those of a corruption",
+        **assignments,
     )
-    parser.add_argument(
+    add(
         "--network",
-        nargs="+",
-        action="extend",
-        default=[],
-        type=_assignment,
-        metavar="NAME=VALUE",
-        help="parameters of the convolutional autoencoder in skanomaly's detectors",
+        help="parameters of the convolutional autoencoder in detectors of skanomaly",
+        **assignments,
     )
-    parser.add_argument(
-        "--jobs", type=int, default=1, metavar="N", help="runs at a time, -1 for all processors"
-    )
-    parser.add_argument(
-        "--output", type=Path, metavar="FOLDER", help="folder to keep results in, and to resume"
-    )
-    parser.add_argument(
+    add("--jobs", type=int, default=1, metavar="N", help="parallel runs, -1 for all processors")
+    add("--output", type=expand_user, metavar="FOLDER", help="folder of results, to resume from")
+    add(
         "--report",
         action="store_true",
-        help="write an HTML page for each run into FOLDER/reports: scores, maps and true masks",
+        help="write an HTML page with scores, maps and true masks for each run into FOLDER/reports",
     )
-    parser.add_argument(
+    add(
         "--on-damaged",
         choices=("raise", "skip"),
         default="raise",
-        help="what to do about an image file that cannot be read (default: raise)",
+        help="whether an image file that cannot be read is an error or skipped (default: raise)",
     )
-    parser.add_argument(
+    add(
         "--references",
-        type=Path,
+        type=expand_user,
         metavar="FILE.csv",
-        help="published figures to show beside, in columns detector, source and others",
+        help="published results to show, with the columns detector, source and any others",
     )
     add_shared_options(parser)
     return parser
 
 
-def _make_detectors(
-    given: Sequence[Sequence[str]] | None,
-    common: Sequence[tuple[str, Any]],
-    network: Sequence[tuple[str, Any]],
-) -> list[Any]:
-    """Make the detectors, and set what is set for all.
+def _make_detectors(options: argparse.Namespace) -> list[Any]:
+    """Make the detectors, and set the common parameters.
 
     Raises
     ------
     ValueError, TypeError
-        If there is no such detector or parameter, or a parameter that none of them has.
+        If there is no such detector or parameter, or no detector has a common parameter.
     """
-    shared = dict(common)
-    if network:
-        # An unknown name fails here and not in each run.
-        ConvolutionalAutoencoder((16, 16, 1), **dict(network))
-        shared["network"] = partial(ConvolutionalAutoencoder, **dict(network))
+    shared = dict(options.set)
+    if options.network:
+        network = dict(options.network)
+        # Fail now for an unknown name, and not in each run.
+        ConvolutionalAutoencoder((16, 16, 1), **network)
+        shared["network"] = partial(ConvolutionalAutoencoder, **network)
     detectors = []
     taken: set[str] = set()
-    for name, *texts in given or [["SelfSupervisedAutoencoderDetector"]]:
-        own = dict(_read_assignment(text) for text in texts)
+    for name, *texts in options.detector or [["SelfSupervisedAutoencoderDetector"]]:
+        own = dict(_assignment(text) for text in texts)
         plain = make_detector(name, {})
         takes = {}
-        # A name such as max_iter means something else in another library.
+        # max_iter and others have another meaning in other libraries.
         if isinstance(plain, BaseAutoencoderDetector):
             takes = {key: value for key, value in shared.items() if has_parameter(plain, key)}
         detectors.append(make_detector(name, {**takes, **own}))
@@ -211,17 +194,11 @@ def _make_detectors(
 
 
 def _assignment(text: str) -> tuple[str, Any]:
-    try:
-        return _read_assignment(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-
-
-def _read_assignment(text: str) -> tuple[str, Any]:
-    """Read NAME=VALUE, where VALUE is a Python literal or else a string."""
+    """Parse NAME=VALUE, where VALUE is a Python literal or else a string."""
     name, equals, value = text.partition("=")
     if not (name and equals):
-        raise ValueError(f"expected NAME=VALUE, got {text!r}; datasets come before all options")
+        message = f"expected NAME=VALUE, got {text!r}; datasets come before all options"
+        raise argparse.ArgumentTypeError(message)
     try:
         return name, ast.literal_eval(value)
     except (ValueError, SyntaxError):

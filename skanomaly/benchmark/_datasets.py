@@ -1,4 +1,4 @@
-"""Datasets by name or folder, and what tells one from another."""
+"""Datasets by name or folder, and their identity."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from sklearn.utils import Bunch
 
 from ..datasets import make_bar_images, make_textured_surfaces
-from ..datasets._image_file import read_image
+from ..datasets._image_file import expand_user, read_image
 from ..datasets._image_folder import find_images
 from ..datasets._mask_file import read_mask
 from ..datasets._mvtec_ad import _find_category, load_without
@@ -22,17 +22,16 @@ MADE = (*TEXTURES, "bars")
 
 @dataclass(frozen=True)
 class Dataset:
-    """A dataset that is loaded where it is needed.
+    """A dataset that is loaded on demand.
 
     Attributes
     ----------
     name : str
-        What a table calls it.
+        Name in the tables.
     size : int
         Side of its images in pixels.
     folder : Path or None
-        Where it lies, resolved, in MVTec AD layout; None for one that is made, whose name says
-        which.
+        Resolved folder in MVTec AD layout; None for a generated dataset.
     """
 
     name: str
@@ -40,14 +39,14 @@ class Dataset:
     folder: Path | None = None
 
     def identity(self) -> dict[str, str | int]:
-        """What tells it from other datasets: for a folder, the names and lengths of its files."""
+        """Return its identity: size and name, and a hash of the names and sizes of its files."""
         if self.folder is None:
             return {"dataset": self.name, "size": self.size}
         files = hashlib.sha256()
         for path in _find_files(self.folder):
             line = f"{path.relative_to(self.folder).as_posix()} {path.stat().st_size}\n"
             files.update(line.encode(errors="surrogateescape"))
-        # Not where the folder lies: it may be moved.
+        # Without the path, so that the folder can be moved.
         name = self.folder.name
         return {"dataset": name, "size": self.size, "files": files.hexdigest()}
 
@@ -57,9 +56,9 @@ class Dataset:
         Returns
         -------
         data : Bunch
-        left_out : list of str
-            Files that cannot be read, relative to the folder. Test images are left out with their
-            mask if either is damaged.
+        skipped : list of str
+            Files that cannot be read, relative to the folder. A test image is skipped if its mask
+            is damaged, too.
 
         Raises
         ------
@@ -81,16 +80,20 @@ def find_datasets(
     Raises
     ------
     FileNotFoundError
-        If there is no such folder, or not in MVTec AD layout.
+        If a folder does not exist or is not in MVTec AD layout.
     ValueError
-        If no image can be made of that size, or `names` is empty.
+        If images of this size cannot be generated, or `names` is empty.
     """
     found: list[Dataset] = []
     for name in [names] if isinstance(names, (str, os.PathLike)) else names:
         if name in MADE:
-            found.append(_check_made(str(name), size))
+            try:
+                _make(str(name), size, n_train=1)
+            except (TypeError, ValueError) as error:
+                raise type(error)(f"Dataset '{name}': {error}") from error
+            found.append(Dataset(str(name), size))
             continue
-        root = Path(name)
+        root = expand_user(name)
         folders = sorted(path.parent.parent for path in root.glob("*/train/good"))
         if not folders or (root / "train" / "good").is_dir():
             folders = [_find_category(root, None)]
@@ -100,20 +103,12 @@ def find_datasets(
     found = list(dict.fromkeys(found))
     short = [dataset.name for dataset in found]
     return [
-        # Two categories of the same name are told apart by where they lie.
+        # Categories of the same name are distinguished by their paths.
         replace(dataset, name=dataset.folder.as_posix())
         if dataset.folder is not None and short.count(dataset.name) > 1
         else dataset
         for dataset in found
     ]
-
-
-def _check_made(name: str, size: int) -> Dataset:
-    try:
-        _make(name, size, n_train=1)
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"Dataset '{name}': {error}") from error
-    return Dataset(name, size)
 
 
 def _make(name: str, size: int, **numbers: int) -> Bunch:

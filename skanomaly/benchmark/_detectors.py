@@ -1,9 +1,10 @@
-"""Detectors by name, what a table calls them, and what tells one from another."""
+"""Detectors by name, their labels in tables, and their identity."""
 
 from __future__ import annotations
 
-import importlib
 import inspect
+import itertools
+import pkgutil
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
@@ -23,7 +24,7 @@ def make_detector(name: str, parameters: Mapping[str, Any]) -> Any:
     Parameters
     ----------
     name : str
-        That of a detector of skanomaly, or the import path of a class, which is made without
+        Name of a detector of skanomaly, or import path of a class, which is called without
         arguments, or of an estimator, which is cloned.
     parameters : mapping of str to object
         Passed to `set_params`.
@@ -31,15 +32,15 @@ def make_detector(name: str, parameters: Mapping[str, Any]) -> Any:
     Raises
     ------
     ValueError
-        If there is nothing of that name, or a parameter is unknown or has no valid value.
+        If the name is unknown, or a parameter is unknown or invalid.
     TypeError
-        If it has not the methods of a detector.
+        If it does not have the methods of a detector.
     """
     found = _find(name)
     try:
         detector = found() if isinstance(found, type) else clone(found)
     except TypeError as error:
-        raise TypeError(f"No detector can be made of '{name}': {error}") from error
+        raise TypeError(f"The detector '{name}' cannot be created: {error}") from error
     _check_methods(detector, f"'{name}'")
     detector.set_params(**parameters)
     check_detector(detector)
@@ -48,30 +49,24 @@ def make_detector(name: str, parameters: Mapping[str, Any]) -> Any:
 
 def _find(name: str) -> Any:
     """Import a class or an object."""
-    module_name, _, attribute = name.rpartition(".")
-    if not module_name:
-        names = [each for each in own_detectors.__all__ if each != "load"]
-        if name not in names:
-            raise ValueError(
-                f"A detector must be one of {', '.join(names)}, or an import path "
-                f"such as sklearn.ensemble.IsolationForest. Got {name!r} instead."
-            )
+    own = [each for each in own_detectors.__all__ if each != "load"]
+    if name in own:
         return getattr(own_detectors, name)
-    try:
-        module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise ValueError(f"The detector '{name}' cannot be imported: {error}.") from error
-    if not hasattr(module, attribute):
+    if "." not in name:
         raise ValueError(
-            f"The detector '{name}' cannot be imported: '{module_name}' has no '{attribute}'."
+            f"A detector must be one of {', '.join(own)}, or an import path such as "
+            f"sklearn.ensemble.IsolationForest. Got {name!r} instead."
         )
-    return getattr(module, attribute)
+    try:
+        return pkgutil.resolve_name(":".join(name.rsplit(".", 1)))
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"The detector '{name}' cannot be imported: {error}.") from error
 
 
 def check_detector(detector: Any) -> None:
-    """Raise TypeError if this is not a detector, ValueError if a parameter has no valid value."""
+    """Raise TypeError if this is not a detector, ValueError if a parameter is invalid."""
     _check_methods(detector, repr(detector))
-    # `fit` would complain as well, but in each run, and hours later.
+    # Now, and not in `fit` of each run.
     if hasattr(detector, "_parameter_constraints"):
         detector._validate_params()
 
@@ -84,17 +79,17 @@ def _check_methods(detector: Any, name: str) -> None:
 
 
 def has_parameter(detector: Any, name: str) -> bool:
-    """Whether a detector has a parameter, or the object that ``object__name`` speaks of."""
+    """Whether a detector has a parameter, or the object of ``object__name``."""
     return name.partition("__")[0] in detector.get_params(deep=False)
 
 
 def label_detectors(detectors: Any) -> dict[str, Any]:
-    """Give each detector a name; the same one twice counts once.
+    """Label detectors; duplicates are dropped.
 
     Parameters
     ----------
     detectors : estimator, iterable of estimator, or mapping of str to estimator
-        A mapping says the names itself.
+        The keys of a mapping are the labels.
     """
     if isinstance(detectors, Mapping):
         for detector in detectors.values():
@@ -102,24 +97,21 @@ def label_detectors(detectors: Any) -> dict[str, Any]:
         return {str(label): detector for label, detector in detectors.items()}
     labelled: dict[str, Any] = {}
     known = set()
-    # An ensemble is iterable too.
+    # Ensembles are iterable, too.
     single = hasattr(detectors, "get_params") or not isinstance(detectors, Iterable)
     for detector in [detectors] if single else detectors:
         check_detector(detector)
         if (description := describe(detector)) in known:
             continue
         known.add(description)
-        label = plain = detector_label(detector)
-        count = 1
-        while label in labelled:
-            count += 1
-            label = f"{plain} #{count}"
-        labelled[label] = detector
+        plain = detector_label(detector)
+        labels = itertools.chain([plain], (f"{plain} #{count}" for count in itertools.count(2)))
+        labelled[next(label for label in labels if label not in labelled)] = detector
     return labelled
 
 
 def detector_label(detector: Any) -> str:
-    """Name the class and the parameters that are not at their default, in a line."""
+    """Return the class name and the non-default parameters, in one line."""
     return _label(detector, skip=("random_state",))
 
 
@@ -148,12 +140,12 @@ def _arguments(values: Mapping[str, Any]) -> str:
 
 
 def describe(value: Any) -> str:
-    """Write down all that a detector or a parameter consists of, the same in each process.
+    """Describe a detector or a parameter completely, and equally in each process.
 
     Raises
     ------
     ValueError
-        If it holds a function without a name, which cannot be told from another.
+        If it holds a lambda function, which has no identity.
     """
     if isinstance(value, (list, tuple)):
         return f"{type(value).__name__}({', '.join(map(describe, value))})"
@@ -180,7 +172,7 @@ def _path(value: Any) -> str:
     path = f"{value.__module__}.{value.__qualname__}"
     if "<lambda>" in path:
         raise ValueError(
-            f"A parameter is a function without a name, '{path}', and cannot be told from another. "
+            f"A parameter is a function without a name, '{path}', which cannot be identified. "
             "Define it with def, or use functools.partial."
         )
     return path

@@ -1,12 +1,15 @@
-"""Fit a detector on a dataset, and measure how well it does and what it costs."""
+"""Fit a detector on a dataset, and measure its metrics, speed and memory."""
 
 from __future__ import annotations
 
 import platform
+import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from importlib.metadata import version
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,9 +24,8 @@ from ..metrics import f1_max_score, image_report
 from ._detectors import detector_label
 
 Row = dict[str, Any]
-ShowScored = Callable[[Any, Bunch, NDArray[Any], NDArray[Any] | None, NDArray[Any] | None], None]
 
-# Of the figures that `image_report` gives.
+# Keys of `image_report`.
 METRICS = (
     "image_roc_auc",
     "image_average_precision",
@@ -32,41 +34,49 @@ METRICS = (
     "pixel_average_precision",
     "per_region_overlap",
 )
-# Begins the name of the same for one kind of defect.
+# Prefix of the same metric for one kind of defect.
 KIND_PREFIX = "image_roc_auc "
 
 
-def evaluate(detector: OutlierMixin, data: Bunch, *, seeds: Iterable[int] = (0, 1)) -> list[Row]:
-    """Fit a detector on the good images of a dataset and measure it on the test images.
+class Detections(NamedTuple):
+    """A fitted detector, and its results for the test images; None for missing methods."""
 
-    In this process and one seed after another; :func:`run_benchmark` does it for many detectors and
-    datasets.
+    detector: Any
+    scores: NDArray[np.float64]
+    decisions: NDArray[np.float64] | None
+    maps: NDArray[Any] | None
+
+
+def evaluate(detector: OutlierMixin, data: Bunch, *, seeds: Iterable[int] = (0, 1)) -> list[Row]:
+    """Fit a detector on the training images of a dataset and evaluate it on the test images.
+
+    Seeds are evaluated one after the other, in this process. See :func:`run_benchmark` for several
+    detectors and datasets.
 
     Parameters
     ----------
     detector : estimator
-        Has `fit`, `score_samples`, `get_params` and `set_params`. One that has `anomaly_map` gets
-        images; any other gets rows, the flattened images as floats from 0 to 1. A clone is fitted.
+        Must have `fit`, `score_samples`, `get_params` and `set_params`. If it has `anomaly_map`, it
+        gets images, else flattened images as floats from 0 to 1. A clone is fitted.
     data : Bunch
-        As `skanomaly.datasets.load_mvtec_ad` with a size, `make_textured_surfaces` or
-        `make_bar_images` returns it.
+        Output of `load_mvtec_ad` with a size, `make_textured_surfaces` or `make_bar_images` in
+        `skanomaly.datasets`.
     seeds : iterable of int, default=(0, 1)
-        One fit for each, which every parameter named ``random_state`` is set to.
+        One fit per seed; all parameters named ``random_state`` are set to it.
 
     Returns
     -------
     list of dict
         One for each seed, with
 
-        - "detector", its class and the parameters that are not at their default, and "seed";
+        - "detector", its class and non-default parameters, and "seed";
         - "image_roc_auc", "image_average_precision", "image_f1_max", "pixel_roc_auc",
-          "pixel_average_precision" and "per_region_overlap", as `skanomaly.metrics.image_report`
-          gives them; the last three are None for a detector without `anomaly_map`;
-        - "false_alarms", the fraction of the good test images with a `decision_function` below 0,
-          and "misses", that of the defective ones with 0 or above; None where there is no such
-          method;
+          "pixel_average_precision" and "per_region_overlap" of `skanomaly.metrics.image_report`;
+          the last three are None for a detector without `anomaly_map`;
+        - "false_alarms", the fraction of good test images with a negative `decision_function`, and
+          "misses", the fraction of defective ones with 0 or above; None without this method;
         - "training_seconds" and "scoring_images_per_second";
-        - "image_roc_auc <kind>" for each kind of defect, against all good images.
+        - "image_roc_auc <kind>" for each kind of defect, with all good images as negatives.
 
     Examples
     --------
@@ -80,36 +90,54 @@ def evaluate(detector: OutlierMixin, data: Bunch, *, seeds: Iterable[int] = (0, 
     >>> 0 <= row["image_roc_auc gap"] <= 1
     True
     """
-    return [evaluate_seed(detector, data, seed) for seed in seeds]
+    return [evaluate_seed(detector, data, seed)[0] for seed in seeds]
 
 
-def evaluate_seed(
-    detector: OutlierMixin, data: Bunch, seed: int, show: ShowScored | None = None
-) -> Row:
-    """Fit and measure with one seed.
+def evaluate_seed(detector: OutlierMixin, data: Bunch, seed: int) -> tuple[Row, Detections]:
+    """Fit and evaluate with one seed.
 
-    Parameters
-    ----------
-    detector, data, seed
-        As for `evaluate`.
-    show : callable or None
-        Is given the fitted detector, the data, and of the test images the scores, the decision
-        function and the maps, None where there is none.
+    Returns
+    -------
+    row : dict
+    detections : Detections
     """
     train, test = (_as_input(detector, X) for X in (data.X_train, data.X_test))
-    measured = _measure(seeded(detector, seed), train, test, data, show)
-    return {"detector": detector_label(detector), "seed": seed, **measured}
+    start = time.perf_counter()
+    fitted = seeded(detector, seed).fit(train)
+    training = time.perf_counter() - start
+    start = time.perf_counter()
+    scores, decisions, maps = _detect(fitted, test)
+    scoring = time.perf_counter() - start
+    anomalous = data.y_test == -1
+    row: Row = {"detector": detector_label(detector), "seed": seed, **dict.fromkeys(METRICS)}
+    if maps is not None and data.masks_test is not None:
+        report = image_report(data.masks_test, maps, y_true=data.y_test, scores=scores)
+        row |= {name: report[name] for name in METRICS}
+    else:
+        row["image_f1_max"] = f1_max_score(data.y_test, scores)
+        row["image_roc_auc"] = float(roc_auc_score(anomalous, -scores))
+        row["image_average_precision"] = float(average_precision_score(anomalous, -scores))
+    row["false_alarms"] = row["misses"] = None
+    if decisions is not None:
+        row["false_alarms"] = float(np.mean(decisions[~anomalous] < 0))
+        row["misses"] = float(np.mean(decisions[anomalous] >= 0))
+    row["training_seconds"] = training
+    row["scoring_images_per_second"] = len(test) / scoring
+    for kind in np.unique(data.kinds_test[anomalous]):
+        chosen = ~anomalous | (data.kinds_test == kind)
+        row[f"{KIND_PREFIX}{kind}"] = float(roc_auc_score(anomalous[chosen], -scores[chosen]))
+    return row, Detections(fitted, scores, decisions, maps)
 
 
 def seeded(detector: Any, seed: int) -> Any:
-    """Clone a detector and set all its seeds, those of its parts too."""
+    """Clone a detector and set all its ``random_state`` parameters, also of nested objects."""
     copy = clone(detector)
     names = [name for name in copy.get_params() if f"__{name}".endswith("__random_state")]
     return copy.set_params(**dict.fromkeys(names, seed))
 
 
 def describe_environment() -> Mapping[str, str]:
-    """Describe versions and machine, for the record beside a result.
+    """Describe the versions of packages and the machine.
 
     Returns
     -------
@@ -137,60 +165,50 @@ def describe_environment() -> Mapping[str, str]:
 
 
 def _as_input(detector: Any, X: Any) -> NDArray[Any]:
-    """Load images (n, h, w[, c]), or rows (n, h * w * c) for a detector that knows no images."""
+    """Load images (n, h, w[, c]), or rows (n, h * w * c) for a detector without `anomaly_map`."""
     images = np.asarray(X)
     if hasattr(detector, "anomaly_map"):
         return images
     return images.reshape(len(images), -1) / integer_scale(images.dtype)
 
 
-def _measure(
-    detector: Any,
-    train: NDArray[Any],
-    test: NDArray[Any],
-    data: Bunch,
-    show: ShowScored | None,
-) -> Row:
-    anomalous = data.y_test == -1
-    start = time.perf_counter()
-    fitted = detector.fit(train)
-    training = time.perf_counter() - start
-    start = time.perf_counter()
-    scores, decisions, maps = _detect(fitted, test)
-    scoring = time.perf_counter() - start
-    row: Row = dict.fromkeys(METRICS)
-    if maps is not None and data.masks_test is not None:
-        report = image_report(data.masks_test, maps, y_true=data.y_test, scores=scores)
-        row = {name: report[name] for name in METRICS}
-    else:
-        row["image_f1_max"] = f1_max_score(data.y_test, scores)
-        row["image_roc_auc"] = float(roc_auc_score(anomalous, -scores))
-        row["image_average_precision"] = float(average_precision_score(anomalous, -scores))
-    row["false_alarms"] = row["misses"] = None
-    if decisions is not None:
-        row["false_alarms"] = float(np.mean(decisions[~anomalous] < 0))
-        row["misses"] = float(np.mean(decisions[anomalous] >= 0))
-    row["training_seconds"] = training
-    row["scoring_images_per_second"] = len(test) / scoring
-    for kind in np.unique(data.kinds_test[anomalous]):
-        chosen = ~anomalous | (data.kinds_test == kind)
-        row[f"{KIND_PREFIX}{kind}"] = float(roc_auc_score(anomalous[chosen], -scores[chosen]))
-    if show is not None:
-        show(fitted, data, scores, decisions, maps)
-    return row
-
-
 def _detect(
     detector: Any, test: NDArray[Any]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64] | None, NDArray[Any] | None]:
-    """Compute scores, decisions and maps, each None if a detector does not give it."""
+    """Compute scores, decisions and maps; None for missing methods."""
     if hasattr(detector, "detect"):
         found = detector.detect(test)
         return found.score_samples, found.decision_function, found.anomaly_map
-    scores = np.asarray(detector.score_samples(test), dtype=np.float64)
-    decisions = maps = None
-    if hasattr(detector, "decision_function"):
-        decisions = np.asarray(detector.decision_function(test), dtype=np.float64)
-    if hasattr(detector, "anomaly_map"):
-        maps = detector.anomaly_map(test)
-    return scores, decisions, maps
+    others = (getattr(detector, name, None) for name in ("decision_function", "anomaly_map"))
+    decisions, maps = (None if other is None else np.asarray(other(test)) for other in others)
+    return np.asarray(detector.score_samples(test), dtype=np.float64), decisions, maps
+
+
+def peak_memory() -> float | None:
+    """Return the peak resident memory of this process in 10⁶ bytes, None if unknown."""
+    try:
+        # On Linux, ru_maxrss includes the memory of the parent process.
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024 / 1e6
+    except OSError:
+        pass
+    try:
+        import resource
+    except ImportError:
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+
+
+def reset_peak_memory() -> None:
+    """Reset `peak_memory` to the current memory, on Linux."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_gpu_memory() -> float | None:
+    """Return the peak memory of tensors on the GPU in 10⁶ bytes, None if unused."""
+    if not torch.cuda.is_initialized():
+        return None
+    return torch.cuda.max_memory_allocated() / 1e6

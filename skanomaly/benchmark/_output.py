@@ -1,4 +1,4 @@
-"""The folder of a benchmark: a file for each finished run, and the tables made of them."""
+"""Output folder of a benchmark: a file for each finished run, and the tables."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from ._evaluation import Row
 from ._report import Reference, markdown_report
 from ._runs import Run
 
-# Writing takes far less: what is older was left by a run that was killed.
+# Older partial files were left by processes that were killed.
 _ABANDONED_SECONDS = 600
 
 
 class RunFile:
-    """The file of a run's result, which is there once the run is finished, and then whole.
+    """File with the result of a run, written atomically when the run is finished.
 
     Parameters
     ----------
     folder : Path
-        Where it lies. Its name tells all that the result depends on, as a hash.
+        Folder of the file. The file name holds a hash of all that the result depends on.
     run : Run
     dataset : dict
-        What `Dataset.identity` returns, which reads a folder.
+        Output of `Dataset.identity`.
     report : bool
-        Whether an HTML page belongs to it, without which it is not finished.
+        Whether a finished run also has an HTML page.
 
     Attributes
     ----------
     page : Path or None
-        Where the page lies.
+        Path of the HTML page.
     """
 
     def __init__(self, folder: Path, run: Run, dataset: Row, *, report: bool = False) -> None:
@@ -58,7 +58,7 @@ class RunFile:
             is_it = content["identity"] == self.identity
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        # Measured without some images, which was not asked for this time.
+        # Evaluated without damaged images, which are not to be skipped this time.
         if not is_it or (row["damaged"] and not run.skip_damaged):
             return None
         return {**row, **run.names}
@@ -70,7 +70,7 @@ class RunFile:
 
 
 def make_output(output: Path) -> Path:
-    """Make the folder of results, and return the one of the runs in it.
+    """Create the output folder, and return the subfolder of the runs.
 
     Raises
     ------
@@ -79,7 +79,7 @@ def make_output(output: Path) -> Path:
     """
     check_output_folder(output, "output")
     runs = output / "runs"
-    # Its name up to version 0.2.
+    # Name of the subfolder up to version 0.2.
     if (before := output / "cells").is_dir() and not runs.exists():
         before.rename(runs)
     runs.mkdir(parents=True, exist_ok=True)
@@ -90,7 +90,7 @@ def make_output(output: Path) -> Path:
 
 
 def write_tables(output: Path, rows: Sequence[Row], references: Sequence[Reference]) -> None:
-    """Write results.csv, a line for each row and nothing for what is not known, and results.md."""
+    """Write results.csv, with empty cells for unknown values, and results.md."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
     table = io.StringIO()
     writer = csv.DictWriter(table, columns, restval="", lineterminator="\n")

@@ -1,4 +1,4 @@
-"""The baseline that detectors should beat: reconstruction from principal components."""
+"""A baseline detector: reconstruction from principal components."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .._arrays import integer_scale
 
 
 class PCAReconstruction(OutlierMixin, BaseEstimator):
-    """Find anomalies by what the principal components of normal images do not reconstruct.
+    """Detect anomalies by the reconstruction error of a principal component analysis.
 
     A baseline for comparison: the map is the squared difference between an image and its projection
     onto the leading principal components, without smoothing.
@@ -25,12 +25,13 @@ class PCAReconstruction(OutlierMixin, BaseEstimator):
     Parameters
     ----------
     n_components : int, float or None, default=0.95
-        As in `sklearn.decomposition.PCA`: their number, or the fraction of the variance to explain.
+        As in `sklearn.decomposition.PCA`: the number of components, or the fraction of explained
+        variance.
     contamination : float, default=0.01
-        Share of the training images that fall beyond the threshold. They are reconstructed better
-        than new images, of which more will.
+        Fraction of the training images below the threshold. The fraction of new normal images is
+        larger, since they are reconstructed less well.
     random_state : int, RandomState instance or None, default=None
-        For `sklearn.decomposition.PCA`, which may choose a randomised solver.
+        Seed of `sklearn.decomposition.PCA`, which may use a randomised solver.
 
     Attributes
     ----------
@@ -78,7 +79,7 @@ class PCAReconstruction(OutlierMixin, BaseEstimator):
         X : array-like of shape (n, h, w), (n, h, w, c) or (n, n_features)
             Normal images, uint8 or float from 0 to 1, or rows.
         y : Ignored
-            Present for scikit-learn's sake.
+            Not used, present for API consistency.
 
         Returns
         -------
@@ -91,7 +92,7 @@ class PCAReconstruction(OutlierMixin, BaseEstimator):
         return self
 
     def anomaly_map(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Show where images differ from their projection.
+        """Compute the squared difference between images and their projections.
 
         Parameters
         ----------
@@ -101,7 +102,7 @@ class PCAReconstruction(OutlierMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (n, h, w) or (n, n_features), float64
-            Squared difference, the mean over channels.
+            Squared difference, averaged over channels.
         """
         check_is_fitted(self, "pca_")
         rows, shape = _to_rows(X)
@@ -110,7 +111,7 @@ class PCAReconstruction(OutlierMixin, BaseEstimator):
         return squares.mean(axis=-1) if len(shape) == 3 else squares
 
     def score_samples(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Score images by minus the mean of the map; higher is more normal.
+        """Return the negative mean of each map; higher is more normal.
 
         Parameters
         ----------
@@ -125,7 +126,7 @@ class PCAReconstruction(OutlierMixin, BaseEstimator):
         return -maps.reshape(len(maps), -1).mean(axis=1)
 
     def decision_function(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Score images against the threshold; 0 and above is normal.
+        """Return the score minus the threshold; 0 and above is normal.
 
         Parameters
         ----------
@@ -139,7 +140,7 @@ class PCAReconstruction(OutlierMixin, BaseEstimator):
         return self.score_samples(X) - self.offset_
 
     def predict(self, X: ArrayLike) -> NDArray[np.int64]:
-        """Tell normal images from anomalous ones.
+        """Predict whether images are normal or anomalous.
 
         Parameters
         ----------
@@ -155,7 +156,7 @@ class PCAReconstruction(OutlierMixin, BaseEstimator):
 
 
 def _to_rows(X: ArrayLike) -> tuple[NDArray[np.float64], tuple[int, ...]]:
-    """Flatten images to rows from 0 to 1, and return the shape of one beside them."""
+    """Return flattened images from 0 to 1, and the shape of one image."""
     images = check_array(X, ensure_2d=False, allow_nd=True, dtype=None)
     rows = images.reshape(len(images), -1) / integer_scale(images.dtype)
     return rows.astype(np.float64, copy=False), images.shape[1:]

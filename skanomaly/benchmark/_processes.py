@@ -1,4 +1,4 @@
-"""Runs in fresh processes, several at a time."""
+"""Runs in fresh processes, several in parallel."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ THREAD_VARIABLES = (
 def compute_runs(
     runs: Mapping[int, Run], files: Mapping[int, RunFile], *, n_jobs: int
 ) -> Iterator[tuple[int, Row | Exception]]:
-    """Compute runs, each in a process of its own, which also writes its file.
+    """Compute runs, each in its own process, which also writes the file.
 
     Yields
     ------
     index : int
-        Key of the run; they come as they finish.
+        Key of the run, in the order in which runs finish.
     result : dict or Exception
-        Its row, or why there is none.
+        Its row, or the error.
     """
     n_jobs = min(n_jobs, len(runs))
     environment = _limit_threads(n_jobs)
@@ -55,21 +55,21 @@ def compute_runs(
     try:
         yield from parallel(delayed(run_apart)(index) for index in runs)
     finally:
-        # Only after an interruption are there any.
+        # After an interruption.
         for executor in list(running):
             executor.shutdown(kill_workers=True)
 
 
 @contextmanager
 def fresh_process(environment: Mapping[str, str]) -> Iterator[Any]:
-    """Start a process that ends with this block, or with the process that started it.
+    """Start a process that ends with this block, or with its parent process.
 
-    A worker of joblib's own serves many tasks, and its peak memory is that of all so far.
+    Workers of joblib run several tasks, so that their peak memory is not that of one task.
 
     Yields
     ------
     executor : ProcessPoolExecutor
-        Of this one process.
+        With this process as its only worker.
     """
     executor = ProcessPoolExecutor(
         max_workers=1, initializer=_watch, initargs=(os.getpid(),), env=environment
@@ -88,18 +88,18 @@ def _compute_run(run: Run, file: RunFile | None, n_jobs: int) -> Row:
 
 
 def _watch(parent: int) -> None:
-    """End this process if the one that started it is killed, which leaves it no time to say so."""
-    threading.Thread(target=_end_after, args=[parent], daemon=True).start()
+    """End this process when its parent ends, even if the parent is killed."""
 
+    def end() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
 
-def _end_after(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(1)
+    threading.Thread(target=end, daemon=True).start()
 
 
 def _limit_threads(n_jobs: int) -> dict[str, str]:
-    """Share the processors out, for threads that compete for one are many times slower."""
+    """Divide the processors among the jobs: threads that compete are many times slower."""
     if n_jobs == 1:
         return {}
     each = max(1, cpu_count() // n_jobs)

@@ -1,4 +1,4 @@
-"""Tables in Markdown: mean and spread over seeds, by dataset and by kind of defect."""
+"""Markdown tables: mean and standard deviation over seeds, by dataset and kind of defect."""
 
 from __future__ import annotations
 
@@ -14,13 +14,9 @@ from ._evaluation import KIND_PREFIX, METRICS, Row, describe_environment
 
 Reference = Mapping[str, str]
 
-_METRICS = dict(
-    zip(
-        METRICS,
-        ("image AUROC", "image AP", "image F1-max", "pixel AUROC", "pixel AP", "AUPRO"),
-        strict=True,
-    )
-) | {"false_alarms": "false alarms", "misses": "misses"}
+_LABELS = ("image AUROC", "image AP", "image F1-max", "pixel AUROC", "pixel AP", "AUPRO")
+_METRICS = dict(zip(METRICS, _LABELS, strict=True))
+_METRICS |= {"false_alarms": "false alarms", "misses": "misses"}
 _COSTS = {
     "training_seconds": "training s",
     "scoring_images_per_second": "scoring images/s",
@@ -29,28 +25,28 @@ _COSTS = {
 }
 _NOTHING = "–"
 _NOTES = f"""\
-Mean ± standard deviation over seeds; {_NOTHING} is what a detector does not give. Anomalous is the
-positive class. F1-max is at the best threshold for the test images, AUPRO the per-region overlap up
-to a false-positive rate of 0.3, false alarms the fraction of the good test images that the detector
-calls anomalous, misses the fraction of the defective ones that it calls normal."""
+Mean ± standard deviation over seeds; {_NOTHING} if not available. Anomalous is the positive class.
+F1-max is the F1 score at the best threshold for the test images, AUPRO the per-region overlap up to
+a false-positive rate of 0.3, false alarms the fraction of good test images that are flagged, misses
+the fraction of defective ones that are not."""
 
 
 def markdown_report(rows: Sequence[Row], *, references: Iterable[Reference] = ()) -> str:
-    """Write tables of the results, with mean and spread over seeds.
+    """Format results as Markdown tables, with mean and standard deviation over seeds.
 
     Parameters
     ----------
     rows : sequence of dict
-        As :func:`run_benchmark` or :func:`evaluate` returns them.
+        Output of :func:`run_benchmark` or :func:`evaluate`.
     references : iterable of dict of str to str, default=()
-        Published figures, as `read_references` returns them: a table of its own, under a heading
-        that says that they were not measured here.
+        Published results, as returned by `read_references`: a separate table, under a heading that
+        says that they were not measured here.
 
     Returns
     -------
     str
-        For each dataset a line for each detector: the metrics, the image AUROC by kind of defect,
-        and times and memory; then means over datasets, versions and machine.
+        For each dataset, tables with a row per detector: the metrics, the image AUROC by kind of
+        defect, and times and memory; then means over datasets, and versions and machine.
 
     Examples
     --------
@@ -82,29 +78,29 @@ def markdown_report(rows: Sequence[Row], *, references: Iterable[Reference] = ()
         lines = [[reference.get(name, "") for name in columns] for reference in published]
         parts += [
             "## Published figures, not measured here",
-            "As their sources report them, each under its own protocol.",
+            "As reported by their sources, each with its own protocol.",
             markdown_table(list(columns), lines),
         ]
     return "\n\n".join(parts) + "\n"
 
 
 def read_references(path: Path) -> list[dict[str, str]]:
-    r"""Read published figures from a CSV file.
+    r"""Read published results from a CSV file.
 
     Parameters
     ----------
     path : Path
-        A file in UTF-8 with the columns "detector" and "source", and one for each metric.
+        UTF-8 file with the columns "detector" and "source", and any others.
 
     Returns
     -------
     list of dict of str to str
-        One for each line; empty where a line is short.
+        One per line; missing values are empty.
 
     Raises
     ------
     ValueError
-        If it lacks the column "detector" or "source", or a line says no source.
+        If it lacks the column "detector" or "source", or a line has no source.
 
     Examples
     --------
@@ -141,9 +137,9 @@ def _describe_dataset(rows: Sequence[Row]) -> list[str]:
     if "dataset" in first:
         parts.append(f"## {first['dataset']}, {first['size']} px")
     if "n_train" in first:
-        parts.append(f"{first['n_train']} images to train on, {first['n_test']} to test on.")
+        parts.append(f"{first['n_train']} training images, {first['n_test']} test images.")
     if damaged := list(dict.fromkeys(row["damaged"] for row in rows if row.get("damaged"))):
-        parts.append(f"Damaged and left out: {'; '.join(damaged)}.")
+        parts.append(f"Damaged and skipped: {'; '.join(damaged)}.")
     kinds = [name for row in rows for name in row if name.startswith(KIND_PREFIX)]
     parts += _table(rows, _METRICS)
     if kinds:
@@ -153,42 +149,33 @@ def _describe_dataset(rows: Sequence[Row]) -> list[str]:
 
 
 def _mean_over_datasets(rows: Sequence[Row], n_datasets: int) -> list[Row]:
-    """Average each metric over datasets, for each detector and seed that has them all."""
+    """Average metrics over datasets, for detectors and seeds with results for all datasets."""
     means = []
     for group in _group(rows, "detector", "seed").values():
         if len(group) == n_datasets:
-            values = {name: [row[name] for row in group if name in row] for name in _METRICS}
-            means.append(
-                {
-                    "detector": group[0]["detector"],
-                    **{
-                        name: mean(known)
-                        for name, known in values.items()
-                        if len(known) == n_datasets and None not in known
-                    },
-                }
-            )
+            values: dict[str, list[Any]] = {n: [row.get(n) for row in group] for n in _METRICS}
+            known = {name: mean(each) for name, each in values.items() if None not in each}
+            means.append({"detector": group[0]["detector"], **known})
     return means
 
 
 def _table(rows: Sequence[Row], columns: Mapping[str, str], *, digits: int | None = 3) -> list[str]:
-    """Make a table of a line for each detector; nothing if none of the columns is known."""
+    """Format a table with a row per detector; nothing if no column has values."""
     known = [name for name in columns if any(row.get(name) is not None for row in rows)]
     if not known:
         return []
-    show_seeds = columns is _METRICS
+    n_names = 2 if columns is _METRICS else 1
     lines = []
     for group in _group(rows, "detector").values():
-        lines.append([str(group[0]["detector"]), *([str(len(group))] if show_seeds else [])])
-        for name in known:
-            values = [row[name] for row in group if row.get(name) is not None]
-            lines[-1].append(_summarize(values, digits))
-    head = ["detector", *(["seeds"] if show_seeds else []), *(columns[name] for name in known)]
+        values = [[row[name] for row in group if row.get(name) is not None] for name in known]
+        names = [str(group[0]["detector"]), str(len(group))][:n_names]
+        lines.append(names + [_summarize(each, digits) for each in values])
+    head = ["detector", "seeds"][:n_names] + [columns[name] for name in known]
     return [markdown_table(head, lines)]
 
 
 def _summarize(values: Sequence[float], digits: int | None) -> str:
-    """Write mean and spread; without a number of digits, three that count."""
+    """Format mean and standard deviation, by default with three significant digits."""
     if not values:
         return _NOTHING
     middle = mean(values)
@@ -214,14 +201,14 @@ def _describe_environments(rows: Sequence[Row]) -> list[str]:
     before = [row["start_memory_mb"] for row in rows if row.get("start_memory_mb") is not None]
     if before:
         parts.append(
-            "Peak memory is of a process for each fit, Python and the libraries included, which "
-            f"take {mean(before):.0f} MB before the data are loaded."
+            "Peak memory is that of one process per run, with Python and the libraries, which take "
+            f"{mean(before):.0f} MB before the data are loaded."
         )
     return parts
 
 
 def environment_text(row: Row) -> str:
-    """Say versions and machine of a row in a line."""
+    """Return versions and machine of a row, in one line."""
     names = dict.fromkeys([*describe_environment(), "GPU"])
     return ", ".join(f"{name} {row[name]}" for name in names if row.get(name))
 
@@ -234,7 +221,7 @@ def _group(rows: Iterable[Row], *names: str) -> dict[tuple[Any, ...], list[Row]]
 
 
 def markdown_table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    """Lay out a table in Markdown."""
+    """Format a Markdown table."""
     cells = [[" ".join(cell.split()).replace("|", r"\|") for cell in line] for line in lines]
     rule = "|" + "---|" * len(head)
     return "\n".join([f"| {' | '.join(head)} |", rule, *(f"| {' | '.join(c)} |" for c in cells)])

@@ -1,4 +1,4 @@
-"""How fast detectors are trained and score, beside a matrix product in the same minute."""
+"""Speed of training and scoring, relative to a matrix product measured at the same time."""
 
 from __future__ import annotations
 
@@ -19,27 +19,26 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ..detectors import SelfSupervisedAutoencoderDetector
 from ..training import autocast, resolve_device, resolve_precision
-from ._evaluation import Row, describe_environment
-from ._memory import peak_memory, reset_peak_memory
+from ._evaluation import Row, describe_environment, peak_memory, reset_peak_memory
 from ._processes import fresh_process
 from ._speed_onnx import measure_onnx
 
-# After the first steps, the optimiser and the libraries have what they keep.
+# After these steps, the optimiser and the libraries have allocated their memory.
 _WARM_UP_STEPS = 2
 _WARM_UP_SIZE = 16
-# Detectors report each of at most a hundred steps to callbacks.
+# Detectors report up to 100 steps to callbacks one by one.
 MOST_REPEATS = 100 - _WARM_UP_STEPS
-# A burst of calls takes at least so long.
+# Minimum duration of a burst of calls.
 _BURST_SECONDS = 0.1
 _N_OPERATORS = 5
-# Side of the matrices of the product.
+# Side of the matrices.
 _SIDES = {"cpu": 1024}
 _LARGE_SIDE = 8192
 
 
 @dataclass(frozen=True)
 class SpeedCase:
-    """Images and a precision to measure the speed for.
+    """Images and precision to measure.
 
     Attributes
     ----------
@@ -49,15 +48,15 @@ class SpeedCase:
         1 is grey, 3 RGB.
     precision : {"float32", "bfloat16"}
     batch_size : int
-        Of training; scored are twice as many images.
+        Batch size of training; twice as many images are scored.
     device : str
-        As for a detector.
+        As in a detector.
     repeats : int
-        How often each figure is measured, up to 98; what is reported is the median.
+        Number of measurements, up to 98, of which the median is reported.
     with_onnx : bool
-        Whether to measure the exported graph too, see `measure_onnx`.
+        Whether to measure the exported graph, too: see `measure_onnx`.
     detector : SelfSupervisedAutoencoderDetector
-        Unfitted; it stays so.
+        Not fitted by the measurement, which fits clones.
     """
 
     size: int
@@ -76,12 +75,12 @@ class SpeedCase:
 
 
 def describe_images(size: int, channels: int) -> str:
-    """Name the images of a case in a table."""
+    """Return the name of images in the tables."""
     return f"{size} px {'grey' if channels == 1 else 'RGB'}"
 
 
 def measure_speed(case: SpeedCase, environment: Mapping[str, str]) -> Row:
-    """Measure training and scoring, each in a process of its own.
+    """Measure training and scoring, each in its own process.
 
     Parameters
     ----------
@@ -94,18 +93,18 @@ def measure_speed(case: SpeedCase, environment: Mapping[str, str]) -> Row:
     dict
         The case: "size", "channels", "precision", "batch_size", "device", "repeats". For
         "training" and for "scoring": "…_images_per_second"; "…_of_product", the FLOPs per second of
-        the network over those of a matrix product; "…_operators", the operators of torch that took
-        the most time themselves, and which fraction of all; "…_memory_mb", how far it raised the
-        peak of a process that had done the same with small images, in 10⁶ bytes or None, and
-        "…_memory_batches", the same in batches as the network reads them in float32. Of the
-        network's forward pass alone: "flops_per_image", "forward_flops_per_second" and
-        "forward_of_product". Of what it is compared with: "product_side" and
-        "product_flops_per_second". What `measure_onnx` returns, if asked for. And what
-        `describe_environment` returns.
+        the network divided by those of a matrix product; "…_operators", the torch operators with
+        the longest own time, and their fractions of the total; "…_memory_mb", the rise of the peak
+        memory of a process that had already processed small images, in 10⁶ bytes or None, and
+        "…_memory_batches", the same in units of a float32 input batch of the network. For the
+        forward pass of the network: "flops_per_image", "forward_flops_per_second" and
+        "forward_of_product". For the matrix product: "product_side" and
+        "product_flops_per_second". The output of `measure_onnx`, if requested, and of
+        `describe_environment`.
     """
     with fresh_process(environment) as process:
         row, fitted = process.submit(_measure_times, case).result()
-    # What training has held would hide what scoring holds.
+    # In a new process: the peak of training would hide that of scoring.
     with fresh_process(environment) as process:
         memory = process.submit(_measure_scoring_memory, case, fitted).result()
     row["scoring_memory_mb"] = memory
@@ -117,7 +116,7 @@ def measure_speed(case: SpeedCase, environment: Mapping[str, str]) -> Row:
 
 
 def _measure_times(case: SpeedCase) -> tuple[Row, Any]:
-    """Return all but the memory of scoring, and the fitted detector."""
+    """Measure all except the memory of scoring, and return the fitted detector, too."""
     device = resolve_device(case.device)
     dtype = resolve_precision(case.precision, device)
     X = _warm_up(case)
@@ -171,9 +170,9 @@ def _measure_times(case: SpeedCase) -> tuple[Row, Any]:
 
 def _measure_scoring_memory(case: SpeedCase, detector: Any) -> float | None:
     X = _warm_up(case)
-    memory = _memory_above(detector.device_)
+    memory = _MemoryRise(detector.device_)
     detector.score_samples(X)
-    return memory()
+    return memory.measure()
 
 
 def _set_up(case: SpeedCase) -> Any:
@@ -186,7 +185,7 @@ def _set_up(case: SpeedCase) -> Any:
 
 
 def _warm_up(case: SpeedCase) -> NDArray[np.uint8]:
-    """Load what the libraries load when first used, and return the images to measure with."""
+    """Train and score small images, and return the images of the case."""
 
     def make_images(size: int) -> NDArray[np.uint8]:
         shape = (2 * case.batch_size, size, size, case.channels)
@@ -197,47 +196,48 @@ def _warm_up(case: SpeedCase) -> NDArray[np.uint8]:
     return make_images(case.size)
 
 
-def _memory_above(device: torch.device) -> Callable[[], float | None]:
-    """Make a function that returns how far the peak of memory has risen since, in 10⁶ bytes."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-    else:
-        reset_peak_memory()
+class _MemoryRise:
+    """How far the peak of memory has risen since this was created."""
 
-    def peak() -> float | None:
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
         if device.type == "cuda":
-            return torch.cuda.max_memory_allocated(device) / 1e6
+            torch.cuda.reset_peak_memory_stats(device)
+        else:
+            reset_peak_memory()
+        self._before = self._peak()
+
+    def _peak(self) -> float | None:
+        if self._device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self._device) / 1e6
         return peak_memory()
 
-    before = peak()
-
-    def above() -> float | None:
-        after = peak()
-        return None if before is None or after is None else after - before
-
-    return above
+    def measure(self) -> float | None:
+        """Return it in 10⁶ bytes, None if unknown."""
+        after = self._peak()
+        return None if self._before is None or after is None else after - self._before
 
 
+@dataclass
 class _Steps:
-    """Callback for scikit-learn's `set_callbacks` that measures the steps of a fit.
+    """Callback of scikit-learn that measures the steps of a fit.
 
     Attributes
     ----------
     measured : list of (float, float)
-        Seconds of a step, and FLOPs per second of the product next to it.
+        Seconds of a step, and FLOPs per second of the product after it.
     memory : float or None
-        How far the first steps have raised the peak, in 10⁶ bytes.
+        Rise of the peak memory by the first steps, in 10⁶ bytes.
     """
 
-    def __init__(self, device: torch.device, product: Product) -> None:
-        self.device = device
-        self.product = product
-        self.measured: list[tuple[float, float]] = []
-        self.memory: float | None = None
+    device: torch.device
+    product: Product
+    measured: list[tuple[float, float]] = field(default_factory=list)
+    memory: float | None = None
 
     def setup(self, estimator: Any, context: Any) -> None:
-        """Begin."""
-        self._memory_above = _memory_above(self.device)
+        """Start the measurement."""
+        self._rise = _MemoryRise(self.device)
         self._done, self._start = 0, now(self.device)
 
     def on_fit_task_begin(self, estimator: Any, context: Any) -> None:
@@ -250,7 +250,7 @@ class _Steps:
         end = now(self.device)
         self._done += 1
         if self._done == _WARM_UP_STEPS:
-            self.memory = self._memory_above()
+            self.memory = self._rise.measure()
         if self._done > _WARM_UP_STEPS:
             self.measured.append((end - self._start, self.product.flops_per_second()))
         self._start = now(self.device)
@@ -260,7 +260,7 @@ class _Steps:
 
 
 class Product:
-    """A plain product of square matrices.
+    """A product of square matrices.
 
     Parameters
     ----------
@@ -276,13 +276,13 @@ class Product:
         self.flops_per_second()
 
     def flops_per_second(self) -> float:
-        """Measure it at this moment."""
+        """Measure the current speed."""
         left, right = self._matrices
         return 2 * self.side**3 / seconds_per_call(lambda: torch.mm(left, right), self.device)
 
 
 def now(device: torch.device) -> float:
-    """Return the time in seconds at which the device is done with what it was given."""
+    """Return the time in seconds, after the device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":
@@ -291,7 +291,7 @@ def now(device: torch.device) -> float:
 
 
 def seconds_per_call(function: Callable[[], object], device: torch.device) -> float:
-    """Median time of a function's calls in a short burst, without gradients."""
+    """Return the median time of calls in a short burst, without gradients."""
     times: list[float] = []
     with torch.inference_mode():
         while sum(times) < _BURST_SECONDS:
@@ -302,21 +302,21 @@ def seconds_per_call(function: Callable[[], object], device: torch.device) -> fl
 
 
 def count_flops(network: nn.Module, shape: Sequence[int]) -> tuple[int, int]:
-    """Count the FLOPs of a network's convolutions and matrix products for one image.
+    """Count the FLOPs of convolutions and matrix products for one image.
 
     Parameters
     ----------
     network : torch.nn.Module
-        Left as it is.
+        Not changed.
     shape : (int, int, int)
-        Channels, height and width of what it reads.
+        Channels, height and width of its input.
 
     Returns
     -------
     forward, training : int
-        Of a forward pass, and of a forward and a backward pass.
+        FLOPs of a forward pass, and of a forward and a backward pass.
     """
-    # In training mode nothing is folded or fused that the counter does not know.
+    # In training mode, no layers are fused into operators unknown to the counter.
     network = copy.deepcopy(network).train()
     images = torch.zeros(1, *shape, device=next(network.parameters()).device)
     with FlopCounterMode(display=False) as counter:
@@ -327,7 +327,7 @@ def count_flops(network: nn.Module, shape: Sequence[int]) -> tuple[int, int]:
 
 
 def slowest_operators(function: Callable[[], object]) -> dict[str, float]:
-    """Profile a call: the operators that took the most time, and which fraction of all."""
+    """Return the operators with the longest own time in a call, and their fractions."""
     activities = [ProfilerActivity.CPU]
     if torch.cuda.is_available():
         activities.append(ProfilerActivity.CUDA)
@@ -342,7 +342,7 @@ def slowest_operators(function: Callable[[], object]) -> dict[str, float]:
 
 
 def _network_shape(detector: Any, X: NDArray[np.uint8]) -> tuple[int, ...]:
-    """Channels, height and width of what the network reads, local contrast among the channels."""
+    """Return channels, height and width of the network input, with local contrast as a channel."""
     shapes: list[torch.Size] = []
     hook = detector.network_.register_forward_pre_hook(
         lambda module, arguments: shapes.append(arguments[0].shape)

@@ -1,4 +1,13 @@
-"""Command line of the profile: ``python -m skanomaly.benchmark speed``."""
+"""Measure the speed of training and scoring.
+
+Train and score generated images with the default detector. Print the speed, also as a fraction of
+the speed of a plain matrix product in the same run, and the slowest torch operators. Each case (a
+size, grey or RGB, a precision) is measured in fresh processes.
+
+example:
+  %(prog)s
+  %(prog)s --sizes 128 256 --channels 1 --threads 1 --json speed.json
+"""
 
 from __future__ import annotations
 
@@ -6,7 +15,6 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,6 +29,7 @@ from .._command_line import (
     report_error,
 )
 from .._files import check_output_file, write_text
+from ..datasets._image_file import expand_user
 from ..training import PRECISIONS, resolve_device, resolve_precision
 from ._evaluation import Row
 from ._processes import THREAD_VARIABLES
@@ -29,24 +38,14 @@ from ._speed import MOST_REPEATS, SpeedCase, describe_images, measure_speed
 
 SPEED = "speed"
 _PROGRAM = "python -m skanomaly.benchmark speed"
-_DESCRIPTION = """\
-Train and score made images with the default detector, and print how fast that is, as a fraction of
-what a plain matrix product achieves in the same run, and which operators of torch take the time.
-Each case (a size, grey or RGB, a precision) is measured in fresh processes.
-"""
-_EXAMPLES = """\
-examples:
-  {program}
-  {program} --sizes 128 256 --channels 1 --threads 1 --json speed.json
-"""
 _NOTES = """\
-All figures are medians, measured in turn with the plain matrix product: on a shared machine compare
-ratios, not times. images/s is of gradient steps and of `score_samples`; "of product" is what the
-network's convolutions and products achieve at that rate, as a fraction of the plain product.
-Operators are those of torch that take the most time themselves, with their fraction of all; in
-training, of a short fit with all that it does. FLOPs are multiplications and additions. Memory is
-how far the peak of a process rose that had done the same with small images before, in MB and in
-batches as the network reads them in float32."""
+All values are medians, measured alternately with the plain matrix product: on a shared machine,
+compare ratios, not times. images/s is for gradient steps and for `score_samples`. "of product" is
+the FLOPs per second of the network's convolutions and products, as a fraction of the plain product.
+Operators are the torch operators with the longest own time, with their fraction of the total; in
+training, of a short complete fit. FLOPs are multiplications and additions. Memory is the rise of
+the peak memory of a process that had already processed small images, in MB and in units of a
+float32 input batch of the network."""
 
 
 def speed(arguments: Sequence[str], *, program: str = _PROGRAM) -> int:
@@ -55,14 +54,14 @@ def speed(arguments: Sequence[str], *, program: str = _PROGRAM) -> int:
     Parameters
     ----------
     arguments : sequence of str
-        What stands after ``speed``.
+        Arguments after ``speed``.
     program : str
-        What it was called as.
+        Program name in messages.
 
     Returns
     -------
     int
-        0; 1 if a case failed, the others being printed; 2 for wrong usage; 130 if interrupted.
+        0; 1 if a case failed; 2 for invalid usage; 130 if interrupted.
     """
     options = _make_parser(program).parse_args(arguments)
     try:
@@ -95,83 +94,57 @@ def speed(arguments: Sequence[str], *, program: str = _PROGRAM) -> int:
 
 
 def speed_report(rows: Sequence[Row]) -> str:
-    """Write tables of what `measure_speed` returns."""
+    """Format the output of `measure_speed` as tables."""
 
     def table(columns: dict[str, str]) -> str:
         lines = [
-            [
-                describe_images(row["size"], row["channels"]),
-                row["precision"],
-                *(_write(row, column) for column in columns),
-            ]
+            [describe_images(row["size"], row["channels"]), row["precision"]]
+            + [_write(row, column) for column in columns]
             for row in rows
         ]
         return markdown_table(["images", "precision", *columns.values()], lines)
 
+    rates = {"images_per_second": "images/s", "of_product": "of product", "operators": "operators"}
+    memory = {"memory_mb": "{} MB", "memory_batches": "in batches"}
+    kinds = ("training", "scoring")
+    training, scoring = (table({f"{kind}_{n}": t for n, t in rates.items()}) for kind in kinds)
+    forward = {
+        "flops_per_image": "10⁹ FLOPs per image",
+        "forward_flops_per_second": "10⁹ FLOPs per s",
+        "forward_of_product": "of product",
+        "product_side": "product of",
+        "product_flops_per_second": "its 10⁹ FLOPs per s",
+    }
+    onnx = {
+        "onnx_images_per_second": "onnxruntime images/s",
+        "of_onnx": "ours / onnxruntime",
+        "onnx_single_images_per_second": "one by one",
+        "single_of_onnx": "ours / onnxruntime, one by one",
+    }
     first = rows[0]
-    onnx = []
+    parts = [f"## Training, batches of {first['batch_size']}", training, "## Scoring", scoring]
+    parts += ["## Forward pass of the network", table(forward)]
     if any("of_onnx" in row for row in rows):
-        columns = {
-            "onnx_images_per_second": "onnxruntime images/s",
-            "of_onnx": "ours / onnxruntime",
-            "onnx_single_images_per_second": "one by one",
-            "single_of_onnx": "ours / onnxruntime, one by one",
-        }
-        onnx = ["## Scoring with onnxruntime, in float32", table(columns)]
-
-    def rates(kind: str) -> str:
-        columns = {"images_per_second": "images/s", "of_product": "of product"}
-        columns["operators"] = "operators"
-        return table({f"{kind}_{name}": title for name, title in columns.items()})
-
-    return "\n\n".join(
-        [
-            f"## Training, batches of {first['batch_size']}",
-            rates("training"),
-            "## Scoring",
-            rates("scoring"),
-            "## The network's forward pass alone",
-            table(
-                {
-                    "flops_per_image": "10⁹ FLOPs per image",
-                    "forward_flops_per_second": "10⁹ FLOPs per s",
-                    "forward_of_product": "of product",
-                    "product_side": "product of",
-                    "product_flops_per_second": "its 10⁹ FLOPs per s",
-                }
-            ),
-            *onnx,
-            "## Memory",
-            table(
-                {
-                    "training_memory_mb": "training MB",
-                    "training_memory_batches": "in batches",
-                    "scoring_memory_mb": "scoring MB",
-                    "scoring_memory_batches": "in batches",
-                }
-            ),
-            " ".join(_NOTES.split()),
-            f"- device {first['device']}, {environment_text(first)}",
-        ]
-    )
+        parts += ["## Scoring with onnxruntime, in float32", table(onnx)]
+    columns = {f"{kind}_{n}": t.format(kind) for kind in kinds for n, t in memory.items()}
+    parts += ["## Memory", table(columns), " ".join(_NOTES.split())]
+    return "\n\n".join([*parts, f"- device {first['device']}, {environment_text(first)}"])
 
 
 def _make_parser(program: str) -> argparse.ArgumentParser:
     parser = OneLineParser(
-        prog=program,
-        description=_DESCRIPTION,
-        epilog=_EXAMPLES.format(program=program),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog=program, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
+    add = parser.add_argument
+    number: dict[str, Any] = {"type": integer(1), "metavar": "N"}
+    add(
         "--sizes",
-        type=integer(1),
         nargs="+",
         default=[128, 256, 512],
-        metavar="N",
-        help="sides in pixels (default: 128 256 512)",
+        help="sides of the images in pixels (default: 128 256 512)",
+        **number,
     )
-    parser.add_argument(
+    add(
         "--channels",
         type=int,
         nargs="+",
@@ -179,34 +152,28 @@ def _make_parser(program: str) -> argparse.ArgumentParser:
         default=[1, 3],
         help="1 for grey, 3 for RGB (default: both)",
     )
-    parser.add_argument(
-        "--batch-size", type=integer(1), default=16, metavar="N", help="of training (default: 16)"
-    )
-    parser.add_argument(
+    add("--batch-size", default=16, help="batch size of training (default: 16)", **number)
+    add(
         "--precision",
         nargs="+",
         choices=[name for name in PRECISIONS if name != "auto"],
-        help="(default: float32, and bfloat16 where the hardware multiplies it)",
+        help="(default: float32, and bfloat16 if the hardware supports it)",
     )
-    parser.add_argument(
-        "--threads", type=integer(1), metavar="N", help="(default: as many as torch takes)"
-    )
-    parser.add_argument(
+    add("--threads", help="(default: as in torch)", **number)
+    number["type"] = integer(1, MOST_REPEATS)
+    add(
         "--repeats",
-        type=integer(1, MOST_REPEATS),
         default=5,
-        metavar="N",
-        help="how often each figure is measured, for the median (default: 5)",
+        help="number of measurements of which the median is taken (default: 5)",
+        **number,
     )
-    parser.add_argument("--device", default="auto", help="as for a detector (default: auto)")
-    parser.add_argument(
+    add("--device", default="auto", help="as for a detector (default: auto)")
+    add(
         "--onnx",
         action="store_true",
-        help="with float32, measure onnxruntime on the exported graph too (needs the extra onnx)",
+        help="for float32, also measure onnxruntime on the exported graph (needs the extra onnx)",
     )
-    parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="file to write all figures to, case by case"
-    )
+    add("--json", type=expand_user, metavar="FILE", help="file to write the results to")
     return parser
 
 
@@ -224,7 +191,7 @@ def _make_cases(options: argparse.Namespace) -> list[SpeedCase]:
             batch_size=options.batch_size,
             device=options.device,
             repeats=options.repeats,
-            # The graph is in float32: that is compared with its like.
+            # The graph is in float32.
             with_onnx=options.onnx and precision == "float32",
         )
         for size in dict.fromkeys(options.sizes)

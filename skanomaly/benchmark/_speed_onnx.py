@@ -1,4 +1,4 @@
-"""The speed of a detector beside that of its ONNX graph."""
+"""Speed of a detector relative to its ONNX graph."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from ._evaluation import Row
 
 
 def measure_onnx(detector: Any, X: NDArray[np.uint8], repeats: int) -> Row:
-    """Score images with a detector and, in turn, with onnxruntime on the exported graph.
+    """Score images alternately with a detector and with onnxruntime on the exported graph.
 
     Parameters
     ----------
     detector : detector
-        Fitted, on the CPU; it runs with the precision that it has, the graph in float32.
+        Fitted, on the CPU. It uses its own precision, the graph uses float32.
     X : ndarray of shape (n, h, w, c), uint8
     repeats : int
-        How often each is measured.
+        Number of measurements.
 
     Returns
     -------
     dict
-        "onnx_images_per_second", of all images at once, and "onnx_single_images_per_second", of
-        one after the other; "of_onnx" and "single_of_onnx", the detector's rate over them.
+        "onnx_images_per_second" for all images at once, and "onnx_single_images_per_second" one by
+        one; "of_onnx" and "single_of_onnx", the rates of the detector divided by these.
 
     Raises
     ------
@@ -46,7 +46,7 @@ def measure_onnx(detector: Any, X: NDArray[np.uint8], repeats: int) -> Row:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         session = onnxruntime.InferenceSession(path, options)
-    # Grey images have no axis of channels there.
+    # The graph takes grey images without an axis of channels.
     rank = len(session.get_inputs()[0].shape)
 
     def score_with_onnxruntime(images: NDArray[np.uint8]) -> Any:

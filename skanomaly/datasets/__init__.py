@@ -1,4 +1,4 @@
-"""Image data: lists of files, MVTec AD folders, textures with defects, known projections."""
+"""Datasets: image files, MVTec AD folders, textures with defects, and known projections."""
 
 from ._bar_images import make_bar_images
 from ._curves import make_circle, make_sine_curve

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils import Bunch, check_array, check_random_state, gen_batches
 
-from ._curves import _check_float
-from ._textured_surfaces import _check_integer
+from ._checks import check_number
 
 KINDS = ("gap", "blob", "shift", "patch")
 _GROUND, _PEAK = 0.15, 0.85
@@ -25,29 +24,30 @@ def make_bar_images(
     noise: float = 0.02,
     random_state: int | np.random.RandomState | None = None,
 ) -> Bunch:
-    """Make images of one bright bar at any angle and offset, with the exact projection onto them.
+    """Make images of a bright bar at any angle and offset, with the exact projection onto them.
 
-    A normal image shows a straight bar with a soft edge from border to border on dark ground, plus
+    A normal image shows a straight bar with soft edges, from border to border on dark ground, plus
     Gaussian noise. Angle and offset are drawn uniformly, so that the images without noise form a
-    smooth surface of two dimensions. In an anomalous image, a piece is damaged.
+    smooth two-dimensional manifold. In an anomalous image, a piece is damaged.
 
     Parameters
     ----------
     image_size : int, default=16
         Side of an image in pixels, from 12 to 64.
     width : float or None, default=None
-        Standard deviation of the bar's Gaussian profile in pixels, from 1/32 of `image_size`, and
-        at least 1, to 1/8. The bar looks about 2.4 times as wide. None is 3/32: 1.5 in 16 pixels.
+        Standard deviation of the bar's Gaussian profile in pixels, from ``max(1, image_size / 32)``
+        to ``image_size / 8``. Its full width at half maximum is about 2.4 times that. None is
+        ``3 / 32 * image_size``.
     n_train : int, default=400
-        Number of normal images to train on.
+        Number of normal training images.
     n_test : int, default=100
-        Number of normal images to test on; there are as many anomalous ones.
+        Number of normal test images, and of anomalous ones.
     noise : float, default=0.02
-        Standard deviation of the noise on each pixel, from 0 to 0.05. The ground is at 0.15 and
-        the bar's middle at 0.85, so that at least three deviations lie between them and the limits
-        0 and 1, at which values are clipped.
+        Standard deviation of the noise of each pixel, from 0 to 0.05. The ground is 0.15 and the
+        middle of the bar 0.85, at least three standard deviations from 0 and 1, where values are
+        clipped.
     random_state : int, RandomState instance or None, default=None
-        Decides everything that is drawn. Pass an int for the same dataset on each call.
+        Source of randomness. Pass an int for reproducible output.
 
     Returns
     -------
@@ -55,28 +55,27 @@ def make_bar_images(
         With the fields
 
         X_train : ndarray of shape (n_train, image_size, image_size), dtype float64
-            Normal images to train on, grey, from 0 to 1.
+            Normal training images, grey, from 0 to 1.
         X_test : ndarray of shape (2 * n_test, image_size, image_size), dtype float64
-            First the normal images, then the damaged ones.
+            The normal images, then the damaged ones.
         X_test_clean : ndarray of shape (2 * n_test, image_size, image_size), dtype float64
-            `X_test` before the damage, noise included.
+            `X_test` before the damage, with noise.
         y_test : ndarray of shape (2 * n_test,), dtype int64
             1 for normal, -1 for anomalous.
         masks_test : ndarray of shape (2 * n_test, image_size, image_size), dtype bool
-            True at the pixels that the damage changes by more than 0.1. `X_test` is `X_test_clean`
-            at all others.
+            True where the damage changes a pixel by more than 0.1. All other pixels of `X_test` are
+            those of `X_test_clean`.
         kinds_test : ndarray of shape (2 * n_test,), dtype str
-            "good" or the kind of damage, which take turns: "gap", a piece of the bar is missing;
-            "blob", a bright spot beside the bar; "shift", a piece of the bar is displaced sideways;
-            "patch", a disc of even grey lies on the bar.
+            "good" or the kind of damage, in turn: "gap", a piece of the bar is missing; "blob", a
+            bright spot beside the bar; "shift", a piece of the bar is displaced sideways; "patch",
+            a disc of constant grey on the bar.
         parameters_test : ndarray of shape (2 * n_test, 2), dtype float64
-            Which bar an image shows without noise and damage: the angle of the bar's normal, from 0
-            to π, and the offset of the bar's middle from the image's centre along that normal, up
-            to a quarter of `image_size` to either side, in pixels. At angle 0 the bar is upright
-            and a positive offset is to the right.
+            Parameters of the bar: the angle of its normal, from 0 to π, and the offset of its
+            middle from the image centre along the normal, in pixels, from minus to plus a quarter
+            of `image_size`. At angle 0, the bar is vertical and a positive offset is to the right.
         projection : callable
             Maps images of shape (n, image_size, image_size) to the nearest images of a bar without
-            noise, float64 of the same shape. `projection.embed(parameters)` gives the images of
+            noise, float64 of the same shape. `projection.embed(parameters)` returns the images of
             angles and offsets (n, 2).
         DESCR : str
             A description.
@@ -90,14 +89,14 @@ def make_bar_images(
 
     See Also
     --------
-    make_circle : The same for rows; its notes say what the datasets are for.
-    make_sine_curve : The same for rows.
+    make_circle : The same for vectors; its notes explain the purpose of these datasets.
+    make_sine_curve : The same for vectors.
 
     Notes
     -----
-    The projection refines the best eight bars of a grid by Newton's method, to about 1e-8 on a
-    pixel. A bar whose offset is beyond a quarter of the image is not normal: the nearest normal one
-    has its offset at that limit.
+    The projection refines the best eight bars of a grid by Newton's method, to about 1e-8 per
+    pixel. Offsets beyond a quarter of the image are not normal: the offset of the nearest normal
+    bar is then at this limit.
 
     Examples
     --------
@@ -112,13 +111,14 @@ def make_bar_images(
     >>> bool(np.allclose(data.projection(bar), bar))
     True
     """
-    _check_integer(image_size, "image_size", 12, 64)
+    check_number(image_size, "image_size", int, 12, 64)
     if width is None:
         width = 3 / 32 * image_size
-    _check_float(width, "width", max(1, image_size / 32), image_size / 8, " (image_size / 8)")
-    _check_integer(n_train, "n_train", 1)
-    _check_integer(n_test, "n_test", 1)
-    _check_float(noise, "noise", 0, 0.05)
+    widest = image_size / 8
+    check_number(width, "width", float, max(1, image_size / 32), widest, " (image_size / 8)")
+    check_number(n_train, "n_train", int, 1)
+    check_number(n_test, "n_test", int, 1)
+    check_number(noise, "noise", float, 0, 0.05)
 
     random = check_random_state(random_state)
     projection = BarProjection(image_size, width)
@@ -136,7 +136,7 @@ def make_bar_images(
     for index in range(n_test, 2 * n_test):
         bar, noise_here = bars[n_train + index], noises[n_train + index]
         changed = _damage(bar, parameters[n_train + index], kinds[index], projection, random)
-        # Judged without noise: the mask says where the damage is, whatever the noise does there.
+        # Without noise, so that the mask depends on the damage alone.
         masks[index] = np.abs(changed - bar) > _MIN_CHANGE
         damaged[index] = np.where(masks[index], np.clip(changed + noise_here, 0, 1), clean[index])
     return Bunch(
@@ -150,8 +150,8 @@ def make_bar_images(
         projection=projection,
         DESCR=(
             f"Images of {image_size} x {image_size} pixels of one bright bar of width {width} "
-            f"with noise of deviation {noise}: {n_train} normal to train on; to test on, {n_test} "
-            f"normal and {n_test} with a damaged piece."
+            f"with noise of standard deviation {noise}: {n_train} normal training images; test "
+            f"images: {n_test} normal and {n_test} with a damaged piece."
         ),
     )
 
@@ -181,7 +181,9 @@ class BarProjection:
         X = check_array(X, dtype=np.float64, allow_nd=True, ensure_2d=False, ensure_min_samples=0)
         shape = (self.image_size, self.image_size)
         if X.shape[1:] != shape:
-            raise ValueError(f"X must be of shape (n, {shape[0]}, {shape[1]}). Got {X.shape}.")
+            raise ValueError(
+                f"X must be of shape (n, {shape[0]}, {shape[1]}). Got {X.shape} instead."
+            )
         nearest = np.empty(X.shape)
         if not len(X):
             return nearest
@@ -204,7 +206,7 @@ class BarProjection:
         return (_GROUND + self._profile(across)).reshape(-1, self.image_size, self.image_size)
 
     def distances(self, parameters: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return how far each pixel is across and along from the bar's middle, (n, pixels) each."""
+        """Return the distance of each pixel across and along the bar, (n, pixels) each."""
         y, x = np.indices((self.image_size,) * 2).reshape(2, -1) - (self.image_size - 1) / 2
         cosine, sine = np.cos(parameters[:, :1]), np.sin(parameters[:, :1])
         return x * cosine + y * sine - parameters[:, 1:], y * cosine - x * sine
@@ -213,7 +215,7 @@ class BarProjection:
         return (_PEAK - _GROUND) * np.exp(-0.5 * (across / self.width) ** 2)
 
     def _grid(self) -> tuple[tuple[int, int], np.ndarray]:
-        """Return the numbers of angles and offsets, and all pairs, half a width apart."""
+        """Return the numbers of angles and offsets, and all pairs, spaced by half a width."""
         n_angles = int(np.ceil(np.pi * self.image_size / self.width))
         n_offsets = int(np.ceil(4 * self.max_offset / self.width)) + 1
         angles = np.arange(n_angles) * np.pi / n_angles
@@ -222,30 +224,26 @@ class BarProjection:
         return (n_angles, n_offsets), pairs
 
     def _starts(
-        self,
-        pixels: np.ndarray,
-        grid: np.ndarray,
-        grid_images: np.ndarray,
-        axes: tuple[int, int],
+        self, pixels: np.ndarray, grid: np.ndarray, grid_images: np.ndarray, axes: tuple[int, int]
     ) -> np.ndarray:
         """Return the lowest local minima of the distance on the grid, (n, n_starts, 2)."""
         squares = (grid_images**2).sum(axis=1) - 2 * pixels @ grid_images.T
         table = squares.reshape(-1, *axes)
-        # Half a turn on, the same bars come again with offsets of the other sign.
+        # After half a turn, the same bars recur with offsets of opposite sign.
         rounded = np.concatenate([table[:, -1:, ::-1], table, table[:, :1, ::-1]], axis=1)
         padded = np.pad(rounded, ((0, 0), (0, 0), (1, 1)), constant_values=np.inf)
         around = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2))
         is_lowest = (table <= around.min(axis=(3, 4))).reshape(squares.shape)
-        # Where there are fewer minima than starts, other low points fill up.
+        # If there are fewer minima than starts, other low points are used.
         order = np.lexsort((squares, ~is_lowest), axis=1)
         return grid[order[:, : self._n_starts]]
 
     def _refine(self, parameters: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Descend to the nearest bar by Newton's method with damping, the offset held in range.
+        """Find the nearest bar by damped Newton steps, with the offset kept in range.
 
         Returns parameters (n, 2) and half the squared distances (n,) from targets (n, pixels).
         """
-        # An angle counts in pixels at the image's edge, which gives both parameters one unit.
+        # Both parameters in pixels: an angle is measured at the edge of the image.
         unit = np.array([2 / self.image_size, 1.0])
         squares, slopes, curvatures = self._expand(parameters, targets, unit)
         damping = np.full(len(parameters), 1e-2)
@@ -254,7 +252,7 @@ class BarProjection:
             is_held = at_limit & (slopes[:, 1] * parameters[:, 1] < 0)
             slopes, curvatures = _hold_offset(slopes, curvatures, is_held)
             values, vectors = np.linalg.eigh(curvatures)
-            # Absolute eigenvalues: a step goes down at a saddle, too.
+            # Absolute eigenvalues: a descent direction at saddle points, too.
             bent = np.abs(values) + damping[:, np.newaxis]
             along = np.einsum("nij,ni->nj", vectors, slopes) / bent
             steps = -unit * np.einsum("nij,nj->ni", vectors, along)
@@ -263,7 +261,7 @@ class BarProjection:
             tried = parameters + steps
             tried[:, 1] = np.clip(tried[:, 1], -self.max_offset, self.max_offset)
             new = self._expand(tried, targets, unit)
-            # Rounding alone may raise the distance in the last steps.
+            # In the last steps, rounding can increase the distance.
             is_better = new[0] <= squares * (1 + 1e-14) + 1e-28
             parameters = np.where(is_better[:, np.newaxis], tried, parameters)
             squares = np.where(is_better, new[0], squares)
@@ -295,7 +293,7 @@ class BarProjection:
 def _hold_offset(
     slopes: np.ndarray, curvatures: np.ndarray, is_held: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Take the offset out of the step where the nearest bar would lie beyond the range."""
+    """Fix the offset where the nearest bar would be out of range."""
     alone = np.stack(
         [curvatures[:, 0, 0], *np.zeros((2, len(slopes))), np.ones(len(slopes))], axis=1
     )
@@ -313,14 +311,14 @@ def _damage(
     projection: BarProjection,
     random: np.random.RandomState,
 ) -> np.ndarray:
-    """Return the image (h, w) of a bar without noise, with a damaged piece."""
+    """Return the image (h, w) of a damaged bar without noise."""
     size, width = projection.image_size, projection.width
     across, along = (
         distance.reshape(bar.shape) for distance in projection.distances(parameters[np.newaxis])
     )
-    # At most 0.36 of a side from the centre: the damage shows in full.
+    # At most 0.36 of a side from the centre, so that the whole damage is visible.
     along = along - random.uniform(-0.25, 0.25) * size
-    # Towards the image's centre, where there is room beside the bar.
+    # Towards the centre of the image, where there is space beside the bar.
     inwards = -np.copysign(1, parameters[1])
     if kind == "gap":
         return bar + _piece(along, random.uniform(0.2, 0.3) * size) * (_GROUND - bar)
@@ -340,5 +338,5 @@ def _damage(
 
 
 def _piece(along: np.ndarray, length: float) -> np.ndarray:
-    """Return 1 within a length about 0, 0 outside, with an edge of one pixel."""
+    """Return 1 within `length` around 0, and 0 outside, with edges of one pixel."""
     return np.clip(length / 2 - np.abs(along) + 0.5, 0, 1)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
-from numbers import Real
 from typing import Any
 
 import numpy as np
 from sklearn.utils import Bunch, check_array, check_random_state
 
-from ._textured_surfaces import _check_integer
+from ._checks import check_number
 
 _MAX_DRAWS = 50
 
@@ -26,24 +24,24 @@ def make_circle(
 ) -> Bunch:
     """Make noisy points of a circle in many dimensions, with the exact projection onto it.
 
-    The normal rows lie on the unit circle of a plane through the origin, at angles drawn
-    uniformly, plus Gaussian noise. In an anomalous row, a block of coordinates is replaced.
+    Normal rows are points of the unit circle in a plane through the origin, at uniform random
+    angles, plus Gaussian noise. In an anomalous row, a block of coordinates is replaced.
 
     Parameters
     ----------
     n_features : int, default=16
-        Number of coordinates, at least 2. The circle lies in the plane itself at 2.
+        Number of coordinates, at least 2.
     n_train : int, default=500
-        Number of normal rows to train on.
+        Number of normal training rows.
     n_test : int, default=200
-        Number of normal rows to test on; there are as many anomalous ones.
+        Number of normal test rows, and of anomalous ones.
     noise : float, default=0.02
-        Standard deviation of the noise on each coordinate, >= 0.
+        Standard deviation of the noise of each coordinate, >= 0.
     n_corrupted_features : int or None, default=None
-        Number of coordinates replaced in an anomalous row, from 1 to `n_features` - 1. None is a
-        quarter of them, rounded down, and at least one.
+        Number of coordinates replaced in an anomalous row, from 1 to `n_features` - 1. None is
+        ``max(1, n_features // 4)``.
     random_state : int, RandomState instance or None, default=None
-        Decides everything that is drawn. Pass an int for the same dataset on each call.
+        Source of randomness. Pass an int for reproducible output.
 
     Returns
     -------
@@ -51,24 +49,24 @@ def make_circle(
         With the fields
 
         X_train : ndarray of shape (n_train, n_features), dtype float64
-            Normal rows to train on.
+            Normal training rows.
         X_test : ndarray of shape (2 * n_test, n_features), dtype float64
-            First the normal rows, then those with a replaced block.
+            The normal rows, then those with a replaced block.
         X_test_clean : ndarray of shape (2 * n_test, n_features), dtype float64
-            `X_test` before blocks were replaced, noise included.
+            `X_test` before blocks were replaced, with noise.
         y_test : ndarray of shape (2 * n_test,), dtype int64
             1 for normal, -1 for anomalous.
         masks_test : ndarray of shape (2 * n_test, n_features), dtype bool
-            True at the coordinates that were replaced.
+            True at replaced coordinates.
         kinds_test : ndarray of shape (2 * n_test,), dtype str
             "good" or "block".
         parameters_test : ndarray of shape (2 * n_test,), dtype float64
-            Where on the circle a row was before noise and damage: the angle, from 0 to 2π.
+            Angle of each point on the circle, from 0 to 2π, before noise and damage.
         frame : ndarray of shape (2, n_features), dtype float64
             Orthonormal rows that span the plane; the identity for two features.
         projection : callable
             Maps an array of shape (n, n_features) to the nearest points of the circle, float64 of
-            the same shape. `projection.embed(parameters)` gives the points at angles (n,).
+            the same shape. `projection.embed(parameters)` returns the points at angles (n,).
         DESCR : str
             A description.
 
@@ -81,27 +79,26 @@ def make_circle(
 
     See Also
     --------
-    make_sine_curve : A curve with ends that bends both ways.
+    make_sine_curve : An open curve that bends both ways.
     make_bar_images : The same for images.
 
     Notes
     -----
-    Trained on noise or on damaged rows, a network tends to the conditional mean of the clean row,
-    which on a manifold of normal data is close to the orthogonal projection onto it (Bauer, arXiv
-    2606.15280). Here that projection is known, so that a network can be compared with it point by
+    A network trained to remove noise or damage converges to the conditional mean of the clean row.
+    On a manifold of normal data, this is close to the orthogonal projection onto it (Bauer, arXiv
+    2606.15280). Here the projection is known, so that a network can be compared with it point by
     point.
 
-    The plane is that of one period of a cosine and of a sine, so that a row is a wave of
-    `n_features` samples, whose phase is the angle, and each coordinate varies as much as any other.
+    The plane is spanned by one period of a cosine and of a sine: a row is a wave of `n_features`
+    samples, whose phase is the angle, and all coordinates have the same variance.
 
-    The values of a replaced block are drawn uniformly between the smallest and the largest number
-    in `X_train` at each coordinate. The block wraps around the end of the row. Its values are drawn
-    again, up to 50 times, while the row is no farther from the circle than some normal test row: a
-    row that happens to lie on the circle is not anomalous. Noise as large as the circle hides all
-    damage.
+    Values of a replaced block are drawn uniformly between the minimum and the maximum of `X_train`
+    at each coordinate. Blocks wrap around the end of the row. Values are drawn again, up to 50
+    times, if the row is no farther from the circle than some normal test row. Noise as large as the
+    circle hides all damage.
 
-    Where the nearest point is not unique, at the centre of the circle, the point at angle 0 is
-    taken.
+    At the centre of the circle, where the nearest point is not unique, the projection is the point
+    at angle 0.
 
     Examples
     --------
@@ -118,14 +115,7 @@ def make_circle(
     True
     """
     return _make_curve(
-        CircleProjection,
-        "unit circle",
-        n_features=n_features,
-        n_train=n_train,
-        n_test=n_test,
-        noise=noise,
-        n_corrupted_features=n_corrupted_features,
-        random_state=random_state,
+        CircleProjection, n_features, n_train, n_test, noise, n_corrupted_features, random_state
     )
 
 
@@ -140,33 +130,32 @@ def make_sine_curve(
 ) -> Bunch:
     """Make noisy points of a sine curve in many dimensions, with the exact projection onto it.
 
-    The normal rows lie on the curve (t, sin t) in a plane through the origin, with t drawn
+    Normal rows are points of the curve (t, sin t) in a plane through the origin, with t drawn
     uniformly from -π to π, plus Gaussian noise. In an anomalous row, a block of coordinates is
     replaced. Unlike the circle, the curve bends both ways and has two ends.
 
     Parameters
     ----------
     n_features : int, default=16
-        Number of coordinates, at least 2. The curve lies in the plane itself at 2.
+        Number of coordinates, at least 2.
     n_train : int, default=500
-        Number of normal rows to train on.
+        Number of normal training rows.
     n_test : int, default=200
-        Number of normal rows to test on; there are as many anomalous ones.
+        Number of normal test rows, and of anomalous ones.
     noise : float, default=0.02
-        Standard deviation of the noise on each coordinate, >= 0. The curve's smallest radius of
-        curvature is 1, as the circle's.
+        Standard deviation of the noise of each coordinate, >= 0. The smallest radius of
+        curvature of the curve is 1, as for the circle.
     n_corrupted_features : int or None, default=None
-        Number of coordinates replaced in an anomalous row, from 1 to `n_features` - 1. None is a
-        quarter of them, rounded down, and at least one.
+        Number of coordinates replaced in an anomalous row, from 1 to `n_features` - 1. None is
+        ``max(1, n_features // 4)``.
     random_state : int, RandomState instance or None, default=None
-        Decides everything that is drawn. Pass an int for the same dataset on each call.
+        Source of randomness. Pass an int for reproducible output.
 
     Returns
     -------
     Bunch
-        With the fields of `make_circle`, where `parameters_test` is t, `projection` finds the
-        nearest point of the sine curve and `projection.embed` takes t. Beyond an end of the curve,
-        the nearest point is that end.
+        With the fields of `make_circle`. `parameters_test` is t, `projection` maps to the nearest
+        points of the sine curve, which can be its ends, and `projection.embed` takes t.
 
     Raises
     ------
@@ -177,7 +166,7 @@ def make_sine_curve(
 
     See Also
     --------
-    make_circle : A closed curve; its notes say what the datasets are for.
+    make_circle : A closed curve; its notes explain the purpose of these datasets.
     make_bar_images : The same for images.
 
     Examples
@@ -193,14 +182,7 @@ def make_sine_curve(
            [3.141593, 0.      ]])
     """
     return _make_curve(
-        SineCurveProjection,
-        "sine curve",
-        n_features=n_features,
-        n_train=n_train,
-        n_test=n_test,
-        noise=noise,
-        n_corrupted_features=n_corrupted_features,
-        random_state=random_state,
+        SineCurveProjection, n_features, n_train, n_test, noise, n_corrupted_features, random_state
     )
 
 
@@ -213,6 +195,7 @@ class CurveProjection(ABC):
         Orthonormal rows that span the plane.
     """
 
+    name: str
     parameter_range: tuple[float, float]
 
     def __init__(self, frame: np.ndarray) -> None:
@@ -225,7 +208,7 @@ class CurveProjection(ABC):
             raise ValueError(
                 f"X has {X.shape[1]} features, but the curve lies in {self.frame.shape[1]}."
             )
-        # What is orthogonal to the plane adds the same to the distance from all its points.
+        # The component orthogonal to the plane does not affect which point is nearest.
         return self.embed(self._nearest_parameters(X @ self.frame.T))
 
     def embed(self, parameters: Any) -> np.ndarray:
@@ -244,6 +227,7 @@ class CurveProjection(ABC):
 class CircleProjection(CurveProjection):
     """Nearest-point projection onto the unit circle of a plane."""
 
+    name = "unit circle"
     parameter_range = (0.0, 2 * np.pi)
 
     def _plane_points(self, parameters: np.ndarray) -> np.ndarray:
@@ -256,6 +240,7 @@ class CircleProjection(CurveProjection):
 class SineCurveProjection(CurveProjection):
     """Nearest-point projection onto (t, sin t), t from -π to π, in a plane."""
 
+    name = "sine curve"
     parameter_range = (-np.pi, np.pi)
     _n_grid_points = 257
     _n_bisections = 50
@@ -264,7 +249,7 @@ class SineCurveProjection(CurveProjection):
         return np.column_stack([parameters, np.sin(parameters)])
 
     def _nearest_parameters(self, points: np.ndarray) -> np.ndarray:
-        """Refine every local minimum of the distance along a grid, and take the lowest of each."""
+        """Refine every local minimum of the distance on a grid, and return the lowest."""
         if not len(points):
             return np.empty(0)
         grid = np.linspace(*self.parameter_range, self._n_grid_points)
@@ -272,12 +257,9 @@ class SineCurveProjection(CurveProjection):
         padded = np.pad(squares, ((0, 0), (1, 1)), constant_values=np.inf)
         is_lowest = (squares <= padded[:, :-2]) & (squares <= padded[:, 2:])
         rows, columns = np.nonzero(is_lowest)
-        lower, upper = (
-            grid[np.maximum(columns - 1, 0)],
-            grid[np.minimum(columns + 1, len(grid) - 1)],
-        )
+        lower, upper = (grid.take(columns + step, mode="clip") for step in (-1, 1))
         u, v = points[rows].T
-        # The slope's sign, bisected, is exact to rounding; the distance itself is flat at its foot.
+        # Bisection of the slope is exact to rounding; the distance is flat at its minimum.
         for _ in range(self._n_bisections):
             middle = (lower + upper) / 2
             is_rising = middle - u + (np.sin(middle) - v) * np.cos(middle) > 0
@@ -294,8 +276,6 @@ class SineCurveProjection(CurveProjection):
 
 def _make_curve(
     projection_class: type[CurveProjection],
-    name: str,
-    *,
     n_features: int,
     n_train: int,
     n_test: int,
@@ -303,15 +283,14 @@ def _make_curve(
     n_corrupted_features: int | None,
     random_state: int | np.random.RandomState | None,
 ) -> Bunch:
-    _check_integer(n_features, "n_features", 2)
-    _check_integer(n_train, "n_train", 1)
-    _check_integer(n_test, "n_test", 1)
-    _check_float(noise, "noise", 0)
+    check_number(n_features, "n_features", int, 2)
+    check_number(n_train, "n_train", int, 1)
+    check_number(n_test, "n_test", int, 1)
+    check_number(noise, "noise", float, 0)
     if n_corrupted_features is None:
         n_corrupted_features = max(1, n_features // 4)
-    _check_integer(
-        n_corrupted_features, "n_corrupted_features", 1, n_features - 1, " (n_features - 1)"
-    )
+    most = n_features - 1
+    check_number(n_corrupted_features, "n_corrupted_features", int, 1, most, " (n_features - 1)")
 
     random = check_random_state(random_state)
     projection = projection_class(_make_frame(n_features))
@@ -333,15 +312,15 @@ def _make_curve(
         frame=projection.frame,
         projection=projection,
         DESCR=(
-            f"Points of a {name} in a plane of {n_features} dimensions with noise of deviation "
-            f"{noise}: {n_train} normal to train on; to test on, {n_test} normal and {n_test} with "
-            f"a block of {n_corrupted_features} coordinates replaced."
+            f"Points of a {projection.name} in {n_features} dimensions with noise of standard "
+            f"deviation {noise}: {n_train} normal training rows; test rows: {n_test} normal and "
+            f"{n_test} with a block of {n_corrupted_features} coordinates replaced."
         ),
     )
 
 
 def _make_frame(n_features: int) -> np.ndarray:
-    """One period of a cosine and of a sine: orthonormal, and no coordinate is left out."""
+    """Return one period of a cosine and of a sine, which are orthonormal."""
     if n_features == 2:
         return np.eye(2)
     phases = 2 * np.pi * np.arange(n_features) / n_features
@@ -355,7 +334,7 @@ def _replace_blocks(
     projection: CurveProjection,
     random: np.random.RandomState,
 ) -> np.ndarray:
-    """Replace the masked coordinates, again where the row is as near to the curve as normal."""
+    """Replace the masked coordinates; repeat where the row is as near to the curve as normal."""
     rows = clean.copy()
     is_normal = ~masks.any(axis=1)
     limit = np.linalg.norm(clean - projection(clean), axis=1)[is_normal].max()
@@ -368,14 +347,3 @@ def _replace_blocks(
         if not len(pending):
             break
     return rows
-
-
-def _check_float(
-    value: Any, name: str, lowest: float, highest: float | None = None, reason: str = ""
-) -> None:
-    if not isinstance(value, Real) or isinstance(value, bool):
-        raise TypeError(f"The '{name}' parameter must be a float. Got {value!r} instead.")
-    number = float(value)
-    limits = f"from {lowest} to {highest}{reason}" if highest is not None else f">= {lowest}"
-    if not math.isfinite(number) or number < lowest or (highest is not None and number > highest):
-        raise ValueError(f"The '{name}' parameter must be a float {limits}. Got {value!r} instead.")

@@ -1,8 +1,7 @@
-"""Reading and resizing one image file, with errors that name the file."""
+"""Read and resize image files, with errors that name the file."""
 
 from __future__ import annotations
 
-import numbers
 import os
 import stat
 from collections.abc import Callable, Iterator, Mapping
@@ -16,8 +15,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
 MODES = ("auto", "gray", "rgb")
-# The formats that these suffixes stand for are all that is opened, whatever a file is named:
-# Pillow would start Ghostscript for EPS.
+# Only the formats of these suffixes are opened, whatever a file is named: Pillow would start
+# Ghostscript for EPS.
 IMAGE_SUFFIXES = (
     *(".bmp", ".gif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".mpo", ".pbm", ".pgm"),
     *(".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"),
@@ -25,65 +24,13 @@ IMAGE_SUFFIXES = (
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "PPM", "GIF", "WEBP", "JPEG2000")
 
 _ORIENTATION = 0x0112
-# What turns stored pixels upright, by EXIF orientation.
-_UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
-    2: lambda image: image[:, ::-1],
-    3: lambda image: image[::-1, ::-1],
-    4: lambda image: image[::-1],
-    5: lambda image: image.swapaxes(0, 1),
-    6: lambda image: image[::-1].swapaxes(0, 1),
-    7: lambda image: image[::-1, ::-1].swapaxes(0, 1),
-    8: lambda image: image[:, ::-1].swapaxes(0, 1),
-}
-_TURNED = (5, 6, 7, 8)
-# Where Pillow looks for it: most files have none of these, and asking Pillow takes its time.
+# EXIF orientations that swap rows and columns.
+_SWAPPED = (5, 6, 7, 8)
+# Where Pillow looks for the orientation: most files have none of these, and getexif is slow.
 _METADATA = {"exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp"}
 
 _GRAY_8_BIT = ("1", "L", "LA", "La")
 _GRAY_16_BIT = ("I;16", "I;16B", "I;16L", "I;16N")
-
-
-def check_size(size: Any) -> tuple[int, int] | None:
-    """Return `size` as (height, width), or None.
-
-    Raises
-    ------
-    TypeError
-        If `size` is not None, an integer or a pair of integers.
-    ValueError
-        If a side is smaller than one pixel.
-    """
-    if size is None:
-        return None
-    sides = (size, size) if isinstance(size, numbers.Integral) else size
-    if (
-        isinstance(size, (bool, str))
-        or not isinstance(sides, (tuple, list, np.ndarray))
-        or len(sides) != 2
-        or not all(isinstance(side, numbers.Integral) for side in sides)
-    ):
-        raise TypeError(
-            "The 'size' parameter must be None, an int or a tuple (height, width) of ints. "
-            f"Got {size!r} instead."
-        )
-    if min(sides) < 1:
-        raise ValueError(f"The sides in 'size' must be 1 pixel or more. Got {size!r} instead.")
-    return int(sides[0]), int(sides[1])
-
-
-def check_mode(mode: Any) -> str:
-    """Return `mode` if it is a known one.
-
-    Raises
-    ------
-    ValueError
-        If `mode` is not one of "auto", "gray" and "rgb".
-    """
-    if not isinstance(mode, str) or mode not in MODES:
-        raise ValueError(
-            f"The 'mode' parameter must be a str among {set(MODES)}. Got {mode!r} instead."
-        )
-    return mode
 
 
 def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -94,12 +41,12 @@ def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     image : ndarray of shape (h, w) or (h, w, 3), dtype uint8, uint16 or float32
         Colour images are uint8 unless they are a repeated grey channel.
     size : tuple of (height, width)
-        The size wanted, in pixels.
+        New size in pixels.
 
     Returns
     -------
     ndarray of shape (height, width) or (height, width, 3)
-        Of the dtype of `image`.
+        Same dtype as `image`.
     """
     from PIL import Image
 
@@ -109,7 +56,7 @@ def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     if image.dtype == np.uint8:
         resized = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
         return np.array(resized)
-    # Pillow resizes other depths than 8 bits dependably in its float mode alone.
+    # Pillow resizes other depths than 8 bits reliably only in its float mode.
     values = Image.fromarray(image.astype(np.float32))
     floats = np.array(values.resize((width, height), Image.Resampling.BILINEAR))
     if image.dtype == np.float32:
@@ -118,7 +65,7 @@ def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def expand_user(path: str | os.PathLike[str]) -> Path:
-    """Replace a leading ~ by the home folder, unless a file or folder has that very name."""
+    """Replace a leading ~ by the home folder, unless a file or folder of that name exists."""
     if os.fspath(path).startswith("~") and not os.path.lexists(path):
         return Path(os.path.expanduser(path))
     return Path(path)
@@ -130,18 +77,18 @@ def read_image(
     mode: str = "auto",
     on_pages: Callable[[Path, int], None] | None = None,
 ) -> np.ndarray:
-    """Read one image file, turned upright by its EXIF orientation.
+    """Read one image file, rotated by its EXIF orientation.
 
     Parameters
     ----------
     path : Path
         The file.
     size : tuple of (height, width), optional
-        The size to resize to, in pixels. None keeps the size stored.
+        Size in pixels to resize to. None keeps the stored size.
     mode : {"auto", "gray", "rgb"}, default="auto"
-        "auto" keeps grey images grey and turns all others into RGB.
+        "auto" reads grey images as grey and all others as RGB.
     on_pages : callable, optional
-        Called with `path` and the number of pages, if the file holds more than the one read.
+        Called with `path` and the number of pages if the file has more than one.
 
     Returns
     -------
@@ -152,7 +99,7 @@ def read_image(
     FileNotFoundError
         If there is no such file.
     ValueError
-        If the file is no regular file or cannot be read as an image, claims to hold more pixels
+        If the file is not a regular file or cannot be read as an image, claims to hold more pixels
         than Pillow's limit against decompression bombs, or holds NaN or infinity.
     """
     with open_image(path) as opened:
@@ -170,7 +117,7 @@ def read_image(
 
 
 def read_image_header(path: Path) -> tuple[tuple[int, int], bool]:
-    """Read what `read_image` would return from a file's header, without decoding it.
+    """Read size and kind of an image from the file header, without decoding.
 
     Returns
     -------
@@ -180,62 +127,68 @@ def read_image_header(path: Path) -> tuple[tuple[int, int], bool]:
     Raises
     ------
     FileNotFoundError, ValueError
-        As of `read_image`, save for what only decoding shows.
+        As in `read_image`, except for errors that only decoding shows.
     """
     with open_image(path) as opened:
         if opened.format == "PNG" and _has_late_metadata(path):
             opened.load()
         width, height = opened.size
-        # Whether Pillow swaps the sides of a turned TIFF, or when, depends on its version.
+        # Whether and when Pillow swaps the sides of a rotated TIFF depends on its version.
         tags = _tags(opened)
         width, height = tags.get(256, width), tags.get(257, height)
-        if _orientation(opened) in _TURNED:
+        if _orientation(opened) in _SWAPPED:
             width, height = height, width
         return (height, width), not opened.mode.startswith(("1", "L", "I", "F"))
 
 
 @contextmanager
 def open_image(path: Path) -> Iterator[Image.Image]:
-    """Open an image file, and turn whatever a decoder raises on it into an error that names it."""
+    """Open an image file; errors of the decoder become errors that name the file."""
     from PIL import Image
 
     try:
-        # Opening a FIFO would wait for somebody to write into it.
+        # Opening a FIFO would block.
         name = os.fspath(path)
         if not stat.S_ISREG(os.stat(name).st_mode):
             raise ValueError("it is not a regular file")
         with Image.open(name, formats=FORMATS) as opened:
-            if opened.format == "TIFF" and _tags(opened).get(_ORIENTATION) in _TURNED:
-                # Pillow 13 maps such a file into memory with its sides swapped, but none that has
-                # no name.
+            if opened.format == "TIFF" and _tags(opened).get(_ORIENTATION) in _SWAPPED:
+                # Pillow 13 maps such a file into memory with its sides swapped, unless it has no
+                # name.
                 opened.filename = ""
             yield opened
     except FileNotFoundError as error:
         raise FileNotFoundError(f"No such image file: '{path}'.") from error
     except Image.UnidentifiedImageError as error:
         raise ValueError(
-            f"'{path}' is not an image file that can be read: its content is of none of the "
-            f"formats {', '.join(FORMATS)}."
+            f"'{path}' is not an image file that can be read. The accepted formats are "
+            f"{', '.join(FORMATS)}."
         ) from error
     except Image.DecompressionBombError as error:
         raise ValueError(
             f"The image file '{path}' claims to be too large: {error} If you trust it, raise "
             "PIL.Image.MAX_IMAGE_PIXELS."
         ) from error
-    # A damaged file can make a decoder raise anything.
+    # Decoders raise all kinds of errors on damaged files.
     except Exception as error:
         raise ValueError(f"Could not read the image file '{path}': {error}.") from error
 
 
 def upright(image: np.ndarray, opened: Image.Image) -> np.ndarray:
-    """Turn the pixels of an image file that was decoded upright, by its EXIF orientation."""
-    # After decoding, for Pillow turns TIFF files itself then and drops the tag.
-    turn = _UPRIGHT.get(_orientation(opened))
-    return image if turn is None else np.ascontiguousarray(turn(image))
+    """Rotate or flip decoded pixels by the EXIF orientation of their file."""
+    # Read after decoding: Pillow then has rotated TIFF files and dropped the tag.
+    orientation = _orientation(opened)
+    if orientation in _SWAPPED:
+        image, orientation = image.swapaxes(0, 1), orientation - 4
+    if orientation in (2, 3):
+        image = image[:, ::-1]
+    if orientation in (3, 4):
+        image = image[::-1]
+    return np.ascontiguousarray(image)
 
 
 def _tags(opened: Image.Image) -> Mapping[int, Any]:
-    """Return the tags of a TIFF file, none of another."""
+    """Return the tags of a TIFF file; empty for other formats."""
     return getattr(opened, "tag_v2", {})
 
 
@@ -244,14 +197,14 @@ def _orientation(opened: Image.Image) -> int:
         return 1
     try:
         orientation = opened.getexif().get(_ORIENTATION, 1)
-    # Damaged metadata leave pixels as they are stored, as in viewers.
+    # With damaged metadata, pixels stay as stored, as in viewers.
     except Exception:
         return 1
     return orientation if isinstance(orientation, int) else 1
 
 
 def _has_late_metadata(path: Path) -> bool:
-    """Whether a PNG file holds metadata behind its pixels, where Pillow sees them on decoding."""
+    """Whether a PNG file has metadata after its pixels, which Pillow reads on decoding."""
     with path.open("rb") as file:
         file.seek(8)
         is_late = False
@@ -264,14 +217,14 @@ def _has_late_metadata(path: Path) -> bool:
 
 
 def count_pages(opened: Image.Image) -> int:
-    """Return how many pages or frames a file holds."""
-    # The further images of a photograph (MPO) are previews and depth maps of the first.
+    """Return the number of pages or frames of a file."""
+    # Further images of an MPO photograph are previews and depth maps.
     return 1 if opened.format == "MPO" else getattr(opened, "n_frames", 1)
 
 
 def _to_array(opened: Image.Image, mode: str) -> np.ndarray:
     stored = opened.mode
-    # Up to Pillow 11, a grey 16-bit PNG opens in the 32-bit mode, as such a PGM does ever.
+    # Grey 16-bit PGM files, and PNG files up to Pillow 11, open in 32-bit mode.
     if stored in _GRAY_16_BIT or (stored == "I" and opened.format in ("PNG", "PPM")):
         return np.array(opened).astype(np.uint16)
     if stored == "F":
@@ -279,13 +232,13 @@ def _to_array(opened: Image.Image, mode: str) -> np.ndarray:
     if stored == "I":
         raise ValueError("32-bit integers are not supported; save it with 8 or 16 bits")
     if mode == "gray" or (stored in _GRAY_8_BIT and mode != "rgb"):
-        # Alpha must go first: Pillow turns "RGBA" into "L" well, but not "PA".
+        # Drop alpha first: Pillow does not convert "PA" to "L" correctly.
         flat = opened if stored in _GRAY_8_BIT else opened.convert("RGB")
         return _bytes(flat if stored == "L" else flat.convert("L"))
     return _bytes(opened if stored == "RGB" else opened.convert("RGB"))
 
 
 def _bytes(image: Image.Image) -> np.ndarray:
-    # What np.array does, in half the time for a small image.
+    # As np.array, in half the time for small images.
     shape = (image.height, image.width, *((3,) if image.mode == "RGB" else ()))
     return np.frombuffer(image.tobytes(), dtype=np.uint8).reshape(shape).copy()

@@ -9,7 +9,7 @@ from pathlib import Path
 from ._image_file import IMAGE_SUFFIXES, count_pages, expand_user, open_image
 from ._image_sequence import ImageSequence
 
-# What often lies beside images and is none.
+# Files that are often stored beside images, and need no warning.
 _NO_IMAGES = (
     *(".csv", ".db", ".html", ".ini", ".json", ".log", ".md", ".py", ".rst", ".toml"),
     *(".txt", ".xml", ".yaml", ".yml"),
@@ -26,28 +26,27 @@ def load_image_folder(
 ) -> ImageSequence:
     """Find the images in a folder.
 
-    No image is read: see :class:`ImageSequence`. Files are sorted by their path, and are images if
-    they end in .bmp, .gif, .j2k, .jfif, .jp2, .jpe, .jpeg, .jpg, .mpo, .pbm, .pgm, .png, .pnm,
-    .ppm, .tif, .tiff or .webp, in whatever case. Hidden files and folders, whose name begins with a
-    dot, are passed over. Links to folders are followed; a folder that is reached in two ways is
-    searched once. A warning counts what is left out: files of other suffixes, save those of text
-    and tables, and pages behind the first.
+    Images are not read here: see :class:`ImageSequence`. Files are sorted by path. Image files end
+    in .bmp, .gif, .j2k, .jfif, .jp2, .jpe, .jpeg, .jpg, .mpo, .pbm, .pgm, .png, .pnm, .ppm, .tif,
+    .tiff or .webp, in upper or lower case. Hidden files and folders, whose names begin with a dot,
+    are ignored. Links to folders are followed; each folder is searched once. A warning counts what
+    is skipped: files with other suffixes, except text and tables, and pages after the first.
 
     Parameters
     ----------
     folder : str or path-like
-        The folder. A leading ~ stands for the home folder.
+        The folder. A leading ~ is the home folder.
     size : int or tuple of (height, width), default=None
-        Size in pixels to which each image is resized on reading. None keeps the images as they are.
+        Size in pixels to which images are resized. None keeps them as they are.
     mode : {"auto", "gray", "rgb"}, default="auto"
-        Whether images are read as grey or RGB; "auto" keeps what the files hold.
+        Whether to read images as grey or RGB; "auto" keeps the mode of the files.
     recursive : bool, default=True
-        Whether to look into subfolders.
+        Whether to search subfolders.
 
     Returns
     -------
     ImageSequence
-        The images, n ≥ 1.
+        At least one image.
 
     Raises
     ------
@@ -56,9 +55,9 @@ def load_image_folder(
     NotADirectoryError
         If `folder` is a file.
     PermissionError
-        If the folder or a subfolder may not be listed.
+        If the folder or a subfolder cannot be listed.
     ValueError
-        If the folder holds no image.
+        If there is no image.
 
     Examples
     --------
@@ -81,14 +80,14 @@ def load_image_folder(
             f"{', '.join(IMAGE_SUFFIXES)}; {len(others)} other file(s) found {where}."
         )
     images = ImageSequence(paths, size=size, mode=mode)
-    warn_of_left_out(folder, others, images)
+    warn_of_skipped(folder, others, images)
     return images
 
 
 def find_images(folder: Path, *, recursive: bool = True) -> tuple[list[Path], list[Path]]:
-    """Return the image files of a folder, and what else lies there, both sorted.
+    """Return the image files in a folder and its other files, both sorted.
 
-    Links to folders are followed, save to folders that are searched anyway or hold this one.
+    Links to folders are followed, except to folders that are searched anyway or contain this one.
 
     Raises
     ------
@@ -97,7 +96,7 @@ def find_images(folder: Path, *, recursive: bool = True) -> tuple[list[Path], li
     NotADirectoryError
         If `folder` is a file.
     PermissionError
-        If a folder may not be listed.
+        If a folder cannot be listed.
     """
     if not folder.exists():
         raise FileNotFoundError(f"No such folder: '{folder}'.")
@@ -110,7 +109,7 @@ def find_images(folder: Path, *, recursive: bool = True) -> tuple[list[Path], li
     above = Path(os.path.realpath(folder)).parents
     to_search = [folder]
     while to_search or links:
-        # What is no link comes first, so that a file has the name under which it truly lies.
+        # Links come last, so that files get their real paths.
         parent = to_search.pop() if to_search else links.pop(links.index(min(links)))
         real = os.path.realpath(parent)
         if real in seen:
@@ -119,7 +118,13 @@ def find_images(folder: Path, *, recursive: bool = True) -> tuple[list[Path], li
             others.append(parent)
             continue
         seen.add(real)
-        for entry in _list(parent):
+        try:
+            with os.scandir(parent) as listing:
+                entries = [entry for entry in listing if not entry.name.startswith(".")]
+        except OSError as error:
+            message = f"The folder '{parent}' cannot be listed: {error.strerror}."
+            raise type(error)(message) from error
+        for entry in entries:
             path = parent / entry.name
             if not _is_folder(entry):
                 is_image = entry.name.lower().endswith(IMAGE_SUFFIXES)
@@ -129,54 +134,44 @@ def find_images(folder: Path, *, recursive: bool = True) -> tuple[list[Path], li
     return sorted(images), sorted(others)
 
 
-def warn_of_left_out(
+def warn_of_skipped(
     folder: str | os.PathLike[str], others: list[Path], images: ImageSequence
 ) -> None:
-    """Count and name files that are not read, and pages behind the first of those that are."""
+    """Warn of files that are not read, and of pages after the first."""
     others = [path for path in others if not path.name.lower().endswith(_NO_IMAGES)]
     if others:
         warnings.warn(
-            f"{len(others)} file(s) in '{folder}' were left out, '{others[0]}' for one. Images end "
+            f"{len(others)} file(s) in '{folder}' were skipped, such as '{others[0]}'. Images end "
             f"in {', '.join(IMAGE_SUFFIXES)}.",
             UserWarning,
             stacklevel=3,
         )
     paged = [path for path in images.paths if os.fspath(path).lower().endswith(_PAGED)]
-    n_pages = {path: _count_pages(path) for path in paged}
-    paged = [path for path in paged if n_pages[path] > 1]
-    if paged:
-        n_left_out = sum(n_pages[path] - 1 for path in paged)
+    n_pages = {path: count for path in paged if (count := _count_pages(path)) > 1}
+    if n_pages:
+        path, count = next(iter(n_pages.items()))
         warnings.warn(
-            f"{len(paged)} file(s) in '{folder}' hold several pages, of which only the first is "
-            f"read: {n_left_out} page(s) were left out, '{paged[0]}' for one has "
-            f"{n_pages[paged[0]]}. Save each page as a file of its own.",
+            f"{len(n_pages)} file(s) in '{folder}' hold several pages, of which only the first is "
+            f"read: {sum(n_pages.values()) - len(n_pages)} page(s) were skipped. '{path}' has "
+            f"{count}. Save each page as a file of its own.",
             UserWarning,
             stacklevel=3,
         )
-        images._layout.warns_of_pages = False
+        images._reader.warns_of_pages = False
 
 
 def _count_pages(path: Path) -> int:
     try:
         with open_image(path) as opened:
             return count_pages(opened)
-    # Reading it says what is wrong.
+    # The error is raised when the file is read.
     except (OSError, ValueError):
         return 1
-
-
-def _list(folder: Path) -> list[os.DirEntry[str]]:
-    """Return what is in a folder, without what is hidden."""
-    try:
-        with os.scandir(folder) as entries:
-            return [entry for entry in entries if not entry.name.startswith(".")]
-    except OSError as error:
-        raise type(error)(f"The folder '{folder}' cannot be listed: {error.strerror}.") from error
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    # A link in a circle, or to what may not be looked at.
+    # A circular link, or one to a place without access.
     except OSError:
         return False

@@ -8,6 +8,7 @@ import os
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,167 +16,152 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from .._memory import require_memory
-from ._image_file import check_mode, check_size, expand_user, read_image
+from ._checks import check_choice, check_size
+from ._image_file import MODES, expand_user, read_image
 
 _NAMED = 5
 
 
-class _Layout:
-    """Shape and dtype that all images must share, read once from a reference file.
+@dataclass(eq=False, repr=False)
+class Reader:
+    """Reads images that must have the shape and dtype of a reference file.
 
-    A sequence and all selections made from it hold the same layout, so that a fold of a
-    cross-validation judges its images by the same first file as the whole, and that file is read
-    once.
+    A sequence and all selections from it share one reader: a fold of a cross-validation is compared
+    with the same first file as the whole, and this file is read once.
+
+    Parameters
+    ----------
+    reference : Path
+    size, mode, on_error
+        As of `ImageSequence`, checked.
+    substitutes : list of Path
+        Files to try instead of one that cannot be read. If empty, that is an error.
     """
 
-    def __init__(self, reference: Path, size: tuple[int, int] | None, mode: str) -> None:
-        self.reference = reference
-        self.size = size
-        self.mode = mode
-        self.warns_of_pages = True
-        self._known: tuple[tuple[int, ...], np.dtype] | None = None
+    reference: Path
+    size: tuple[int, int] | None
+    mode: str
+    on_error: str
+    substitutes: list[Path] = field(default_factory=list)
+    warns_of_pages: bool = True
+    errors: dict[Path, str] = field(default_factory=dict)
+    _layout: tuple[tuple[int, ...], np.dtype] | None = None
 
-    def get(self) -> tuple[tuple[int, ...], np.dtype]:
-        """Return the shape of one image and the dtype."""
-        if self._known is None:
-            first = self._read(self.reference)
-            self._known = first.shape, first.dtype
-        return self._known
+    def __post_init__(self) -> None:
+        self._position = {path: index for index, path in enumerate(self.substitutes)}
+
+    @property
+    def layout(self) -> tuple[tuple[int, ...], np.dtype]:
+        """Shape of one image, and dtype; the first use reads the reference."""
+        if self._layout is None:
+            self.reference, image = self._open(self.reference)
+            self._layout = image.shape, image.dtype
+        return self._layout
 
     def read(self, path: Path) -> np.ndarray:
-        """Read one image and check it against the reference."""
-        return self.check(path, self._read(path))
-
-    def _read(self, path: Path) -> np.ndarray:
-        on_pages = self._warn_of_pages if self.warns_of_pages else None
-        return read_image(path, self.size, self.mode, on_pages)
-
-    def _warn_of_pages(self, path: Path, n_pages: int) -> None:
-        self.warns_of_pages = False
-        warnings.warn(
-            f"'{path}' holds {n_pages} pages, of which only the first is read: {n_pages - 1} "
-            "page(s) are left out. Other files of this ImageSequence may hold several, too; save "
-            "each page as a file of its own.",
-            UserWarning,
-            stacklevel=5,
-        )
-
-    def check(self, path: Path, image: np.ndarray) -> np.ndarray:
-        """Check an image against the reference."""
-        if self._known is None and path == self.reference:
-            self._known = image.shape, image.dtype
-        shape, dtype = self.get()
+        """Read one image and compare it with the reference."""
+        path, image = self._open(path)
+        if self._layout is None and path == self.reference:
+            self._layout = image.shape, image.dtype
+        shape, dtype = self.layout
         if image.shape == shape and image.dtype == dtype:
             return image
-        parameters = []
-        if image.shape[:2] != shape[:2]:
-            parameters.append("size=(height, width)")
-        if image.shape[2:] != shape[2:]:
-            parameters.append("mode='gray' or mode='rgb'")
-        remedy = (
-            f"Pass {' and '.join(parameters)} to make them alike."
-            if parameters
-            else "Save all images with the same bit depth: size= and mode= do not change it."
-        )
+        parameters = ["size=(height, width)"] if image.shape[:2] != shape[:2] else []
+        parameters += ["mode='gray' or mode='rgb'"] if image.shape[2:] != shape[2:] else []
+        remedy = "Save all images with the same bit depth: size= and mode= do not change it."
+        if parameters:
+            remedy = f"Pass {' and '.join(parameters)}."
         raise ValueError(
             f"All images must have the same shape and dtype. '{path}' has shape {image.shape} and "
             f"dtype {image.dtype}, while the first image, '{self.reference}', has shape {shape} "
             f"and dtype {dtype}. {remedy}"
         )
 
-
-class _Substitutes:
-    """Reads the next readable file in place of one that is not, and keeps a record."""
-
-    def __init__(self, paths: list[Path], size: tuple[int, int] | None, mode: str) -> None:
-        self.paths = paths
-        self.size = size
-        self.mode = mode
-        self.position = {path: index for index, path in enumerate(paths)}
-        self.errors: dict[Path, str] = {}
-
-    def read(self, path: Path) -> tuple[Path, np.ndarray]:
-        """Return a readable file and its image."""
-        start = self.position[path]
-        for candidate in self.paths[start:] + self.paths[:start]:
-            if candidate in self.errors:
-                continue
+    def _open(self, path: Path) -> tuple[Path, np.ndarray]:
+        """Read a file, or a substitute for it."""
+        start = self._position.get(path, 0)
+        for each in [*self.substitutes[start:], *self.substitutes[:start]] or [path]:
             try:
-                return candidate, read_image(candidate, self.size, self.mode)
+                if each not in self.errors:
+                    on_pages = self._warn_of_pages if self.warns_of_pages else None
+                    return each, read_image(each, self.size, self.mode, on_pages)
             except (OSError, ValueError) as error:
-                self.errors[candidate] = str(error)
+                if not self.substitutes:
+                    raise
+                self.errors[each] = str(error)
         raise ValueError(
-            f"None of the {len(self.paths)} image files can be read. The first: "
-            f"{self.errors[self.paths[0]]}"
+            f"None of the {len(self.substitutes)} image files can be read. The first: "
+            f"{self.errors[self.substitutes[0]]}"
         )
 
-    def warn(self) -> None:
-        """Count and name what was left out."""
-        if not self.errors:
-            return
-        named = " ".join(list(self.errors.values())[:_NAMED])
-        more = f" And {len(self.errors) - _NAMED} more." if len(self.errors) > _NAMED else ""
+    def _warn_of_pages(self, path: Path, n_pages: int) -> None:
+        self.warns_of_pages = False
         warnings.warn(
-            f"{len(self.errors)} of {len(self.paths)} image files could not be read and were left "
-            f"out of training: {named}{more}",
+            f"'{path}' holds {n_pages} pages, of which only the first is read: {n_pages - 1} "
+            "page(s) are skipped. Other files of this ImageSequence may hold several, too. Save "
+            "each page as a file of its own.",
             UserWarning,
-            stacklevel=2,
+            stacklevel=5,
         )
 
 
 @contextmanager
 def training_images(X: Any) -> Iterator[Any]:
-    """X as `fit` reads it: an `ImageSequence` that skips, if it says so; a warning at the end."""
+    """Yield X as `fit` reads it; warn at the end of files that were skipped."""
     if not isinstance(X, ImageSequence) or X.on_error == "raise":
         yield X
         return
     images = X[:]
-    substitutes = _Substitutes(images._paths, X.size, X.mode)
-    reference, _ = substitutes.read(images._paths[0])
-    images._substitutes = substitutes
-    images._layout = _Layout(reference, X.size, X.mode)
+    paths = images._paths
+    reader = images._reader = Reader(paths[0], X.size, X.mode, X.on_error, substitutes=paths)
+    reader.warns_of_pages = X._reader.warns_of_pages
+    _ = reader.layout
     yield images
-    substitutes.warn()
+    if reader.errors:
+        named = " ".join(list(reader.errors.values())[:_NAMED])
+        more = f" And {len(reader.errors) - _NAMED} more." if len(reader.errors) > _NAMED else ""
+        warnings.warn(
+            f"{len(reader.errors)} of {len(paths)} image files could not be read and were skipped "
+            f"in training: {named}{more}",
+            UserWarning,
+            stacklevel=2,
+        )
 
 
 class ImageSequence(Sequence):
-    """Lazy sequence of image files, read when they are asked for.
+    """Lazy sequence of image files.
 
-    It has the length, shape and indexing of an array (n, h, w) or (n, h, w, 3), and holds no
-    pixels: an integer reads one image, a slice, a mask or a list of integers gives a shorter
-    sequence. scikit-learn splits it in cross-validation and grid search without reading it. Making
-    one touches no file.
+    It has the length, shape and indexing of an array (n, h, w) or (n, h, w, 3), but holds no
+    pixels: an integer index reads one image; a slice, a boolean mask or a list of integers returns
+    a shorter sequence. scikit-learn can split it in cross-validation and grid search without
+    reading it. The constructor opens no file.
 
     Parameters
     ----------
     paths : iterable of str or path-like
-        The image files: PNG, JPEG, BMP, TIFF, PNM, GIF, WebP or JPEG 2000, however they are named.
-        A leading ~ stands for the home folder.
+        The image files: PNG, JPEG, BMP, TIFF, PNM, GIF, WebP or JPEG 2000, with any suffix. A
+        leading ~ is the home folder.
     size : int or tuple of (height, width), default=None
-        Size in pixels to which each image is resized on reading, with Pillow's antialiased bilinear
-        filter. An int stands for a square. None keeps the images as they are; they must then all
-        have the same size.
+        Size in pixels to which images are resized, with Pillow's antialiased bilinear filter. An
+        int means a square. None keeps the images as they are; all must then have the same size.
     mode : {"auto", "gray", "rgb"}, default="auto"
-        "gray" gives images (h, w), "rgb" gives images (h, w, 3). With "auto", grey files stay grey
-        and all others become RGB; they must then all be of the kind of the first.
+        "gray" reads images as (h, w), "rgb" as (h, w, 3). "auto" reads grey files as grey and all
+        others as RGB; all must then be of the same kind.
     on_error : {"raise", "skip"}, default="raise"
-        What the `fit` and `partial_fit` of this library's detectors do about a file that cannot be
-        read. "skip" takes the next file that can be read in its place, and one warning at the end
-        counts and names the files. All other reading raises: an image that is to be scored is
-        never left out in silence.
+        Behaviour of `fit` and `partial_fit` of this library's detectors if a file cannot be read.
+        "skip" reads the next readable file instead, and a warning at the end lists the skipped
+        files. All other methods raise an error: scoring never skips an image.
 
     Attributes
     ----------
     paths : list of pathlib.Path
         The files.
     size : tuple of (height, width) or None
-        The size to which images are resized.
-    mode : str
-        The mode given.
-    on_error : str
-        The policy given.
+        Size to which images are resized.
+    mode, on_error : str
+        The parameters.
     shape : tuple of int
-        (n, h, w) or (n, h, w, 3). The first use reads the first image.
+        (n, h, w) or (n, h, w, 3). Read from the first image on first use.
     ndim : int
         3 or 4.
     dtype : numpy.dtype
@@ -184,24 +170,24 @@ class ImageSequence(Sequence):
     Raises
     ------
     TypeError
-        If `paths` is not an iterable of paths, or `size` is not made of integers.
+        If `paths` is not an iterable of paths, or `size` does not hold integers.
     ValueError
-        If `paths` is empty, `size` is not positive, or `mode` or `on_error` is unknown. While
-        reading: if a file is no regular file or no image, is truncated, claims to be too large,
-        holds NaN or infinity, or differs from the first in shape or dtype.
+        If `paths` is empty, `size` is not positive, or `mode` or `on_error` is unknown. On reading,
+        if a file is not a regular file or an image, is truncated, claims to be too large, holds NaN
+        or infinity, or differs from the first image in shape or dtype.
     FileNotFoundError
-        While reading, if a file is missing.
+        On reading, if a file is missing.
 
     See Also
     --------
-    load_image_folder : Makes an ImageSequence of the images in a folder.
+    load_image_folder : ImageSequence of the images in a folder.
 
     Notes
     -----
     An alpha channel is dropped, palette images become RGB, and colour files with 16 bits per
-    channel are read with 8. Grey is ITU-R 601 luma. Images are turned upright by their EXIF
-    orientation, as viewers and OpenCV do. Of a file with several pages or frames the first is read,
-    and a warning says so. Sequences of the same `size`, `mode` and `on_error` can be added.
+    channel are read with 8. Grey is ITU-R 601 luma. Images are rotated by their EXIF orientation,
+    as in viewers and OpenCV. Of a file with several pages or frames, only the first is read, with a
+    warning. Sequences with the same `size`, `mode` and `on_error` can be added.
 
     Examples
     --------
@@ -231,11 +217,7 @@ class ImageSequence(Sequence):
         mode: str = "auto",
         on_error: str = "raise",
     ) -> None:
-        if on_error not in ("raise", "skip"):
-            raise ValueError(
-                "The 'on_error' parameter must be a str among {'raise', 'skip'}. Got "
-                f"{on_error!r} instead."
-            )
+        check_choice(on_error, "on_error", ("raise", "skip"))
         if isinstance(paths, (str, bytes, os.PathLike)) or not isinstance(paths, Iterable):
             raise TypeError(
                 f"The 'paths' parameter must be an iterable of paths. Got {paths!r} instead. Use "
@@ -245,16 +227,15 @@ class ImageSequence(Sequence):
         for path in paths:
             if not isinstance(path, (str, os.PathLike)):
                 raise TypeError(
-                    "The 'paths' parameter must be made of str or path-like objects. Got an "
-                    f"element of type {type(path).__name__} instead."
+                    "The 'paths' parameter must hold str or path-like objects. Got an element of "
+                    f"type {type(path).__name__} instead."
                 )
             files.append(expand_user(path))
         if not files:
             raise ValueError("Found array with 0 sample(s): 'paths' is empty, 1 file is required.")
+        check_choice(mode, "mode", MODES)
         self._paths = files
-        self._layout = _Layout(files[0], check_size(size), check_mode(mode))
-        self._on_error = on_error
-        self._substitutes: _Substitutes | None = None
+        self._reader = Reader(files[0], check_size(size), mode, on_error)
 
     @property
     def paths(self) -> list[Path]:
@@ -264,22 +245,22 @@ class ImageSequence(Sequence):
     @property
     def size(self) -> tuple[int, int] | None:
         """The size (height, width) to which images are resized, or None."""
-        return self._layout.size
+        return self._reader.size
 
     @property
     def mode(self) -> str:
-        """The mode given: "auto", "gray" or "rgb"."""
-        return self._layout.mode
+        """The parameter: "auto", "gray" or "rgb"."""
+        return self._reader.mode
 
     @property
     def on_error(self) -> str:
-        """The policy given: "raise" or "skip"."""
-        return self._on_error
+        """The parameter: "raise" or "skip"."""
+        return self._reader.on_error
 
     @property
     def shape(self) -> tuple[int, ...]:
         """(n, h, w) or (n, h, w, 3); the first use reads the first image."""
-        return (len(self), *self._layout.get()[0])
+        return (len(self), *self._reader.layout[0])
 
     @property
     def ndim(self) -> int:
@@ -289,7 +270,7 @@ class ImageSequence(Sequence):
     @property
     def dtype(self) -> np.dtype:
         """The dtype of the images; the first use reads the first image."""
-        return self._layout.get()[1]
+        return self._reader.layout[1]
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -298,7 +279,7 @@ class ImageSequence(Sequence):
         return f"ImageSequence({len(self)} files, size={self.size}, mode={self.mode!r})"
 
     def __add__(self, other: ImageSequence) -> ImageSequence:
-        """Append another sequence, as a list does."""
+        """Append another sequence, as lists do."""
         if not isinstance(other, ImageSequence):
             return NotImplemented
         for name in ("size", "mode", "on_error"):
@@ -307,7 +288,7 @@ class ImageSequence(Sequence):
                     f"Sequences that are added must have the same {name}. Got "
                     f"{getattr(self, name)!r} and {getattr(other, name)!r} instead."
                 )
-        # An empty selection has no image that the others must be like.
+        # An empty selection does not determine the shape of the others.
         like = self if len(self) or not len(other) else other
         return like._with_paths(self._paths + other._paths)
 
@@ -317,7 +298,7 @@ class ImageSequence(Sequence):
         Parameters
         ----------
         key : int, slice, array-like of int or bool, or tuple of one of these and an Ellipsis
-            What to select along the first axis.
+            Index along the first axis.
 
         Returns
         -------
@@ -327,21 +308,20 @@ class ImageSequence(Sequence):
         Raises
         ------
         IndexError
-            If the key is out of range, of a wrong type, or selects along another axis than the
-            first.
+            If the key is out of range or of a wrong type, or indexes another axis.
         """
         if isinstance(key, tuple):
             # scikit-learn selects rows of an array by `array[key, ...]`.
             if len(key) != 2 or key[1] is not Ellipsis:
                 raise IndexError(
-                    "An ImageSequence is indexed along its first axis alone. Use "
+                    "An ImageSequence is indexed along its first axis only. Use "
                     "np.asarray(images) to load all images into an array."
                 )
             key = key[0]
         if isinstance(key, np.ndarray) and key.ndim == 0:
             key = key[()]
         if isinstance(key, numbers.Integral) and not isinstance(key, bool):
-            return self._read(self._paths[int(key)])
+            return self._reader.read(self._paths[int(key)])
         return self._select(key)
 
     def read(self, indices: slice | ArrayLike) -> np.ndarray:
@@ -350,12 +330,11 @@ class ImageSequence(Sequence):
         Parameters
         ----------
         indices : slice or array-like of int or bool of shape (b,)
-            Which images.
+            Indices of the images.
 
         Returns
         -------
         ndarray of shape (b, h, w) or (b, h, w, 3)
-            The images.
 
         Raises
         ------
@@ -364,10 +343,10 @@ class ImageSequence(Sequence):
         ValueError
             If a file cannot be read or differs from the first image.
         MemoryError
-            If the images surely take more memory than is free.
+            If the images need more memory than is available.
         """
         selected = self._select(indices)
-        shape, dtype = self._layout.get()
+        shape, dtype = self._reader.layout
         total = (len(selected), *shape)
         require_memory(
             math.prod(total) * dtype.itemsize,
@@ -376,13 +355,8 @@ class ImageSequence(Sequence):
         )
         images = np.empty(total, dtype=dtype)
         for position, path in enumerate(selected._paths):
-            images[position] = self._read(path)
+            images[position] = self._reader.read(path)
         return images
-
-    def _read(self, path: Path) -> np.ndarray:
-        if self._substitutes is None:
-            return self._layout.read(path)
-        return self._layout.check(*self._substitutes.read(path))
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
         """Load all images."""
@@ -391,44 +365,19 @@ class ImageSequence(Sequence):
         return self.read(slice(None)).astype(dtype or self.dtype, copy=False)
 
     def _select(self, key: Any) -> ImageSequence:
-        if isinstance(key, slice):
-            paths = self._paths[key]
-        else:
-            paths = [self._paths[index] for index in self._to_indices(key)]
-        return self._with_paths(paths)
+        if not isinstance(key, slice):
+            indices = np.asarray(key)
+            if indices.ndim != 1:
+                raise IndexError(
+                    "The index of an ImageSequence must be an int, a slice or a one-dimensional "
+                    f"array of int or bool. Got {key!r} instead."
+                )
+            # NumPy takes an empty list for floats.
+            key = indices if indices.size or indices.dtype == bool else indices.astype(int)
+        return self._with_paths([self._paths[index] for index in np.arange(len(self))[key]])
 
     def _with_paths(self, paths: list[Path]) -> ImageSequence:
         selection = object.__new__(ImageSequence)
         selection._paths = paths
-        selection._layout = self._layout
-        selection._on_error = self._on_error
-        selection._substitutes = self._substitutes
+        selection._reader = self._reader
         return selection
-
-    def _to_indices(self, key: Any) -> list[int]:
-        indices = np.asarray(key)
-        if indices.ndim != 1:
-            raise IndexError(
-                "The index of an ImageSequence must be an int, a slice or a one-dimensional array "
-                f"of int or bool. Got {key!r} instead."
-            )
-        if indices.size == 0 and indices.dtype != bool:
-            return []
-        if indices.dtype == bool:
-            if len(indices) != len(self):
-                raise IndexError(
-                    f"A boolean index must have one value for each of the {len(self)} images. Got "
-                    f"{len(indices)} values instead."
-                )
-            return np.flatnonzero(indices).tolist()
-        if not np.issubdtype(indices.dtype, np.integer):
-            raise IndexError(
-                "Arrays used as indices must be of integer (or boolean) type. Got dtype "
-                f"{indices.dtype} instead."
-            )
-        outside = indices[(indices < -len(self)) | (indices >= len(self))]
-        if outside.size:
-            raise IndexError(
-                f"Index {outside[0]} is out of bounds for an ImageSequence of {len(self)} images."
-            )
-        return indices.tolist()

@@ -1,4 +1,4 @@
-"""Mask files: which belong to an image, and which of their pixels are defective."""
+"""Find the mask files of an image, and read which pixels are defective."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from scipy import ndimage
 from ._image_file import count_pages, open_image, upright
 from ._image_folder import find_images
 
-# More values in the dark than there are classes in an image come of a soft rim.
+# More distinct dark values than this come from a soft edge, and are not class ids.
 _MOST_CLASSES = 8
 _ALPHA = ("LA", "PA", "RGBA")
 _NEIGHBOURS = np.ones((3, 3), dtype=bool)
@@ -19,18 +19,18 @@ _NEIGHBOURS = np.ones((3, 3), dtype=bool)
 class MaskFolder:
     """The mask files of a dataset.
 
-    Those of the image `<name>.<suffix>` are `<name>_mask`, else `<name>`, of any suffix that images
-    have, else all images in the folder `<name>`.
+    The mask of the image `<name>.<suffix>` is `<name>_mask`, else `<name>`, with any suffix of an
+    image file; else its masks are all images in the folder `<name>`.
 
     Parameters
     ----------
     folder : Path
-        A folder that may be missing.
+        It need not exist.
 
     Attributes
     ----------
     paths, others : list of Path
-        The image files in it, and all others.
+        Its image files, and its other files.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -56,18 +56,18 @@ class MaskFolder:
             if key in self._found:
                 return self._found[key]
         raise FileNotFoundError(
-            f"The image '{image}' has no mask: expected the file '{self.folder / mask}.png' or "
+            f"The image '{image}' has no mask: there must be a file '{self.folder / mask}.png' or "
             f"'{self.folder / name}.png', or masks in the folder '{self.folder / name}'."
         )
 
 
 def read_mask(path: Path) -> np.ndarray:
-    """Read a mask, turned upright.
+    """Read a mask, rotated by its EXIF orientation.
 
     Returns
     -------
     ndarray of shape (h, w), dtype float32
-        From 0, normal, to 1, defective. Soft rims lie between.
+        From 0, normal, to 1, defective; soft edges are in between.
 
     Raises
     ------
@@ -80,7 +80,7 @@ def read_mask(path: Path) -> np.ndarray:
     with open_image(path) as opened:
         if (n_pages := count_pages(opened)) > 1:
             raise ValueError(f"a mask must be of 1 page, and this file holds {n_pages}")
-        # Their colours may be any: without black among them, background is the first.
+        # Palettes hold any colours; without black, the background is the first one.
         indices = np.array(opened.getchannel(0)) if opened.mode in ("P", "PA") else None
         has_alpha = opened.mode in _ALPHA or (
             "transparency" in opened.info and opened.mode in ("1", "L", "P", "RGB")
@@ -96,14 +96,14 @@ def read_mask(path: Path) -> np.ndarray:
             values = indices
         if not np.isfinite(values).all() or values.min() < 0:
             raise ValueError("a mask must hold no NaN, infinity or negative value")
-        # Compression by JPEG leaves specks of other values.
+        # JPEG compression changes single pixels.
         can_have_classes = opened.format not in ("JPEG", "MPO")
         if alpha is None or alpha.min() == alpha.max():
             mask = _defective(values, can_have_classes=can_have_classes)
         else:
             mask = _defective(alpha, can_have_classes=True)
             visible = values[mask > 0.5]
-            # What is drawn in one colour on a transparent ground is the defect, even in black.
+            # A single colour on transparent ground is the defect, even if it is black.
             if visible.min() < visible.max():
                 values = np.where(mask > 0.5, values, 0)
                 mask = np.minimum(mask, _defective(values, can_have_classes=can_have_classes))
@@ -113,8 +113,8 @@ def read_mask(path: Path) -> np.ndarray:
 def _defective(values: np.ndarray, *, can_have_classes: bool) -> np.ndarray:
     """Scale values to [0, 1], where above half is defective.
 
-    Class ids are defective wherever they are not 0. In a soft rim, white counts: the largest value
-    of the dtype or, where the mask reaches no half of it, the largest that there is.
+    All class ids except 0 are defective. Soft edges are divided by white: the largest value of the
+    dtype or, if all values are below half of it, the largest value of the mask.
     """
     marked = values > 0
     top = float(values.max())
@@ -130,15 +130,11 @@ def _defective(values: np.ndarray, *, can_have_classes: bool) -> np.ndarray:
 
 
 def _is_plateau(values: np.ndarray, dark: np.ndarray) -> np.ndarray:
-    """Whether dark pixels are no rim: they fill squares of one value, or touch nothing bright."""
+    """Whether dark pixels are no soft edge: in uniform squares, or without bright neighbours."""
     squares = dark[:-1, :-1].copy()
     for neighbour in (values[1:, :-1], values[:-1, 1:], values[1:, 1:]):
         squares &= values[:-1, :-1] == neighbour
-    plateau = np.zeros_like(dark)
-    for rows in (slice(None, -1), slice(1, None)):
-        for columns in (slice(None, -1), slice(1, None)):
-            plateau[rows, columns] |= squares
-    labels, n_labels = ndimage.label(values > 0, _NEIGHBOURS)
-    has_bright = np.zeros(n_labels + 1, dtype=bool)
-    has_bright[labels[(values > 0) & ~dark]] = True
-    return plateau | (dark & ~has_bright[labels])
+    plateau = np.lib.stride_tricks.sliding_window_view(np.pad(squares, 1), (2, 2)).any(axis=(2, 3))
+    marked = values > 0
+    near_bright = ndimage.binary_propagation(marked & ~dark, structure=_NEIGHBOURS, mask=marked)
+    return plateau | (dark & ~near_bright)

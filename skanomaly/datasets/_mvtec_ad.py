@@ -1,4 +1,4 @@
-"""Any dataset in the folder layout of MVTec AD."""
+"""Datasets in the folder layout of MVTec AD."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 from sklearn.utils import Bunch
 
-from ._image_file import check_mode, check_size, expand_user, read_image_header, resize_image
-from ._image_folder import find_images, load_image_folder, warn_of_left_out
+from ._checks import check_choice, check_size
+from ._image_file import MODES, expand_user, read_image_header, resize_image
+from ._image_folder import find_images, load_image_folder, warn_of_skipped
 from ._image_sequence import ImageSequence
 from ._mask_file import MaskFolder, read_mask
 
@@ -29,26 +30,25 @@ def load_mvtec_ad(
 ) -> Bunch:
     """Load a dataset in the folder layout of MVTec AD.
 
-    The layout, introduced by Bergmann et al. [1]_, is `train/good`, `test/good`, `test/<defect>`
-    and `ground_truth/<defect>/<name>_mask.png`. Many other datasets come in it or can be brought
-    into it: images may lie in subfolders of these folders, with their masks in the same ones of
-    `ground_truth/<defect>`; a mask may have any suffix that images have, be called `<name>.png`, or
-    be several in a folder `<name>`, as in MVTec LOCO. Images are not read here, masks are. A
-    warning counts the files that are left out, as those beside `train/good` are.
+    The layout of Bergmann et al. [1]_ is `train/good`, `test/good`, `test/<defect>` and
+    `ground_truth/<defect>/<name>_mask.png`. Many other datasets use it, or can be converted. Images
+    can be in subfolders of these folders, with their masks in the same subfolders of
+    `ground_truth/<defect>`. A mask can have any suffix of an image file, can be called `<name>.png`
+    or, as in MVTec LOCO, be split into several files in a folder `<name>`. Masks are read here,
+    images are not. A warning counts skipped files, such as those beside `train/good`.
 
     Parameters
     ----------
     root : str or path-like
-        The folder of the dataset. A leading ~ stands for the home folder.
+        The folder of the dataset. A leading ~ is the home folder.
     category : str, default=None
-        A subfolder of `root` that holds train and test. None takes `root` itself.
+        Subfolder of `root` that holds train and test. None means `root` itself.
     size : int or tuple of (height, width), default=None
         Size in pixels to which images and masks are resized. None keeps them as they are.
     mode : {"auto", "gray", "rgb"}, default="auto"
-        Whether images are read as grey or RGB; "auto" keeps what the files hold.
+        Whether to read images as grey or RGB; "auto" keeps the mode of the files.
     on_empty_mask : {"raise", "warn"}, default="warn"
-        What to do about defective images whose mask marks no pixel: an error or a warning that
-        names them.
+        Whether defective images whose mask marks no pixel raise an error or a warning.
 
     Returns
     -------
@@ -56,16 +56,15 @@ def load_mvtec_ad(
         With the fields
 
         X_train : ImageSequence
-            The normal images to train on.
+            Normal training images.
         X_test : ImageSequence
-            The images to test on, the good ones first, then by the name of the defect.
+            Test images: the good ones, then the others by name of the defect.
         y_test : ndarray of shape (n,), dtype int64
             1 for normal, -1 for anomalous.
         masks_test : ndarray of shape (n, h, w), dtype bool, list of ndarray of shape (h, w) or None
-            True where an image is defective, False all over good ones. A list if `size` is None and
-            the images differ in size; None if `ground_truth` holds no image. Masks are resized as
-            the images are and cut at half: at a much smaller size a very thin defect can vanish
-            from its mask.
+            True where an image is defective. A list if `size` is None and the images differ in
+            size; None if `ground_truth` holds no image. Masks are resized like the images and
+            binarised at one half: at a much smaller size, a thin defect can vanish from its mask.
         kinds_test : ndarray of shape (n,), dtype str
             "good" or the name of the defect's folder.
         DESCR : str
@@ -77,13 +76,13 @@ def load_mvtec_ad(
         If a folder or a mask is missing.
     ValueError
         If a folder holds no image, a mask cannot be read or is empty, a mask and its image differ
-        in size, or a parameter is not one of those named.
+        in size, or a parameter is invalid.
 
     Notes
     -----
-    Masks may be grey, in colour or in the alpha channel, with 1 to 32 bits per value. All that is
-    not black is defective if it is drawn in areas of one value, as class ids are, and what is above
-    half of white if it is the soft rim of a brighter area.
+    Masks can be grey, in colour or in the alpha channel, with 1 to 32 bits per value. In uniform
+    areas, such as class ids, all values except black are defective; in the soft edge of a brighter
+    area, values above half of white are.
 
     References
     ----------
@@ -115,32 +114,28 @@ def load_mvtec_ad(
     >>> data.masks_test.shape
     (2, 8, 8)
     """
-    check_mode(mode)
-    if on_empty_mask not in ("raise", "warn"):
-        raise ValueError(
-            "The 'on_empty_mask' parameter must be a str among {'raise', 'warn'}. Got "
-            f"{on_empty_mask!r} instead."
-        )
+    check_choice(mode, "mode", MODES)
+    check_choice(on_empty_mask, "on_empty_mask", ("raise", "warn"))
     folder = _find_category(expand_user(root), category)
     return load_without(folder, (), size=size, mode=mode, on_empty_mask=on_empty_mask)
 
 
 def load_without(
     folder: Path,
-    left_out: Collection[Path],
+    skipped: Collection[Path],
     *,
     size: int | tuple[int, int] | None = None,
     mode: str = "auto",
     on_empty_mask: str = "warn",
 ) -> Bunch:
-    """Load the dataset in a folder, without images that are left out or have a mask that is.
+    """Load the dataset in a folder, without `skipped` images and images with `skipped` masks.
 
-    Parameters and errors are those of `load_mvtec_ad`.
+    The other parameters, and errors, are those of `load_mvtec_ad`.
     """
     target_size = check_size(size)
     X_train = load_image_folder(folder / "train" / "good", size=size, mode=mode)
-    if left_out:
-        kept = [path for path in X_train.paths if path not in left_out]
+    if skipped:
+        kept = [path for path in X_train.paths if path not in skipped]
         X_train = ImageSequence(kept, size=size, mode=mode)
 
     misplaced, others = find_images(folder / "test", recursive=False)
@@ -149,9 +144,8 @@ def load_without(
         misplaced += find_images(part)[0] if part.name != "good" else []
     masks = MaskFolder(folder / "ground_truth")
     others += masks.others
-    paths: list[Path] = []
-    kinds: list[str] = []
-    mask_paths: list[list[Path]] = []
+    # Of each test image, its path, kind and masks.
+    images: list[tuple[Path, str, list[Path]]] = []
     for kind_folder in _find_folders(folder / "test"):
         kind = kind_folder.name
         found, unread = find_images(kind_folder)
@@ -159,33 +153,34 @@ def load_without(
         for path in found:
             name = path.relative_to(kind_folder.parent)
             own = masks.find(name) if masks.paths and kind != "good" else []
-            if path not in left_out and not any(mask in left_out for mask in own):
-                paths.append(path)
-                kinds.append(kind)
-                mask_paths.append(own)
-    if not paths:
+            if not any(each in skipped for each in (path, *own)):
+                images.append((path, kind, own))
+    if not images:
         raise ValueError(f"The folders in '{folder / 'test'}' hold no image. {_LAYOUT}")
-    X_test = ImageSequence(paths, size=size, mode=mode)
+    X_test = ImageSequence([path for path, _, _ in images], size=size, mode=mode)
     if misplaced:
         warnings.warn(
             f"{len(misplaced)} image file(s) in '{folder}' lie neither in train/good nor in "
-            f"test/good or test/<defect> and were left out, '{misplaced[0]}' for one.",
+            f"test/good or test/<defect> and were skipped, such as '{misplaced[0]}'.",
             UserWarning,
             stacklevel=3,
         )
-    warn_of_left_out(folder, others, X_test)
+    warn_of_skipped(folder, others, X_test)
 
-    kinds_test = np.array(kinds)
+    kinds_test = np.array([kind for _, kind, _ in images])
     masks_test = None
-    if masks.paths or set(kinds) == {"good"}:
-        masks_test = _read_masks(paths, mask_paths, target_size, on_empty_mask)
+    if masks.paths or (kinds_test == "good").all():
+        masks_test = _read_masks(images, target_size, on_empty_mask)
+    names, counts = np.unique(kinds_test, return_counts=True)
+    tests = ", ".join(f"{count} {name}" for name, count in zip(names, counts, strict=True))
     return Bunch(
         X_train=X_train,
         X_test=X_test,
         y_test=np.where(kinds_test == "good", 1, -1),
         masks_test=masks_test,
         kinds_test=kinds_test,
-        DESCR=_describe(folder, len(X_train), kinds_test, has_masks=masks_test is not None),
+        DESCR=f"Images in MVTec AD layout from '{folder}': {len(X_train)} normal images for "
+        f"training; test images: {tests}{', no masks' if masks_test is None else ''}.",
     )
 
 
@@ -199,7 +194,7 @@ def _find_category(root: Path, category: str | None) -> Path:
     known = f"Categories found in '{root}': {', '.join(categories)}." if categories else _LAYOUT
     if category is not None and not folder.is_dir():
         raise FileNotFoundError(
-            f"The 'category' parameter must be a subfolder of root. Got {category!r}, and there is "
+            f"The 'category' parameter must be a subfolder of root. Got {category!r}, but there is "
             f"no folder '{folder}'. {known}"
         )
     missing = "train/good" if not (folder / "train" / "good").is_dir() else "test"
@@ -212,15 +207,12 @@ def _find_folders(parent: Path) -> list[Path]:
 
 
 def _read_masks(
-    paths: list[Path],
-    mask_paths: list[list[Path]],
-    size: tuple[int, int] | None,
-    on_empty_mask: str,
+    images: list[tuple[Path, str, list[Path]]], size: tuple[int, int] | None, on_empty_mask: str
 ) -> np.ndarray | list[np.ndarray]:
-    """Read the masks of images; those without a mask are good."""
+    """Read the masks of images; images without a mask file are good."""
     masks = []
     empty = []
-    for path, own in zip(paths, mask_paths, strict=True):
+    for path, _, own in images:
         image_size, _ = read_image_header(path)
         mask = np.zeros(image_size, dtype=np.float32)
         for mask_path in own:
@@ -242,12 +234,3 @@ def _read_masks(
             raise ValueError(f"{message} Correct the masks, or pass on_empty_mask='warn'.")
         warnings.warn(message, UserWarning, stacklevel=4)
     return np.stack(masks) if len({mask.shape for mask in masks}) == 1 else masks
-
-
-def _describe(folder: Path, n_train: int, kinds: np.ndarray, *, has_masks: bool) -> str:
-    names, counts = np.unique(kinds, return_counts=True)
-    tests = ", ".join(f"{count} {name}" for name, count in zip(names, counts, strict=True))
-    return (
-        f"Images in MVTec AD layout from '{folder}': {n_train} normal images to train on; "
-        f"to test on, {tests}{'' if has_masks else ', with no masks'}."
-    )

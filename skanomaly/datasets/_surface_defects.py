@@ -1,9 +1,9 @@
-"""Artificial defects on grey tiles, drawn by other means than the library's training corruption.
+"""Artificial defects on grey tiles, drawn differently from the library's training corruption.
 
 Each function draws one kind of defect. It takes the tile as float64 grey levels (h, w) from 0 to
-255, tiles of other textures (m, h, w), and the random state, and returns the changed tile with a
-bool support (h, w) outside of which nothing is changed. Lengths are fractions of the tile, or
-pixels at a tile of 64.
+255, tiles of other textures (m, h, w) and the random state, and returns the changed tile and a bool
+support (h, w) that contains all changes. Lengths are fractions of the tile's side, or pixels for a
+tile of 64 pixels.
 """
 
 from __future__ import annotations
@@ -25,80 +25,69 @@ from .._drawing import (
 _REFERENCE_SIZE = 64
 _SENSOR_NOISE = 3.0
 
+Random = np.random.RandomState
 Defect = tuple[np.ndarray, np.ndarray]
 
 
-def _draw_crack(
-    tile: np.ndarray, others: np.ndarray, random_state: np.random.RandomState
-) -> Defect:
-    """Draw a dark or bright line of 1 to 3 pixels along a random walk, with a branch at times."""
+def _draw_crack(tile: np.ndarray, others: np.ndarray, random: Random) -> Defect:
+    """Draw a dark or bright line of 1 to 3 pixels along a random walk, sometimes with a branch."""
     size = len(tile)
     scale = size / _REFERENCE_SIZE
     coverage = np.zeros(tile.shape)
-    start = random_state.uniform(0.2, 0.8, 2) * size
-    heading = random_state.uniform(0, 2 * np.pi)
-    length = random_state.uniform(0.6, 1.3) * size
-    width = random_state.uniform(1.5, 3.0) * scale
-    points = random_walk(start, heading, length, random_state)
+    start = random.uniform(0.2, 0.8, 2) * size
+    heading = random.uniform(0, 2 * np.pi)
+    length = random.uniform(0.6, 1.3) * size
+    width = random.uniform(1.5, 3.0) * scale
+    points = random_walk(start, heading, length, random)
     add_line(coverage, points, width)
-    if random_state.uniform() < 0.5:
+    if random.uniform() < 0.5:
         fork = points[len(points) // 2]
-        turn = random_state.choice([-1, 1]) * random_state.uniform(0.5, 1.1)
-        add_line(
-            coverage, random_walk(fork, heading + turn, 0.4 * length, random_state), 0.7 * width
-        )
-    is_dark = random_state.uniform() < 0.6
-    level = random_state.uniform(0, 30) if is_dark else random_state.uniform(215, 250)
-    opacity = random_state.uniform(0.85, 1.0) * coverage
+        turn = random.choice([-1, 1]) * random.uniform(0.5, 1.1)
+        add_line(coverage, random_walk(fork, heading + turn, 0.4 * length, random), 0.7 * width)
+    is_dark = random.uniform() < 0.6
+    level = random.uniform(0, 30) if is_dark else random.uniform(215, 250)
+    opacity = random.uniform(0.85, 1.0) * coverage
     return tile + opacity * (level - tile), coverage > 0
 
 
-def _draw_stain(
-    tile: np.ndarray, others: np.ndarray, random_state: np.random.RandomState
-) -> Defect:
-    """Darken or brighten a blob of a thresholded Gaussian random field by a factor."""
-    coverage = random_blotch(tile.shape, random_state, area=(0.03, 0.11))
-    is_dark = random_state.uniform() < 0.6
-    factor = random_state.uniform(0.35, 0.55) if is_dark else random_state.uniform(1.5, 1.9)
+def _draw_stain(tile: np.ndarray, others: np.ndarray, random: Random) -> Defect:
+    """Darken or brighten a region of a thresholded Gaussian random field."""
+    coverage = random_blotch(tile.shape, random, area=(0.03, 0.11))
+    is_dark = random.uniform() < 0.6
+    factor = random.uniform(0.35, 0.55) if is_dark else random.uniform(1.5, 1.9)
     return tile * (1 + coverage * (factor - 1)), coverage > 0
 
 
-def _draw_smear(
-    tile: np.ndarray, others: np.ndarray, random_state: np.random.RandomState
-) -> Defect:
-    """Blur a turned rectangle along one direction."""
+def _draw_smear(tile: np.ndarray, others: np.ndarray, random: Random) -> Defect:
+    """Blur a rotated rectangle along one direction."""
     size = len(tile)
-    angle = random_state.uniform(0, np.pi)
-    center = random_state.uniform(0.3, 0.7, 2) * size
-    half_sides = (
-        np.array([random_state.uniform(0.18, 0.26), random_state.uniform(0.1, 0.14)]) * size
-    )
+    angle = random.uniform(0, np.pi)
+    center = random.uniform(0.3, 0.7, 2) * size
+    half_sides = np.array([random.uniform(0.18, 0.26), random.uniform(0.1, 0.14)]) * size
     support = turned_rectangle(tile.shape, center, half_sides, angle)
     smeared = average_along(tile, support, angle, reach=max(0.14 * size, 10))
     changed = tile.copy()
-    changed[support] = _add_sensor_noise(smeared, random_state)
+    changed[support] = _add_sensor_noise(smeared, random)
     return changed, support
 
 
-def _draw_hole(tile: np.ndarray, others: np.ndarray, random_state: np.random.RandomState) -> Defect:
-    """Fill a polygon with one grey level and sensor noise."""
-    support = random_polygon(tile.shape, random_state, area=random_state.uniform(0.02, 0.09))
+def _draw_hole(tile: np.ndarray, others: np.ndarray, random: Random) -> Defect:
+    """Fill a polygon with a constant grey level and sensor noise."""
+    support = random_polygon(tile.shape, random, area=random.uniform(0.02, 0.09))
     around = tile[support].mean()
-    levels = np.array([random_state.uniform(5, 45), random_state.uniform(200, 245)])
-    level = levels[int(random_state.uniform() < 0.35)]
+    levels = np.array([random.uniform(5, 45), random.uniform(200, 245)])
+    level = levels[int(random.uniform() < 0.35)]
     if abs(level - around) < 40:
         level = levels[np.argmax(np.abs(levels - around))]
-    flat = _add_sensor_noise(np.full(tile.shape, level), random_state)
+    flat = _add_sensor_noise(np.full(tile.shape, level), random)
     return np.where(support, flat, tile), support
 
 
-def _draw_foreign(
-    tile: np.ndarray, others: np.ndarray, random_state: np.random.RandomState
-) -> Defect:
-    """Lay a piece of another texture onto a polygon."""
-    support = random_polygon(tile.shape, random_state, area=random_state.uniform(0.05, 0.11))
-    other = others[random_state.randint(len(others))]
-    # Grass and gravel hide each other: look for a piece that is smoother, rougher or of other grey.
+def _draw_foreign(tile: np.ndarray, others: np.ndarray, random: Random) -> Defect:
+    """Fill a polygon with another texture."""
+    support = random_polygon(tile.shape, random, area=random.uniform(0.05, 0.11))
+    other = others[random.randint(len(others))]
+    # Grass and gravel look alike: require another roughness or grey level.
     shift = abs(other[support].mean() - tile.mean()) / tile.std()
     roughness = _roughness(other)[support].mean() / _roughness(tile).mean()
     if shift < 0.9 and 0.55 < roughness < 1.8:
@@ -106,7 +95,7 @@ def _draw_foreign(
     return np.where(support, other, tile), support
 
 
-DEFECTS: dict[str, Callable[[np.ndarray, np.ndarray, np.random.RandomState], Defect]] = {
+DEFECTS: dict[str, Callable[[np.ndarray, np.ndarray, Random], Defect]] = {
     "crack": _draw_crack,
     "stain": _draw_stain,
     "smear": _draw_smear,
@@ -120,13 +109,11 @@ _MIN_CHANGE = 10.0
 _MIN_CONTRAST = {"crack": 1.8, "stain": 1.1, "smear": 0.55, "hole": 1.0, "foreign": 0.7}
 
 
-def add_defect(
-    tile: np.ndarray, others: np.ndarray, kind: str, random_state: np.random.RandomState
-) -> Defect | None:
+def add_defect(tile: np.ndarray, others: np.ndarray, kind: str, random: Random) -> Defect | None:
     """Put one defect on a tile.
 
-    Draws again until the defect covers 1 to 12 % of the tile and is plain to see. Some never are: a
-    smear on an even surface shows nothing.
+    Draws are repeated until the defect covers 1 to 12 % of the tile and is clearly visible. A smear
+    on an even surface never is.
 
     Parameters
     ----------
@@ -136,24 +123,24 @@ def add_defect(
         Tiles of other textures.
     kind : str
         A key of `DEFECTS`.
-    random_state : RandomState
-        Where random numbers come from.
+    random : RandomState
+        Source of random numbers.
 
     Returns
     -------
     image : ndarray of shape (h, w), dtype uint8
         The tile with the defect.
     mask : ndarray of shape (h, w), dtype bool
-        Where it was changed by more than 10 grey levels, with small gaps inside the
-        defect closed.
+        True where it was changed by more than 10 grey levels, with small gaps inside the defect
+        closed.
 
-    Or None, if no such defect comes out of 50 draws.
+    Or None, if no such defect is found in 50 draws.
     """
     clean = tile.astype(float)
-    # What is plain on a flat tile is lost on a coarse one, and a thin line sooner than a blotch.
+    # Coarse tiles hide defects, thin lines more than large regions.
     least_contrast = max(15.0, _MIN_CONTRAST[kind] * clean.std())
     for _ in range(_MAX_DRAWS):
-        changed, support = DEFECTS[kind](clean, others, random_state)
+        changed, support = DEFECTS[kind](clean, others, random)
         image = np.clip(np.rint(changed), 0, 255).astype(np.uint8)
         change = np.abs(image - clean)
         mask = _close_gaps(change > _MIN_CHANGE, support)
@@ -173,5 +160,5 @@ def _roughness(image: np.ndarray) -> np.ndarray:
     return np.hypot(*np.gradient(image.astype(float)))
 
 
-def _add_sensor_noise(image: np.ndarray, random_state: np.random.RandomState) -> np.ndarray:
-    return image + random_state.normal(0, _SENSOR_NOISE, image.shape)
+def _add_sensor_noise(image: np.ndarray, random: Random) -> np.ndarray:
+    return image + random.normal(0, _SENSOR_NOISE, image.shape)

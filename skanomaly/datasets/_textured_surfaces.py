@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from sklearn.utils import Bunch, check_random_state
 
+from ._checks import check_choice, check_number
 from ._surface_defects import DEFECTS, add_defect
 
 TEXTURES = ("brick", "grass", "gravel")
-_MIN_IMAGE_SIZE = 16
 
 
 def make_textured_surfaces(
@@ -23,24 +21,25 @@ def make_textured_surfaces(
 ) -> Bunch:
     """Make a dataset of real textures with artificial defects.
 
-    One half of a photograph of 512 × 512 pixels trains, cut into crops at random positions. The
-    other half tests, cut into tiles without overlap: each once as it is, and with defects of five
-    kinds. No pixel is in both. Nothing is downloaded: the photographs are part of scikit-image.
+    Training images are random crops from one half of a photograph of 512 × 512 pixels. Test images
+    are non-overlapping tiles of the other half: each once without defect, and then with defects of
+    five kinds. No pixel is in both. The photographs are part of scikit-image: no download is
+    needed.
 
     Parameters
     ----------
     texture : {"brick", "grass", "gravel"}, default="brick"
-        The photograph.
+        Name of the photograph.
     image_size : int, default=64
-        Side of an image in pixels, from 16 to 256. The half that tests makes
+        Side of an image in pixels, from 16 to 256. The test half is cut into
         (512 // image_size) × (256 // image_size) tiles, 32 at 64 pixels.
     n_train : int, default=100
-        Number of crops to train on, which overlap.
+        Number of training crops, which overlap.
     n_defects : int, default=48
-        Number of test images with a defect; the tiles take turns.
+        Number of test images with a defect, drawn on the tiles in turn.
     random_state : int, RandomState instance or None, default=None
-        Decides which half trains (left, right, upper or lower), where it is cut and how defects
-        look. Pass an int for the same dataset on each call.
+        Determines the training half (left, right, upper or lower), the crops and the defects. Pass
+        an int for reproducible output.
 
     Returns
     -------
@@ -48,17 +47,17 @@ def make_textured_surfaces(
         With the fields
 
         X_train : ndarray of shape (n_train, image_size, image_size), dtype uint8
-            Normal crops to train on, grey.
+            Normal training crops, grey.
         X_test : ndarray of shape (n, image_size, image_size), dtype uint8
-            First each test tile as it is, then those with a defect.
+            The test tiles without defect, then those with a defect.
         y_test : ndarray of shape (n,), dtype int64
             1 for normal, -1 for anomalous.
         masks_test : ndarray of shape (n, image_size, image_size), dtype bool
-            True where a tile was changed by more than 10 grey levels of 255, small gaps inside a
-            defect included. It covers 1 to 12 % of a tile with a defect.
+            True where a tile was changed by more than 10 of 255 grey levels, and in small gaps
+            inside a defect. A defect covers 1 to 12 % of its tile.
         kinds_test : ndarray of shape (n,), dtype str
-            "good" or the kind of defect: "crack", a line along a random walk; "stain", a blotch
-            that darkens or brightens; "smear", a blurred rectangle; "hole", a polygon of flat grey;
+            "good" or the kind of defect: "crack", a line along a random walk; "stain", a darker or
+            brighter region; "smear", a blurred rectangle; "hole", a polygon of constant grey;
             "foreign", a polygon of another texture.
         DESCR : str
             A description.
@@ -76,9 +75,9 @@ def make_textured_surfaces(
 
     Notes
     -----
-    The defects are meant for demonstrations and tests. They are drawn by other means than
-    `skanomaly.corruption.PatchCorruption`, so that finding them is no matter of having trained on
-    them; still, figures from them say little about real defects.
+    The defects are meant for demonstrations and tests. They are drawn differently from
+    `skanomaly.corruption.PatchCorruption`, so that detectors are not tested on what they were
+    trained on. Results do not transfer to real defects.
 
     Examples
     --------
@@ -89,13 +88,10 @@ def make_textured_surfaces(
     >>> [str(kind) for kind in sorted(set(data.kinds_test))]
     ['crack', 'foreign', 'good', 'hole', 'smear', 'stain']
     """
-    if texture not in TEXTURES:
-        raise ValueError(
-            f"The 'texture' parameter must be a str among {set(TEXTURES)}. Got {texture!r} instead."
-        )
-    _check_integer(image_size, "image_size", _MIN_IMAGE_SIZE, 256)
-    _check_integer(n_train, "n_train", 1)
-    _check_integer(n_defects, "n_defects", 0)
+    check_choice(texture, "texture", TEXTURES)
+    check_number(image_size, "image_size", int, 16, 256)
+    check_number(n_train, "n_train", int, 1)
+    check_number(n_defects, "n_defects", int, 0)
 
     random = check_random_state(random_state)
     photograph = _load_photograph(texture)
@@ -126,7 +122,7 @@ def make_textured_surfaces(
         kinds_test=np.array(kinds),
         DESCR=(
             f"Pieces of {image_size} x {image_size} pixels of the photograph '{texture}' of "
-            f"scikit-image: {n_train} normal to train on; to test on, {n_clean} normal and "
+            f"scikit-image: {n_train} normal training images; test images: {n_clean} normal and "
             f"{n_defects} with an artificial defect."
         ),
     )
@@ -135,10 +131,10 @@ def make_textured_surfaces(
 def _add_some_defect(
     tile: np.ndarray, others: np.ndarray, index: int, random_state: np.random.RandomState
 ) -> tuple[np.ndarray, np.ndarray, str]:
-    """Put a defect of the kind whose turn it is on a tile, or of the next kind that shows there."""
+    """Put a defect of the next kind on a tile, or of the first kind after it that is visible."""
     kinds = list(DEFECTS)
-    for turn in range(len(kinds)):
-        kind = kinds[(index + turn) % len(kinds)]
+    start = index % len(kinds)
+    for kind in kinds[start:] + kinds[:start]:
         defect = add_defect(tile, others, kind, random_state)
         if defect is not None:
             return *defect, kind
@@ -159,13 +155,3 @@ def _cut_tiles(photograph: np.ndarray, image_size: int) -> np.ndarray:
     grid = photograph[: n_rows * image_size, : n_columns * image_size]
     grid = grid.reshape(n_rows, image_size, n_columns, image_size).swapaxes(1, 2)
     return grid.reshape(-1, image_size, image_size)
-
-
-def _check_integer(
-    value: Any, name: str, lowest: int, highest: int | None = None, reason: str = ""
-) -> None:
-    if not isinstance(value, (int, np.integer)) or isinstance(value, bool):
-        raise TypeError(f"The '{name}' parameter must be an int. Got {value!r} instead.")
-    if value < lowest or (highest is not None and value > highest):
-        limits = f"from {lowest} to {highest}{reason}" if highest is not None else f">= {lowest}"
-        raise ValueError(f"The '{name}' parameter must be an int {limits}. Got {value!r} instead.")

@@ -1,4 +1,4 @@
-"""What detectors see: displays with matplotlib, overlays and HTML pages without it."""
+"""Displays with matplotlib; overlays and HTML reports without it."""
 
 from ._anomaly_map_display import AnomalyMapDisplay
 from ._corruption_display import CorruptionDisplay

@@ -1,8 +1,9 @@
-"""Images, and their anomaly maps laid over them."""
+"""Images with their anomaly maps overlaid, as a figure."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
@@ -13,54 +14,60 @@ from .._estimators import detect, find_attribute, find_method, find_parameter
 from ._images import (
     SMALL,
     check_count,
+    check_labels,
     check_maps,
     check_masks,
     check_names,
+    check_threshold,
     format_number,
     load_matplotlib,
     make_image_axes,
     read_images,
     shorten,
 )
-from ._map_layers import OPACITY, outline, scale_on_grey
+
+# With this opacity over a grey image, the highest values are lighter than white below the lowest
+# values: brightness follows the map, also in grey print.
+_OPACITY = 0.65
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class AnomalyMapDisplay:
-    """Images, and below each its anomaly map, laid over it.
+    """Images, and below each the image with its anomaly map overlaid.
 
-    Make one with `from_estimator` or `from_predictions`. All maps share one scale, which a bar
-    tells. A solid line is drawn around what exceeds the threshold, and a dashed one around the true
-    mask. The title tells score and decision.
+    Create it with `from_estimator` or `from_predictions`. All maps share one scale, shown by a
+    colour bar. A solid line surrounds values above the threshold, a dashed line the true mask. The
+    title shows score and decision.
 
     Parameters
     ----------
     images : ndarray of shape (n, h, w) or (n, h, w, 3)
         From 0 to 1.
     anomaly_maps : ndarray of shape (n, map_h, map_w)
-        Higher is more anomalous; drawn in the size of the images.
+        Higher is more anomalous; drawn at the size of the images.
     scores : ndarray of shape (n,), default=None
         Higher is more normal.
     labels : ndarray of shape (n,), default=None
         1 for normal, -1 for anomalous.
     map_threshold : float, default=None
-        What the map exceeds where it is anomalous.
+        Values above are anomalous.
     masks : ndarray of shape (n, mask_h, mask_w), bool, default=None
         True where an image is defective.
     names : list of n str, default=None
-        What images are called.
+        Names of the images.
 
     Attributes
     ----------
     figure_ : matplotlib Figure
-        What was drawn on.
+        The figure.
     axes_ : ndarray of shape (n, 2), of matplotlib Axes
-        Of each image, and of its map.
+        Axes of each image and of its map.
     color_bar_ : matplotlib Colorbar
-        The scale of the maps.
+        Scale of the maps.
 
     See Also
     --------
-    overlay_anomaly_map : The same as an array, without matplotlib.
+    overlay_anomaly_map : An overlay as an array, without matplotlib.
 
     Examples
     --------
@@ -77,28 +84,16 @@ class AnomalyMapDisplay:
     'score -0.497'
     """
 
-    figure_: Any
-    axes_: NDArray[np.object_]
-    color_bar_: Any
-
-    def __init__(
-        self,
-        *,
-        images: NDArray[np.float64],
-        anomaly_maps: NDArray[np.float64],
-        scores: NDArray[np.float64] | None = None,
-        labels: NDArray[np.int64] | None = None,
-        map_threshold: float | None = None,
-        masks: NDArray[np.bool_] | None = None,
-        names: list[str] | None = None,
-    ) -> None:
-        self.images = images
-        self.anomaly_maps = anomaly_maps
-        self.scores = scores
-        self.labels = labels
-        self.map_threshold = map_threshold
-        self.masks = masks
-        self.names = names
+    images: NDArray[np.float64]
+    anomaly_maps: NDArray[np.float64]
+    scores: NDArray[np.float64] | None = None
+    labels: NDArray[np.int64] | None = None
+    map_threshold: float | None = None
+    masks: NDArray[np.bool_] | None = None
+    names: list[str] | None = None
+    figure_: Any = field(init=False)
+    axes_: NDArray[np.object_] = field(init=False)
+    color_bar_: Any = field(init=False)
 
     @classmethod
     def from_estimator(
@@ -113,7 +108,7 @@ class AnomalyMapDisplay:
         cmap: Any = "inferno",
         vmax: float | None = None,
     ) -> Self:
-        """Draw what a fitted detector makes of images.
+        """Draw images and the anomaly maps of a fitted detector.
 
         Parameters
         ----------
@@ -121,19 +116,19 @@ class AnomalyMapDisplay:
             Fitted, with `anomaly_map`; or a pipeline that ends in one, a search, or a
             ConformalDetector.
         X : array-like, tensor or ImageSequence
-            Images of 1 or 3 channels, as the detector takes them.
+            Images of 1 or 3 channels, as for the detector.
         masks : array-like of shape (n, h, w), default=None
-            True where an image is defective; or numbers, up to 1 or up to 255, above half.
+            True where an image is defective; or numbers up to 1 or 255, defective above half.
         names : sequence of n str, default=None
-            What stands above each image, such as the kind of defect.
+            Titles of the images, such as the kind of defect.
         ax : matplotlib Axes, or array-like of them of shape (n, 2), default=None
             Where to draw: see `plot`.
         n_columns : int, default=6
-            Images beside each other.
+            Images per row.
         cmap : str or matplotlib Colormap, default="inferno"
             Colours of the map, from low to high.
         vmax : float, default=None
-            Where the scale of the maps ends: see `plot`.
+            Upper end of the scale of the maps: see `plot`.
 
         Returns
         -------
@@ -144,7 +139,7 @@ class AnomalyMapDisplay:
         ImportError
             If matplotlib is not installed.
         ValueError
-            If the estimator has no maps, or X or another argument is not as described.
+            If the estimator has no maps, or X or another argument is invalid.
 
         Examples
         --------
@@ -195,21 +190,21 @@ class AnomalyMapDisplay:
         cmap: Any = "inferno",
         vmax: float | None = None,
     ) -> Self:
-        """Draw maps that are there already.
+        """Draw images and given anomaly maps.
 
         Parameters
         ----------
         X : array-like, tensor or ImageSequence of shape (n, h, w), (n, h, w, 1) or (n, h, w, 3)
-            Images: uint8, uint16, or floats from 0 to 1; other numbers are drawn from their
-            smallest to their largest.
+            Images: uint8, uint16, or floats from 0 to 1; other values are scaled from their
+            minimum to their maximum.
         anomaly_maps : array-like of shape (n, map_h, map_w)
-            Higher is more anomalous; of any detector.
+            Anomaly maps of any detector; higher is more anomalous.
         scores : array-like of shape (n,), default=None
             Higher is more normal.
         labels : array-like of shape (n,), default=None
-            What `predict` gave: 1 for normal, -1 for anomalous.
+            Output of `predict`: 1 for normal, -1 for anomalous.
         map_threshold : float, default=None
-            What the map exceeds where it is anomalous.
+            Values above are anomalous.
         masks, names, ax, n_columns, cmap, vmax
             As in `from_estimator`.
 
@@ -222,27 +217,25 @@ class AnomalyMapDisplay:
         ImportError
             If matplotlib is not installed.
         ValueError
-            If X or another argument is not as described.
+            If X or another argument is invalid.
         """
         load_matplotlib("pyplot")
         images = read_images(X)
         count = len(images)
-        for name, values in (("scores", scores), ("labels", labels)):
-            if values is not None:
-                check_count(column_or_1d(values), name, count)
-        if scores is not None and np.isnan(np.asarray(scores, dtype=np.float64)).any():
-            raise ValueError("'scores' contains NaN.")
-        if labels is not None and not np.isin(labels, (1, -1)).all():
-            raise ValueError(
-                f"'labels' must be 1, normal, or -1, anomalous, got {np.unique(labels).tolist()}."
-            )
-        if map_threshold is not None and np.isnan(map_threshold):
-            raise ValueError("'map_threshold' must be a number, got NaN.")
+        if scores is not None:
+            scores = np.asarray(column_or_1d(scores), dtype=np.float64)
+            check_count(scores, "scores", count)
+            if np.isnan(scores).any():
+                raise ValueError("'scores' contains NaN.")
+        if labels is not None:
+            labels = check_labels(labels, "labels")
+            check_count(labels, "labels", count)
+        check_threshold(map_threshold, "map_threshold")
         display = cls(
             images=images,
             anomaly_maps=check_maps(anomaly_maps, "anomaly_maps", count).astype(np.float64),
-            scores=None if scores is None else np.asarray(scores, dtype=np.float64),
-            labels=None if labels is None else np.asarray(labels),
+            scores=scores,
+            labels=labels,
             map_threshold=map_threshold,
             masks=None if masks is None else check_masks(masks, count),
             names=check_names(names, count),
@@ -257,32 +250,31 @@ class AnomalyMapDisplay:
         cmap: Any = "inferno",
         vmax: float | None = None,
     ) -> Self:
-        """Draw.
+        """Draw the display.
 
         Parameters
         ----------
         ax : matplotlib Axes, or array-like of them of shape (n, 2), default=None
-            Single Axes, which must be part of a grid, are divided. Of an array, each
-            row takes an image and its map. None makes a figure.
+            A single Axes, which must be part of a grid, is divided. In an array, each row
+            is for an image and its map. None creates a figure.
         n_columns : int, default=6
-            Images beside each other, before the next go below.
+            Images per row.
         cmap : str or matplotlib Colormap, default="inferno"
             Colours of the map, from low to high.
         vmax : float, default=None
-            Where the scale of the maps ends, which begins at 0 or at a smaller value. None takes
-            what one in two hundred pixels of all images exceeds, and at least twice the threshold.
+            Upper end of the scale of the maps; the lower end is 0, or the minimum if that is less.
+            None is the 99.5th percentile of all values, or twice the threshold if that is more.
 
         Returns
         -------
         AnomalyMapDisplay
-            Itself.
 
         Raises
         ------
         ImportError
             If matplotlib is not installed.
         ValueError
-            If an argument is not as described.
+            If an argument is invalid.
         """
         lowest, highest = self._limits(vmax)
         head = 0.17 * sum(part is not None for part in (self.names, self.scores, self.labels))
@@ -297,15 +289,15 @@ class AnomalyMapDisplay:
             grey = image if image.ndim == 2 else image @ [0.2125, 0.7154, 0.0721]
             map_ax.imshow(grey, cmap="gray", vmin=0, vmax=1)
             map_ax.imshow(
-                anomaly_map, cmap=cmap, vmin=lowest, vmax=highest, alpha=OPACITY, extent=extent
+                anomaly_map, cmap=cmap, vmin=lowest, vmax=highest, alpha=_OPACITY, extent=extent
             )
             if self.map_threshold is not None:
-                outline(map_ax, anomaly_map, self.map_threshold, extent, "solid")
+                _outline(map_ax, anomaly_map, self.map_threshold, extent, "solid")
             if self.masks is not None:
-                outline(map_ax, self.masks[index], 0.5, extent, "dashed")
+                _outline(map_ax, self.masks[index], 0.5, extent, "dashed")
             self._set_title(image_ax, index)
         bar = figure.colorbar(
-            scale_on_grey(cmap, lowest, highest),
+            _scale_on_grey(cmap, lowest, highest),
             ax=list(axes.flat),
             orientation="horizontal",
             aspect=25,
@@ -322,13 +314,13 @@ class AnomalyMapDisplay:
         return self
 
     def _limits(self, vmax: float | None) -> tuple[float, float]:
-        """Where the scale begins and ends."""
+        """Return the limits of the scale."""
         lowest = min(0.0, float(self.anomaly_maps.min()))
         if vmax is not None:
             if not lowest < vmax < np.inf:
                 raise ValueError(f"'vmax' must be above {lowest:.3g}, got {vmax!r}.")
             return lowest, float(vmax)
-        # A few hot pixels must not blacken all that is below them.
+        # A few extreme pixels must not darken all others.
         highest = float(np.percentile(self.anomaly_maps, 99.5))
         if self.map_threshold is not None and np.isfinite(self.map_threshold):
             highest = max(highest, 2 * self.map_threshold)
@@ -342,14 +334,43 @@ class AnomalyMapDisplay:
         if self.labels is not None:
             lines.append("anomalous" if is_anomalous else "normal")
         weight = "bold" if is_anomalous else "normal"
-        # File names may hold a dollar sign, which is no formula.
+        # A dollar sign in a file name is not a formula.
         ax.set_title("\n".join(lines), fontsize=SMALL, fontweight=weight, parse_math=False)
 
     def _explain(self) -> str:
-        """What the bar says of the scale and of the lines."""
+        """Return the label of the colour bar."""
         lines = []
         if self.map_threshold is not None:
             lines.append(f"solid: above {format_number(self.map_threshold)}")
         if self.masks is not None:
             lines.append("dashed: true mask")
         return "anomaly map" + (f"\n{', '.join(lines)}" if lines else "")
+
+
+def _scale_on_grey(cmap: Any, lowest: float, highest: float) -> Any:
+    """Return the colour scale as it looks on middle grey."""
+    from matplotlib import colormaps
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import ListedColormap, Normalize
+
+    opaque = colormaps.get_cmap(cmap)(np.linspace(0, 1, 256))[:, :3]
+    blended = ListedColormap(_OPACITY * opaque + (1 - _OPACITY) * 0.5)
+    return ScalarMappable(Normalize(lowest, highest), blended)
+
+
+def _outline(
+    ax: Any, values: NDArray[Any], level: float, extent: tuple[float, ...], linestyle: str
+) -> None:
+    """Draw a white line with a dark rim around values above a level."""
+    from matplotlib.patheffects import withStroke
+
+    above = values > level
+    if not above.any() or above.all():
+        return
+    left, right, bottom, top = extent
+    rows, columns = values.shape
+    x = left + (np.arange(columns) + 0.5) * (right - left) / columns
+    y = top + (np.arange(rows) + 0.5) * (bottom - top) / rows
+    looks: dict[str, Any] = {"colors": "white", "linewidths": 1.1, "linestyles": linestyle}
+    lines = ax.contour(x, y, values.astype(float), levels=[level], **looks)
+    lines.set_path_effects([withStroke(linewidth=2.4, foreground="black")])

@@ -1,8 +1,9 @@
-"""What a detector is trained to repair, as a figure."""
+"""Images and their corrupted versions, as a figure."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
@@ -22,30 +23,31 @@ from ._images import (
 )
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class CorruptionDisplay:
-    """Images, and below each what a corruption makes of it, and its mask.
+    """Images, and below each the corrupted image and the mask.
 
-    Make one with `from_corruption` or `from_estimator`.
+    Create it with `from_corruption` or `from_estimator`.
 
     Parameters
     ----------
     images, corrupted : ndarray of shape (n, h, w) or (n, h, w, 3)
         From 0 to 1.
     masks : ndarray of shape (n, h, w)
-        How much of each pixel was replaced, from 0 to 1.
+        Opacity of the corruption at each pixel, from 0 to 1.
     names : list of n str, default=None
-        What stands above each image.
+        Titles of the images.
 
     Attributes
     ----------
     figure_ : matplotlib Figure
-        What was drawn on.
+        The figure.
     axes_ : ndarray of shape (n, 3), of matplotlib Axes
-        Of each image, of the corrupted one and of the mask.
+        Axes of each image, of the corrupted image and of the mask.
 
     See Also
     --------
-    skanomaly.corruption.PatchCorruption : The corruption, and its parameters.
+    skanomaly.corruption.PatchCorruption : The corruption and its parameters.
 
     Examples
     --------
@@ -58,21 +60,12 @@ class CorruptionDisplay:
     (4, 3)
     """
 
-    figure_: Any
-    axes_: NDArray[np.object_]
-
-    def __init__(
-        self,
-        *,
-        images: NDArray[np.float64],
-        corrupted: NDArray[np.float64],
-        masks: NDArray[np.float32],
-        names: list[str] | None = None,
-    ) -> None:
-        self.images = images
-        self.corrupted = corrupted
-        self.masks = masks
-        self.names = names
+    images: NDArray[np.float64]
+    corrupted: NDArray[np.float64]
+    masks: NDArray[np.float32]
+    names: list[str] | None = None
+    figure_: Any = field(init=False)
+    axes_: NDArray[np.object_] = field(init=False)
 
     @classmethod
     def from_corruption(
@@ -84,21 +77,21 @@ class CorruptionDisplay:
         ax: Any = None,
         n_columns: int = 6,
     ) -> Self:
-        """Draw what a corruption makes of images.
+        """Draw images and their corrupted versions.
 
         Parameters
         ----------
         corruption : PatchCorruption
-            Or anything that can be called on images and returns corrupted ones and masks.
+            Or any callable that takes images and returns corrupted images and masks.
         X : array-like, tensor or ImageSequence of shape (n, h, w), (n, h, w, 1) or (n, h, w, 3)
-            Normal images: uint8, uint16, or floats from 0 to 1; other numbers are drawn from their
-            smallest to their largest. Where patches are taken from other images, from these.
+            Normal images: uint8, uint16, or floats from 0 to 1; other values are scaled from their
+            minimum to their maximum. Patches of other images are taken from these, too.
         names : sequence of n str, default=None
-            What stands above each image.
+            Titles of the images.
         ax : matplotlib Axes, or array-like of them of shape (n, 3), default=None
             Where to draw: see `plot`.
         n_columns : int, default=6
-            Images beside each other.
+            Images per row.
 
         Returns
         -------
@@ -109,17 +102,17 @@ class CorruptionDisplay:
         ImportError
             If matplotlib is not installed.
         ValueError
-            If X or another argument is not as described.
+            If X or another argument is invalid.
         """
         load_matplotlib("pyplot")
         if not callable(corruption):
             raise ValueError(
-                "A corruption must be callable on images and return corrupted ones and masks, got "
-                f"{corruption!r}."
+                "A corruption must be callable on images and return corrupted images and masks, "
+                f"got {corruption!r} instead."
             )
         clean = load_images(X)
         corrupted, masks = corruption(clean)
-        # Together, so that both are drawn on one scale.
+        # Together, so that both have one scale.
         both = read_images(np.concatenate([clean, corrupted]))
         display = cls(
             images=both[: len(clean)],
@@ -139,15 +132,14 @@ class CorruptionDisplay:
         ax: Any = None,
         n_columns: int = 6,
     ) -> Self:
-        """Draw what a detector is going to be trained on, or has been.
+        """Draw images with the corruption that a detector is trained on.
 
         Parameters
         ----------
         estimator : SelfSupervisedAutoencoderDetector
-            Fitted or not; or a pipeline that ends in one. Its own `random_state` decides on the
-            draws.
+            Fitted or not; or a pipeline that ends in one. Its `random_state` seeds the corruption.
         X : array-like, tensor or ImageSequence
-            Normal images of 1 or 3 channels. In a pipeline, what comes out of the steps before.
+            Normal images of 1 or 3 channels; in a pipeline, transformed by the steps before.
         names, ax, n_columns
             As in `from_corruption`.
 
@@ -160,7 +152,7 @@ class CorruptionDisplay:
         ImportError
             If matplotlib is not installed.
         ValueError
-            If the estimator has no corruption, or an argument is not as described.
+            If the estimator has no corruption, or an argument is invalid.
 
         Examples
         --------
@@ -175,8 +167,8 @@ class CorruptionDisplay:
         *_, detector = layers(estimator)
         if not hasattr(detector, "corruption"):
             raise ValueError(
-                "'estimator' must be trained on a corruption, as SelfSupervisedAutoencoderDetector "
-                f"is, got {type(detector).__name__}."
+                "'estimator' must be trained on a corruption, got "
+                f"{type(detector).__name__} instead. SelfSupervisedAutoencoderDetector is."
             )
         corruption = PatchCorruption() if detector.corruption is None else detector.corruption
         if "random_state" in corruption.get_params():
@@ -185,27 +177,26 @@ class CorruptionDisplay:
         return cls.from_corruption(corruption, images, names=names, ax=ax, n_columns=n_columns)
 
     def plot(self, *, ax: Any = None, n_columns: int = 6) -> Self:
-        """Draw.
+        """Draw the display.
 
         Parameters
         ----------
         ax : matplotlib Axes, or array-like of them of shape (n, 3), default=None
-            Single Axes, which must be part of a grid, are divided. Of an array, each
-            row takes an image, the corrupted one and the mask. None makes a figure.
+            A single Axes, which must be part of a grid, is divided. In an array, each row
+            is for an image, the corrupted image and the mask. None creates a figure.
         n_columns : int, default=6
-            Images beside each other, before the next go below.
+            Images per row.
 
         Returns
         -------
         CorruptionDisplay
-            Itself.
 
         Raises
         ------
         ImportError
             If matplotlib is not installed.
         ValueError
-            If an argument is not as described.
+            If an argument is invalid.
         """
         head = 0.0 if self.names is None else 0.17
         figure, axes = make_image_axes(

@@ -11,7 +11,7 @@ const rows = Array.from(table.tBodies[0].rows, (element) => ({
 }));
 const kinds = new Set(rows.map((row) => row.kind));
 const threshold = table.dataset.threshold === "" ? NaN : Number(table.dataset.threshold);
-// "good" among the kinds: the truth is known, and the histogram shows it instead of the decision.
+// If "good" is among the kinds, the histogram shows true labels instead of decisions.
 const isLabelled = kinds.has("good");
 const isBad = (row) => (isLabelled ? row.kind !== "good" : row.decision === "anomalous");
 let shown = rows;
@@ -43,7 +43,7 @@ function sort(key, direction) {
   const compare = new Intl.Collator("en", { numeric: true }).compare;
   rows.sort((a, b) => {
     if (key !== "score") return direction * compare(a[key], b[key]);
-    // What has no score stands last either way.
+    // Images without a score come last in both directions.
     return isNaN(a.score) - isNaN(b.score) || direction * (a.score - b.score) || 0;
   });
   for (const row of rows) table.tBodies[0].append(row.element);
@@ -72,7 +72,7 @@ function drawHistogram() {
   if (!known.length) return;
   const lowest = known.reduce((a, b) => Math.min(a, b));
   const highest = known.reduce((a, b) => Math.max(a, b));
-  // Scores below zero over several powers of ten: the good ones would share a single bar.
+  // On a linear scale, negative scores over several powers of ten would share one bar.
   const isLogarithmic = highest < 0 && lowest < 20 * highest;
   const position = (score) => (isLogarithmic ? -Math.log(-score) : score);
   const span = position(highest) - position(lowest) || 1;

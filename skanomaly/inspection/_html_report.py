@@ -1,4 +1,4 @@
-"""One HTML page of scored images, written image by image, that needs nothing but a browser."""
+"""A self-contained HTML page of scored images, written image by image."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from .._estimators import detect, find_attribute
 from .._files import atomic_write, check_output_file
 from ._overlay import _COLORS, overlay_anomaly_map, to_rgb
 
-# Longer side in pixels of what the page holds: 40 kB for an image with its map and overlay.
+# Longer side in pixels of images in the page: 40 kB for an image with its map and overlay.
 _IMAGE_SIDE = 256
 _MAP_SIDE = 128
 _LEVELS = 64
-# The colours of a map end at this multiple of the threshold, and begin at the inverse.
+# The colour scale of maps ends at this multiple of the threshold, and begins at the inverse.
 _SATURATION = 8.0
 _INFERNO = np.vstack([[(0, 0, 4), (22, 11, 57)], _COLORS])
 _BATCH_PIXELS = 2**20
+_METHODS = ("score_samples", "decision_function", "anomaly_map")
 
-
-# Adds a line to the table: name, image and map, and by name score, decision, kind and mask.
+# Adds a row: name, image and map, and the keywords score, decision, kind and mask.
 AddImage = Callable[..., None]
 
 
@@ -47,38 +47,37 @@ def write_html_report(
     masks: Sequence[ArrayLike] | None = None,
     title: str = "Anomaly report",
 ) -> None:
-    """Score images and write one HTML page that shows scores, decisions and anomaly maps.
+    """Score images and write an HTML page with scores, decisions and anomaly maps.
 
-    The page holds all that it shows and loads nothing: a table that can be sorted by score and
-    filtered by kind of defect, decision and name, a histogram with the threshold, and for each
-    image on a click the anomaly map and where it exceeds the detector's threshold. Images are
-    scored and written batch by batch, shrunk to 256 pixels on the longer side and compressed as
-    JPEG.
+    The page is self-contained and loads nothing. It has a table to sort by score and to filter by
+    kind of defect, decision and name, and a histogram with the threshold. A click on an image shows
+    its anomaly map and the region above the threshold. Images are scored and written batch by
+    batch, shrunk to 256 pixels on the longer side and compressed as JPEG.
 
     Parameters
     ----------
     detector : estimator
-        Fitted, with `score_samples`. Without `anomaly_map` and `map_threshold_` no maps are
-        shown, without `decision_function` no decisions.
+        Fitted, with `score_samples`. Maps are shown if it has `anomaly_map` and `map_threshold_`,
+        decisions if it has `decision_function`.
     X : array-like of shape (n, h, w) or (n, h, w, c), or ImageSequence
-        The images, as the detector takes them, grey or RGB.
+        Grey or RGB images, as for the detector.
     path : str or path-like
-        File to write, overwritten if it exists, once all is done.
+        File to write. An existing file is replaced when the page is complete.
     names : sequence of n str, default=None
-        What the table calls the images. None takes the file names of an `ImageSequence`, within the
-        folder that all are in, or else numbers.
+        Names of the images. None means the paths in an `ImageSequence`, relative to their common
+        folder, or else numbers.
     kinds : sequence of n str, default=None
-        Kind of defect of each, "good" where there is none; as ``kinds_test`` of
+        Kind of defect of each image, or "good", as in ``kinds_test`` of
         `skanomaly.datasets.load_mvtec_ad`.
     masks : sequence of n array-like of shape (h, w), default=None
-        True where an image is defective, to be shown beside the map.
+        True where an image is defective; shown beside the map.
     title : str, default="Anomaly report"
-        Headline of the page.
+        Title of the page.
 
     Raises
     ------
     ValueError
-        If X is not made of images, or `names`, `kinds` or `masks` are of another length.
+        If X does not hold images, or `names`, `kinds` or `masks` has another length.
 
     Examples
     --------
@@ -100,20 +99,19 @@ def write_html_report(
     images = np.asarray(X) if paths is None else X
     if images.ndim not in (3, 4):
         raise ValueError(
-            f"X must be images of shape (n, h, w) or (n, h, w, c). Got shape {images.shape}."
+            f"X must be images of shape (n, h, w) or (n, h, w, c). Got {images.shape} instead."
         )
     count = len(images)
     for label, values in (("names", names), ("kinds", kinds), ("masks", masks)):
         if values is not None and len(values) != count:
             raise ValueError(
-                f"'{label}' must have one value for each of the {count} images. Got {len(values)}."
+                f"'{label}' must have one value for each of the {count} images. Got {len(values)} "
+                "values instead."
             )
     if names is None:
         names = names_within_folder(paths) if paths else [str(index) for index in range(count)]
     map_threshold = find_attribute(detector, "map_threshold_")
-    methods = ["score_samples", "decision_function"]
-    if map_threshold is not None:
-        methods.append("anomaly_map")
+    methods = _METHODS if map_threshold is not None else _METHODS[:2]
     size = max(1, _BATCH_PIXELS // (images.shape[1] * images.shape[2]))
     check_output_file(Path(path), "path")
     with html_report(
@@ -124,20 +122,11 @@ def write_html_report(
         map_threshold=map_threshold,
     ) as add:
         for start in range(0, count, size):
-            batch = np.asarray(images[start : start + size])
+            part = slice(start, start + size)
+            batch = np.asarray(images[part])
             found = detect(detector, batch, *methods)
-            for offset, image in enumerate(batch):
-                index = start + offset
-                result = {name: found[name][offset] for name in found}
-                add(
-                    names[index],
-                    image,
-                    result.get("anomaly_map"),
-                    score=result["score_samples"],
-                    decision=result.get("decision_function"),
-                    kind="" if kinds is None else str(kinds[index]),
-                    mask=None if masks is None else masks[index],
-                )
+            truth = (None if values is None else values[part] for values in (kinds, masks))
+            add_images(add, names[part], batch, *(found.get(name) for name in _METHODS), *truth)
 
 
 @contextmanager
@@ -150,23 +139,23 @@ def html_report(
     map_threshold: float | None,
     kind_label: str = "defect kind",
 ) -> Iterator[AddImage]:
-    """Open a page that images are added to, and which is there once all are.
+    """Open a page for writing; the file exists once all images are added.
 
     Parameters
     ----------
     path : Path
     title : str
     facts : mapping of str to str
-        What stands below the title.
+        Shown below the title.
     threshold, map_threshold : float or None
-        Of scores and of maps. Without the latter, maps are not shown.
+        Thresholds of scores and of maps. Without the latter, maps are not shown.
     kind_label : str
-        What the table calls the kind of an image.
+        Heading of the column of kinds.
 
     Yields
     ------
     add : callable
-        Adds an image, its map, and what is known of it. Nothing is kept in memory.
+        Adds an image with its map and results. Nothing is kept in memory.
     """
     head, tail = _page(title, facts, threshold, map_threshold, kind_label)
 
@@ -184,19 +173,20 @@ def html_report(
         layers = {}
         if anomaly_map is not None and map_threshold is not None:
             values = np.nan_to_num(np.asarray(anomaly_map, dtype=np.float64))
-            # Maps of what is learned perfectly can have a threshold of 0.
+            # The threshold is 0 for maps of perfectly learned images.
             limit = max(map_threshold, float(np.finfo(np.float32).tiny))
             if (values > limit).any():
                 overlay = overlay_anomaly_map(pixels, values, limit, saturation=_SATURATION)
-                layers["where the map exceeds the threshold"] = _jpeg(overlay)
+                layers["where the map exceeds the threshold"] = _data(overlay, "JPEG")
             layers["anomaly map"] = _map_png(values, limit)
         if mask is not None:
-            layers["true mask"] = _mask_png(np.asarray(mask, dtype=bool))
-        file.write(_row(name, kind, score, decision, _jpeg(pixels), layers))
+            mask_pixels = np.asarray(mask, dtype=bool).astype(np.uint8) * 255
+            layers["true mask"] = _data(_shrink(mask_pixels, _IMAGE_SIDE), "PNG")
+        file.write(_row(name, kind, score, decision, _data(pixels, "JPEG"), layers))
 
     with (
         atomic_write(path) as aside,
-        # What of a file name is no valid text is written as \udcff.
+        # Bytes of a file name that are not valid text are written as \udcff.
         aside.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
     ):
         file.write(head)
@@ -204,15 +194,25 @@ def html_report(
         file.write(tail)
 
 
+def add_images(add: AddImage, names: Sequence[str], images: Any, scores: Any, *others: Any) -> None:
+    """Add images with their scores, and with decisions, maps, kinds and masks or None."""
+    for index, name in enumerate(names):
+        decision, anomaly_map, kind, mask = (
+            None if values is None else values[index] for values in others
+        )
+        known = {"score": scores[index], "decision": decision, "mask": mask}
+        add(name, images[index], anomaly_map, kind="" if kind is None else str(kind), **known)
+
+
 def find_threshold(detector: Any) -> float | None:
     """Return the threshold of a detector's scores, if it has one."""
     offset = find_attribute(detector, "offset_")
-    # That of a OneClassSVM is an array of one.
+    # OneClassSVM has an array of one element.
     return None if offset is None else float(np.ravel(offset)[0])
 
 
 def names_within_folder(paths: Sequence[Path]) -> list[str]:
-    """Name files by their paths within the folder that all of them are in."""
+    """Return paths relative to the common folder."""
     folder = os.path.commonpath([path.parent for path in paths])
     return [path.relative_to(folder).as_posix() for path in paths]
 
@@ -224,7 +224,7 @@ def _page(
     map_threshold: float | None,
     kind_label: str,
 ) -> tuple[str, str]:
-    """Fill in all but the rows: what comes before them, and what after."""
+    """Return the parts of the page before and after the rows."""
     folder = resources.files(__package__)
     template = folder.joinpath("_html_report.html").read_text(encoding="utf-8")
     script = folder.joinpath("_html_report.js").read_text(encoding="utf-8")
@@ -232,9 +232,9 @@ def _page(
     note = ""
     if map_threshold is not None:
         note = (
-            f"Anomaly maps share one logarithmic scale, from 1/{_SATURATION:.0f} of the map's "
-            f"threshold, {map_threshold:.3g}, in black to {_SATURATION:.0f} times that in pale "
-            "yellow. Outlined is what exceeds the threshold."
+            f"Anomaly maps share one logarithmic scale, from black at 1/{_SATURATION:.0f} of the "
+            f"map threshold, which is {map_threshold:.3g}, to pale yellow at {_SATURATION:.0f} "
+            "times the threshold. Outlines surround values above the threshold."
         )
     values = {
         "title": _escape(title),
@@ -247,7 +247,7 @@ def _page(
         "footer": f"Written by skanomaly {_escape(__version__)}. Images are shown at up to "
         f"{_IMAGE_SIDE} pixels, maps at up to {_MAP_SIDE}.",
         "script": script,
-        # The browser runs this script and no other, whatever a file is called.
+        # The browser runs no other script, even if a file name contains one.
         "script_hash": base64.b64encode(digest).decode(),
     }
     filled = re.sub(r"\{\{(\w+)\}\}", lambda match: values[match[1]], template)
@@ -265,7 +265,7 @@ def _row(
 ) -> str:
     verdict = "" if decision is None else "normal" if decision >= 0 else "anomalous"
     shown = _number(score) and f"{score:.4g}"
-    # A browser decodes what stands in a template once it is opened.
+    # Browsers decode images in a template only when it is used.
     stored = "".join(f'<img alt="{label}" src="{data}">' for label, data in layers.items())
     return (
         f'<tr data-score="{_number(score)}" data-decision="{verdict}">'
@@ -277,7 +277,7 @@ def _row(
 
 
 def _escape(text: str) -> str:
-    # A browser reads a carriage return as a line feed.
+    # Browsers read a carriage return as a line feed.
     return html.escape(text).replace("\r", "&#13;")
 
 
@@ -298,35 +298,29 @@ def _shrink(pixels: NDArray[Any], side: int) -> NDArray[Any]:
 
 
 def _map_png(values: NDArray[np.float64], threshold: float) -> str:
-    """Draw a map on a logarithmic scale around the threshold, as a PNG of few colours."""
-    from PIL import Image
-
+    """Encode a map on a logarithmic scale around the threshold, as a PNG with a palette."""
     small = np.maximum(_shrink(values.astype(np.float32), _MAP_SIDE), 0)
     multiples = small.astype(np.float64) / threshold
     with np.errstate(divide="ignore"):
         fraction = 0.5 + 0.5 * np.log(multiples) / math.log(_SATURATION)
-    small_map = Image.fromarray(np.rint(np.clip(fraction, 0, 1) * (_LEVELS - 1)).astype(np.uint8))
+    indices = np.rint(np.clip(fraction, 0, 1) * (_LEVELS - 1)).astype(np.uint8)
     stops = np.linspace(0, 1, len(_INFERNO))
     levels = np.linspace(0, 1, _LEVELS)
     palette = np.column_stack([np.interp(levels, stops, channel) for channel in _INFERNO.T])
-    small_map.putpalette(np.rint(palette).astype(np.uint8).tobytes())
-    return _data(small_map, "PNG", optimize=True)
+    return _data(indices, "PNG", np.rint(palette).astype(np.uint8).tobytes())
 
 
-def _mask_png(mask: NDArray[np.bool_]) -> str:
+def _data(pixels: NDArray[np.uint8], kind: str, palette: bytes | None = None) -> str:
     from PIL import Image
 
-    return _data(Image.fromarray(_shrink(mask.astype(np.uint8) * 255, _IMAGE_SIDE)), "PNG")
-
-
-def _jpeg(pixels: NDArray[np.uint8]) -> str:
-    from PIL import Image
-
-    # Colours at full resolution: outlines are a pixel wide.
-    return _data(Image.fromarray(pixels), "JPEG", quality=85, subsampling=0)
-
-
-def _data(image: Any, kind: str, **options: Any) -> str:
+    image = Image.fromarray(pixels)
+    options: dict[str, Any] = {}
+    if palette is not None:
+        image.putpalette(palette)
+        options = {"optimize": True}
+    elif kind == "JPEG":
+        # Full colour resolution: outlines are one pixel wide.
+        options = {"quality": 85, "subsampling": 0}
     buffer = io.BytesIO()
     image.save(buffer, format=kind, **options)
     return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"

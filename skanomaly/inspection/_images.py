@@ -1,4 +1,4 @@
-"""What displays share: images brought to what can be drawn, and the axes that they are drawn in."""
+"""Helpers of the displays: checks, images as they are drawn, and axes."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
+from sklearn.utils import column_or_1d
 
 from .._arrays import check_unmasked, integer_scale
 from ..model_selection._images import validate_images
 
-# Blue and orange that colour-blind readers tell apart, and one is darker in grey print
+# Blue and orange that colour-blind readers can distinguish, with different brightness
 # (Okabe and Ito, "Color universal design", 2008).
 BLUE, ORANGE = "#0072B2", "#E69F00"
 SMALL = 8
@@ -38,37 +39,37 @@ def load_matplotlib(module: str) -> Any:
 
 
 def load_images(X: Any, image_shape: tuple[int, ...] | None = None) -> NDArray[Any]:
-    """Read images that can be drawn, as they are: (n, h, w, 1) or (n, h, w, 3)."""
+    """Read images as they are, (n, h, w, 1) or (n, h, w, 3), and check that they can be drawn."""
     images = validate_images(X, image_shape, BaseEstimator())
     if images.shape[2] not in (1, 3):
         raise ValueError(
             f"X must hold images of 1 or 3 channels to be drawn, got {images.shape[2]} instead. "
-            "Choose some of them, as in X[..., :3], and pass what the detector made of all of them "
-            "to from_predictions."
+            "Select some of them, such as X[..., :3], and pass the results for all channels to "
+            "from_predictions."
         )
     return images.load(np.arange(len(images)))
 
 
 def read_images(X: Any, image_shape: tuple[int, ...] | None = None) -> NDArray[np.float64]:
-    """Read images, and bring them to fractions of white.
+    """Read images as fractions of white.
 
     Parameters
     ----------
     X : array-like, tensor or ImageSequence
-        Images (n, h, w), (n, h, w, 1) or (n, h, w, 3), or rows of them.
+        Images (n, h, w), (n, h, w, 1) or (n, h, w, 3), or flattened ones.
     image_shape : tuple of int or None
-        Shape of images that come as rows.
+        Shape of flattened images.
 
     Returns
     -------
     ndarray of shape (n, h, w) or (n, h, w, 3), float64
         From 0 to 1. uint8 and uint16 are divided by their largest value; floats from 0 to 1 stay
-        as they are, and other numbers are taken from the smallest to the largest of all images.
+        as they are, and other values are scaled from the minimum to the maximum of all images.
 
     Raises
     ------
     ValueError
-        If X holds no images, or none that can be drawn.
+        If X does not hold images, or they cannot be drawn.
     """
     values = load_images(X, image_shape)
     values = values.astype(np.float64) / integer_scale(values.dtype)
@@ -79,19 +80,19 @@ def read_images(X: Any, image_shape: tuple[int, ...] | None = None) -> NDArray[n
 
 
 def check_maps(maps: ArrayLike, name: str, count: int) -> NDArray[Any]:
-    """Check maps or masks (n, h, w) of so many images.
+    """Check maps or masks (n, h, w) of `count` images.
 
     Raises
     ------
     ValueError
-        If they are not finite numbers in that shape.
+        If they are not finite numbers of that shape.
     """
     check_unmasked(maps, f"'{name}'")
     values = np.asarray(maps)
     if values.ndim != 3 or 0 in values.shape or values.dtype.kind not in "buif":
         raise ValueError(
             f"'{name}' must hold numbers of shape (n, h, w), got shape {values.shape} and dtype "
-            f"{values.dtype}."
+            f"{values.dtype} instead."
         )
     check_count(values, name, count)
     if not np.isfinite(values).all():
@@ -100,14 +101,35 @@ def check_maps(maps: ArrayLike, name: str, count: int) -> NDArray[Any]:
 
 
 def check_masks(masks: ArrayLike, count: int) -> NDArray[np.bool_]:
-    """Check masks (n, h, w), bool or up to 1 or 255, and tell what is above half."""
+    """Check masks (n, h, w), bool or numbers up to 1 or 255, and binarise them at one half."""
     values = check_maps(masks, "masks", count)
     defective: NDArray[np.bool_] = values > (127.5 if values.max() > 1 else 0.5)
     return defective
 
 
+def check_labels(labels: ArrayLike, name: str) -> NDArray[np.int64]:
+    """Check labels (n,), which are 1 or -1."""
+    values: NDArray[np.int64] = column_or_1d(labels)
+    if not np.isin(values, (1, -1)).all():
+        got = np.unique(values).tolist()
+        raise ValueError(f"'{name}' must be 1, normal, or -1, anomalous, got {got} instead.")
+    return values
+
+
+def check_threshold(threshold: float | None, name: str) -> None:
+    """Refuse NaN."""
+    if threshold is not None and np.isnan(threshold):
+        raise ValueError(f"'{name}' must be a number, got NaN instead.")
+
+
+def check_positive_integer(value: Any, name: str) -> None:
+    """Refuse anything but an integer of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise ValueError(f"'{name}' must be an integer of at least 1, got {value!r} instead.")
+
+
 def check_names(names: Sequence[Any] | None, count: int) -> list[str] | None:
-    """Check what images are called, one name each."""
+    """Check names, one for each image."""
     if names is None:
         return None
     check_count(names, "names", count)
@@ -115,7 +137,7 @@ def check_names(names: Sequence[Any] | None, count: int) -> list[str] | None:
 
 
 def check_count(values: Any, name: str, count: int) -> None:
-    """Refuse a list that has not one entry for each image."""
+    """Refuse a list that does not have one entry for each image."""
     if len(values) != count:
         raise ValueError(
             f"Found input variables with inconsistent numbers of samples: '{name}' has "
@@ -124,12 +146,12 @@ def check_count(values: Any, name: str, count: int) -> None:
 
 
 def shorten(name: str) -> str:
-    """Leave the end of a name that is too long to stand above a image."""
+    """Cut off the start of a name that is too long for a title."""
     return name if len(name) <= _LONGEST_NAME else f"…{name[1 - _LONGEST_NAME :]}"
 
 
 def format_number(value: float) -> str:
-    """Write a number with three significant digits, and with a power of ten only if it must be."""
+    """Format a number with three significant digits, if possible without an exponent."""
     if value == 0:
         return "0"
     if not 1e-3 <= abs(value) < 1e6:
@@ -140,12 +162,12 @@ def format_number(value: float) -> str:
 def make_axes(
     ax: Any, shape: tuple[int, int], size: tuple[float, float]
 ) -> tuple[Any, NDArray[np.object_]]:
-    """Make a grid of axes.
+    """Create a grid of axes.
 
     Parameters
     ----------
     ax : matplotlib Axes or None
-        Axes of a grid, which are divided. None makes a figure.
+        Axes of a grid, to be divided. None creates a figure.
     shape : (int, int)
         Rows and columns.
     size : (float, float)
@@ -159,20 +181,20 @@ def make_axes(
     Raises
     ------
     ValueError
-        If `ax` is something else, or is not part of a grid.
+        If `ax` is not an Axes, or not part of a grid.
     """
     plt = load_matplotlib("pyplot")
     if ax is None:
         figure = plt.figure(figsize=size, layout="compressed")
         return figure, figure.subplots(*shape, squeeze=False)
     if not hasattr(ax, "get_subplotspec"):
-        raise ValueError(f"'ax' must be matplotlib Axes, got {ax!r}.")
+        raise ValueError(f"'ax' must be matplotlib Axes, got {ax!r} instead.")
     if shape == (1, 1):
         return ax.figure, np.array([[ax]], dtype=object)
     if ax.get_subplotspec() is None:
         raise ValueError(
-            "'ax' must be part of a grid, which is divided: axes that plt.subplots or "
-            "Figure.add_subplot made."
+            "'ax' must be part of a grid, which is then divided. Create it by plt.subplots or "
+            "Figure.add_subplot."
         )
     ax.set_axis_off()
     grid = ax.get_subplotspec().subgridspec(*shape)
@@ -188,27 +210,26 @@ def make_image_axes(
     head: float = 0.0,
     foot: float = 0.0,
 ) -> tuple[Any, NDArray[np.object_]]:
-    """Make axes for some panels of each image, one below the other.
+    """Create axes for the panels of each image, one below the other.
 
     Parameters
     ----------
     ax : matplotlib Axes, array-like of Axes of shape (n, len(panels)) or None
-        Axes are divided, and an array is taken as it is.
+        A single Axes is divided; an array is used as it is.
     images : ndarray of shape (n, h, w) or (n, h, w, 3)
     panels : sequence of str
-        What stands at the left of each row.
+        Labels at the left of each row.
     n_columns : int
-        Images beside each other.
+        Images per row.
     head, foot : float, default=0.0
-        Inches to leave in a new figure for the titles of each row of images, and below all.
+        Space in inches for the titles of each row of images, and at the bottom, in a new figure.
 
     Returns
     -------
     figure : matplotlib Figure or SubFigure
     axes : ndarray of shape (n, len(panels)), of Axes
     """
-    if isinstance(n_columns, bool) or not isinstance(n_columns, (int, np.integer)) or n_columns < 1:
-        raise ValueError(f"'n_columns' must be an integer of at least 1, got {n_columns!r}.")
+    check_positive_integer(n_columns, "n_columns")
     count = len(images)
     if isinstance(ax, (np.ndarray, list, tuple)):
         load_matplotlib("pyplot")
@@ -216,7 +237,7 @@ def make_image_axes(
         if axes.shape != (count, len(panels)):
             raise ValueError(
                 f"'ax' must be Axes or an array of them of shape {(count, len(panels))}, one row "
-                f"for each image, got shape {axes.shape}."
+                f"for each image, got shape {axes.shape} instead."
             )
         figure = axes.flat[0].figure
     else:
@@ -228,7 +249,7 @@ def make_image_axes(
             blocks * (len(panels) * (height + 0.08) + head) + foot,
         )
         figure, grid = make_axes(ax, (blocks * len(panels), columns), size)
-        # By blocks of rows: (block, panel, column) to (image, panel).
+        # From (block of rows, panel, column) to (image, panel).
         ordered = grid.reshape(blocks, len(panels), columns).swapaxes(1, 2)
         panel_axes = ordered.reshape(-1, len(panels))
         for unused in panel_axes[count:].flat:

@@ -1,8 +1,9 @@
-"""How a training went, as a figure."""
+"""The loss during training, as a figure."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
@@ -12,26 +13,27 @@ from .._estimators import layers
 from ._images import BLUE, SMALL, make_axes
 
 _SIZE = (6.0, 2.8)
-# The mean is over this fraction of the steps, before and after together.
+# Width of the running mean, as a fraction of all steps.
 _WINDOW = 0.05
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class LossCurveDisplay:
     """The loss of each training step, its running mean, and the loss on held-out images.
 
-    Make one with `from_estimator`.
+    Create it with `from_estimator`.
 
     Parameters
     ----------
     loss_curve : ndarray of shape (n_iter,)
         Loss of each step.
     validation_curve : ndarray of shape (m, 2), default=None
-        Steps done, and the loss on held-out images then.
+        Step, and loss on held-out images after it.
 
     Attributes
     ----------
     figure_ : matplotlib Figure
-        What was drawn on.
+        The figure.
     ax_ : matplotlib Axes
         The axes.
 
@@ -47,28 +49,21 @@ class LossCurveDisplay:
     ['each step', 'running mean']
     """
 
-    figure_: Any
-    ax_: Any
-
-    def __init__(
-        self,
-        *,
-        loss_curve: NDArray[np.float64],
-        validation_curve: NDArray[np.float64] | None = None,
-    ) -> None:
-        self.loss_curve = loss_curve
-        self.validation_curve = validation_curve
+    loss_curve: NDArray[np.float64]
+    validation_curve: NDArray[np.float64] | None = None
+    figure_: Any = field(init=False)
+    ax_: Any = field(init=False)
 
     @classmethod
     def from_estimator(cls, estimator: Any, *, ax: Any = None) -> Self:
-        """Draw the curves of a fitted detector.
+        """Draw the loss curves of a fitted detector.
 
         Parameters
         ----------
         estimator : estimator
             Fitted, with ``loss_curve_``; or a pipeline that ends in one, or a search.
         ax : matplotlib Axes, default=None
-            Where to draw. None makes a figure.
+            Where to draw. None creates a figure.
 
         Returns
         -------
@@ -85,32 +80,31 @@ class LossCurveDisplay:
         loss_curve = np.asarray(getattr(detector, "loss_curve_", []), dtype=np.float64)
         if loss_curve.ndim != 1 or len(loss_curve) == 0:
             raise ValueError(
-                f"{type(detector).__name__} has no loss_curve_: pass an estimator that is trained "
-                "step by step, after fit."
+                f"{type(detector).__name__} has no loss_curve_: pass an estimator that is fitted "
+                "in training steps, after fit."
             )
         pairs: Sequence[Any] = getattr(detector, "validation_curve_", ())
         validation = np.asarray(pairs, dtype=np.float64).reshape(-1, 2) if len(pairs) else None
         return cls(loss_curve=loss_curve, validation_curve=validation).plot(ax=ax)
 
     def plot(self, *, ax: Any = None) -> Self:
-        """Draw.
+        """Draw the display.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Where to draw. None makes a figure.
+            Where to draw. None creates a figure.
 
         Returns
         -------
         LossCurveDisplay
-            Itself.
 
         Raises
         ------
         ImportError
             If matplotlib is not installed.
         ValueError
-            If `ax` is no Axes.
+            If `ax` is not an Axes.
         """
         figure, axes = make_axes(ax, (1, 1), _SIZE)
         ax = axes[0, 0]
@@ -131,7 +125,7 @@ class LossCurveDisplay:
 
 
 def _running_mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean over a window around each value; at the ends over what lies inside."""
+    """Mean over a window around each value, cut off at the ends."""
     radius = int(_WINDOW * len(values)) // 2
     sums = np.concatenate([[0.0], np.cumsum(values)])
     steps = np.arange(len(values))

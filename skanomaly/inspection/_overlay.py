@@ -1,4 +1,4 @@
-"""An image with its anomaly map laid over it, as an array."""
+"""An image with its anomaly map overlaid, as an array."""
 
 from __future__ import annotations
 
@@ -12,49 +12,37 @@ from .._arrays import check_unmasked
 
 # From dark violet to pale yellow: the upper four fifths of matplotlib's "inferno" (CC0).
 _COLORS = np.array(
-    [
-        (59, 15, 112),
-        (101, 21, 110),
-        (143, 36, 105),
-        (183, 55, 84),
-        (219, 80, 59),
-        (243, 120, 25),
-        (252, 165, 10),
-        (246, 215, 70),
-        (252, 255, 164),
-    ],
+    [[59, 101, 143, 183, 219, 243, 252, 246, 252]]
+    + [[15, 21, 36, 55, 80, 120, 165, 215, 255]]
+    + [[112, 110, 105, 84, 59, 25, 10, 70, 164]],
     dtype=np.float64,
-)
+).T
 _OUTLINE_COLOR = (0, 255, 255)
 _OPACITY = (0.35, 0.6)
-# Side in pixels from which on an outline is wider than one pixel.
+# The outline gets one pixel wider for every so many pixels of the longer side.
 _WIDER_OUTLINE = 512
 
 
 def overlay_anomaly_map(
-    image: ArrayLike,
-    anomaly_map: ArrayLike,
-    threshold: float,
-    *,
-    saturation: float = 8.0,
+    image: ArrayLike, anomaly_map: ArrayLike, threshold: float, *, saturation: float = 8.0
 ) -> NDArray[np.uint8]:
-    """Lay an anomaly map over its image.
+    """Overlay an anomaly map on its image.
 
-    The image is left as it is where the map is at most `threshold`. Above, it is covered by a
-    colour that tells the map's logarithm, from dark violet at `threshold` to pale yellow at
-    `saturation` times that and beyond, and an outline in cyan is drawn around. With one threshold,
-    colours mean the same in all images.
+    Pixels with a map value of at most `threshold` are unchanged. Others are coloured by the
+    logarithm of the map, from dark violet at `threshold` to pale yellow at `saturation` times the
+    threshold and above, and surrounded by a cyan outline. Overlays with the same threshold are
+    comparable.
 
     Parameters
     ----------
     image : array-like of shape (h, w), (h, w, 1) or (h, w, 3)
-        Grey or RGB. uint8 is shown as it is; other numbers from their smallest to their largest.
+        Grey or RGB. uint8 is shown as it is; other dtypes are scaled from minimum to maximum.
     anomaly_map : array-like of shape (map_h, map_w)
-        Higher is more anomalous. It is brought to the image's size where it has another one.
+        Higher is more anomalous. It is resized to the size of the image.
     threshold : float
-        Where the map becomes visible, above 0: a detector's ``map_threshold_``.
+        Map value above which pixels are coloured, above 0; usually ``map_threshold_``.
     saturation : float, default=8.0
-        Multiple of `threshold` at which the colours end, above 1.
+        Multiple of `threshold` at the end of the colour scale, above 1.
 
     Returns
     -------
@@ -64,7 +52,7 @@ def overlay_anomaly_map(
     Raises
     ------
     ValueError
-        If a shape or number is not as described.
+        If a shape or number is invalid.
 
     Examples
     --------

@@ -1,7 +1,8 @@
-"""Scores of normal and of anomalous images, as a figure."""
+"""Scores of normal and anomalous images, as a figure."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
@@ -14,25 +15,29 @@ from ._images import (
     BLUE,
     ORANGE,
     SMALL,
+    check_labels,
+    check_positive_integer,
+    check_threshold,
     format_number,
     load_matplotlib,
     make_axes,
 )
 
 _SIZE = (6.0, 2.8)
-# From this ratio of the largest to the smallest score on, a linear axis hides most of them.
+# Above this ratio of the largest to the smallest score, the axis is logarithmic.
 _WIDE = 10
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class ScoreHistogramDisplay:
-    """A histogram of scores, normal images against anomalous ones, with the threshold.
+    """Histograms of the scores of normal and anomalous images, with the threshold.
 
-    Make one with `from_estimator` or `from_predictions`. Where there are p-values, axes beside the
-    histogram show the fraction of images that have at most a given one. For normal images it should
-    follow the diagonal: it is the rate of false alarms at each level.
+    Create it with `from_estimator` or `from_predictions`. If there are p-values, a second plot
+    shows their empirical distribution function. For normal images, this is the rate of false alarms
+    at each level and should follow the diagonal.
 
-    Scores that are all below 0 and spread over more than a power of ten, as those of this library's
-    detectors do, get a logarithmic axis.
+    The axis is logarithmic if all scores are negative and span more than a factor of ten, as is
+    usual for the detectors of this library.
 
     Parameters
     ----------
@@ -45,16 +50,16 @@ class ScoreHistogramDisplay:
     p_values : ndarray of shape (n,), default=None
         Small for anomalous images.
     alpha : float, default=None
-        p-value up to which an image is anomalous.
+        Images with a p-value up to alpha are anomalous.
 
     Attributes
     ----------
     figure_ : matplotlib Figure
-        What was drawn on.
+        The figure.
     ax_ : matplotlib Axes
-        Those of the histogram.
+        Axes of the histogram.
     axes_ : ndarray of shape (1,) or (2,), of matplotlib Axes
-        The same and, if there are p-values, theirs.
+        Axes of the histogram and of the p-values, if there are any.
 
     Examples
     --------
@@ -70,41 +75,31 @@ class ScoreHistogramDisplay:
     -0.5
     """
 
-    figure_: Any
-    ax_: Any
-    axes_: NDArray[np.object_]
-
-    def __init__(
-        self,
-        *,
-        scores: NDArray[np.float64],
-        y: NDArray[np.int64] | None = None,
-        threshold: float | None = None,
-        p_values: NDArray[np.float64] | None = None,
-        alpha: float | None = None,
-    ) -> None:
-        self.scores = scores
-        self.y = y
-        self.threshold = threshold
-        self.p_values = p_values
-        self.alpha = alpha
+    scores: NDArray[np.float64]
+    y: NDArray[np.int64] | None = None
+    threshold: float | None = None
+    p_values: NDArray[np.float64] | None = None
+    alpha: float | None = None
+    figure_: Any = field(init=False)
+    ax_: Any = field(init=False)
+    axes_: NDArray[np.object_] = field(init=False)
 
     @classmethod
     def from_estimator(
         cls, estimator: Any, X: Any, y: ArrayLike | None = None, *, ax: Any = None, bins: int = 30
     ) -> Self:
-        """Draw the scores that a fitted detector gives.
+        """Draw the scores of a fitted detector.
 
         Parameters
         ----------
         estimator : outlier detector
-            Fitted, with `score_samples`: those of this library and of scikit-learn, and pipelines
-            and searches of them. Its ``offset_`` is the threshold. A ConformalDetector gives
+            Fitted, with `score_samples`: a detector of this library or of scikit-learn, or a
+            pipeline or search of one. Its ``offset_`` is the threshold. A ConformalDetector has
             p-values, too.
         X : array-like, tensor or ImageSequence of length n
-            As the detector takes it.
+            Input of the detector.
         y : array-like of shape (n,), default=None
-            1 for normal, -1 for anomalous. None draws all images alike.
+            1 for normal, -1 for anomalous. None draws one histogram of all images.
         ax : matplotlib Axes, default=None
             Where to draw: see `plot`.
         bins : int, default=30
@@ -119,7 +114,7 @@ class ScoreHistogramDisplay:
         ImportError
             If matplotlib is not installed.
         ValueError
-            If the estimator has no scores, or an argument is not as described.
+            If the estimator has no scores, or an argument is invalid.
         """
         load_matplotlib("pyplot")
         found = detect(estimator, X, "score_samples", "p_values")
@@ -151,7 +146,7 @@ class ScoreHistogramDisplay:
         ax: Any = None,
         bins: int = 30,
     ) -> Self:
-        """Draw scores that are there already.
+        """Draw given scores.
 
         Parameters
         ----------
@@ -164,7 +159,7 @@ class ScoreHistogramDisplay:
         p_values : array-like of shape (n,), default=None
             From 0 to 1, small for anomalous images.
         alpha : float, default=None
-            p-value up to which an image is anomalous.
+            Images with a p-value up to alpha are anomalous.
         ax, bins
             As in `from_estimator`.
 
@@ -177,7 +172,7 @@ class ScoreHistogramDisplay:
         ImportError
             If matplotlib is not installed.
         ValueError
-            If an argument is not as described.
+            If an argument is invalid.
         """
         load_matplotlib("pyplot")
         values = np.asarray(column_or_1d(scores), dtype=np.float64)
@@ -185,15 +180,9 @@ class ScoreHistogramDisplay:
             raise ValueError("Found array with 0 sample(s) in 'scores': 1 image is required.")
         if not np.isfinite(values).all():
             raise ValueError("'scores' contains NaN or infinity.")
-        labels = None if y is None else column_or_1d(y)
-        if labels is not None:
-            check_consistent_length(values, labels)
-            if not np.isin(labels, (1, -1)).all():
-                raise ValueError(
-                    f"'y' must be 1, normal, or -1, anomalous, got {np.unique(labels).tolist()}."
-                )
-        if threshold is not None and np.isnan(threshold):
-            raise ValueError("'threshold' must be a number, got NaN.")
+        labels = None if y is None else check_labels(y, "y")
+        check_consistent_length(values, labels)
+        check_threshold(threshold, "threshold")
         if p_values is not None:
             p_values = np.asarray(column_or_1d(p_values), dtype=np.float64)
             check_consistent_length(values, p_values)
@@ -203,30 +192,28 @@ class ScoreHistogramDisplay:
         return display.plot(ax=ax, bins=bins)
 
     def plot(self, *, ax: Any = None, bins: int = 30) -> Self:
-        """Draw.
+        """Draw the display.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
             Where to draw. If there are p-values, it must be part of a grid, and is
-            divided. None makes a figure.
+            divided. None creates a figure.
         bins : int, default=30
             Number of bins.
 
         Returns
         -------
         ScoreHistogramDisplay
-            Itself.
 
         Raises
         ------
         ImportError
             If matplotlib is not installed.
         ValueError
-            If an argument is not as described.
+            If an argument is invalid.
         """
-        if isinstance(bins, bool) or not isinstance(bins, (int, np.integer)) or bins < 1:
-            raise ValueError(f"'bins' must be an integer of at least 1, got {bins!r}.")
+        check_positive_integer(bins, "bins")
         count = 1 if self.p_values is None else 2
         figure, axes = make_axes(ax, (1, count), (_SIZE[0] * (1 if count == 1 else 1.5), _SIZE[1]))
         self.figure_, self.axes_, self.ax_ = figure, axes[0], axes[0, 0]
@@ -236,7 +223,7 @@ class ScoreHistogramDisplay:
         return self
 
     def _groups(self) -> dict[str, NDArray[np.bool_]]:
-        """Which images are normal and which are anomalous."""
+        """Return which images are normal and which are anomalous."""
         if self.y is None:
             return {"images": np.ones(len(self.scores), dtype=bool)}
         groups = {"normal": self.y == 1, "anomalous": self.y == -1}
@@ -244,18 +231,23 @@ class ScoreHistogramDisplay:
 
     def _draw_histogram(self, ax: Any, bins: int) -> None:
         threshold = self.threshold
-        # An infinite one, below which there is nothing, is not on the axis.
+        # An infinite threshold is not on the axis.
         drawn = [] if threshold is None or np.isinf(threshold) else [threshold]
         lowest, highest = self.scores.min(), self.scores.max()
         if highest < 0 and lowest < _WIDE * highest:
             smallest = min(-value for value in (highest, *drawn) if value < 0)
-            _set_log_axis(ax, smallest, is_wide=lowest < 100 * highest)
+            # Beyond two powers of ten, these are enough ticks.
+            steps = [1.0] if lowest < 100 * highest else [1.0, 2.0, 5.0]
+            locator = load_matplotlib("ticker").SymmetricalLogLocator
+            ax.set_xscale("symlog", linthresh=smallest)
+            ax.xaxis.set_major_locator(locator(base=10, linthresh=smallest, subs=steps))
+            ax.xaxis.set_major_formatter(lambda value, _: format_number(value))
             edges = -np.geomspace(-lowest, -highest, bins + 1)
         else:
             edges = np.histogram_bin_edges(self.scores, bins)
         looks: dict[str, dict[str, Any]] = {
             "normal": {"facecolor": BLUE},
-            # A hatch tells them apart without colour.
+            # The hatch distinguishes them without colour.
             "anomalous": {"facecolor": ORANGE, "hatch": "////", "alpha": 0.7},
             "images": {"facecolor": "0.6"},
         }
@@ -263,19 +255,12 @@ class ScoreHistogramDisplay:
             label = f"{name}, {chosen.sum()}"
             if threshold is not None:
                 label += f", {np.sum(self.scores[chosen] < threshold)} below"
-            ax.hist(
-                self.scores[chosen],
-                edges,
-                histtype="stepfilled",
-                edgecolor="black",
-                linewidth=0.8,
-                label=label,
-                **looks[name],
-            )
+            looks[name] |= {"histtype": "stepfilled", "edgecolor": "black", "linewidth": 0.8}
+            ax.hist(self.scores[chosen], edges, label=label, **looks[name])
         for value in drawn:
             label = f"threshold {format_number(value)}"
             ax.axvline(value, color="black", linestyle="--", label=label)
-        # Of few images, halves of one are no counts.
+        # Counts are integers, also of few images.
         ax.yaxis.set_major_locator(load_matplotlib("ticker").MaxNLocator(integer=True))
         ax.set(xlabel="score, higher is more normal", ylabel="images")
         ax.legend(fontsize=SMALL)
@@ -291,28 +276,11 @@ class ScoreHistogramDisplay:
             if self.alpha is not None:
                 label += f", {np.mean(p_values[chosen] <= self.alpha):.1%} up to alpha"
             ax.ecdf(p_values[chosen], label=label, **looks[name])
-        ax.plot([0, 1], [0, 1], color="black", linewidth=0.8, linestyle=":", label="even spread")
+        ax.plot([0, 1], [0, 1], color="black", linewidth=0.8, linestyle=":", label="uniform")
         if self.alpha is not None:
             label = f"alpha {format_number(self.alpha)}"
             ax.axvline(self.alpha, color="black", linestyle="--", label=label)
-        ax.set(xlabel="p-value", ylabel="fraction of images up to it", xlim=(0, 1), ylim=(0, 1.02))
+        ax.set(
+            xlabel="p-value", ylabel="cumulative fraction of images", xlim=(0, 1), ylim=(0, 1.02)
+        )
         ax.legend(fontsize=SMALL, loc="lower right")
-
-
-def _set_log_axis(ax: Any, smallest: float, *, is_wide: bool) -> None:
-    """Make the axis of negative scores logarithmic.
-
-    Parameters
-    ----------
-    ax : matplotlib Axes
-    smallest : float
-        Distance from 0 below which it is linear, where there is no score.
-    is_wide : bool
-        Whether powers of ten are ticks enough.
-    """
-    from matplotlib.ticker import SymmetricalLogLocator
-
-    ax.set_xscale("symlog", linthresh=smallest)
-    steps = [1.0] if is_wide else [1.0, 2.0, 5.0]
-    ax.xaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=smallest, subs=steps))
-    ax.xaxis.set_major_formatter(lambda value, _: format_number(value))

@@ -1,4 +1,4 @@
-"""How well a detector finds defects, and how close it comes to a projection."""
+"""Metrics of image scores and anomaly maps, and of how close a detector is to a projection."""
 
 from ._image_metrics import f1_max_score
 from ._image_report import image_report

@@ -1,4 +1,4 @@
-"""Counts of numbers by value: of each value, or of bins that widen as far as memory asks."""
+"""Histograms of floats: of each distinct value, or of bins that widen to bound memory."""
 
 from __future__ import annotations
 
@@ -13,27 +13,28 @@ _HALF, _ONE = (int(key) for key in np.array([0.5, 1.0]).view(np.int64))
 
 
 def ordered_keys(values: Floats) -> Keys:
-    """Integers in the order of finite floats: their own bits, with the negative ones turned.
+    """Map finite floats to integers of the same order: their bits, inverted if negative.
 
-    Dropping the last bits of a key rounds its number to fewer significant digits, so that bins
-    are as fine as the numbers are near zero, and need no range that is known in advance.
+    Dropping the last bits of a key rounds its number to fewer significant digits. Bins are then as
+    fine as the numbers are near zero, and no range need be known in advance.
     """
-    # Adding zero makes zero of minus zero.
+    # Adding zero turns -0.0 into 0.0.
     bits = (values + 0.0).view(np.int64)
     return bits ^ ((bits >> 63) & np.iinfo(np.int64).max)
 
 
 def rounded(keys: Keys, n_dropped_bits: int) -> Keys:
-    """Bring keys together that are equal without so many of their last bits.
+    """Round keys to fewer bits.
 
-    Just below one, bits are those of the distance to it, so that bins are as fine there as near
-    zero: probabilities crowd at either end. Keys that are equal stay so without further bits.
+    From one half to one, the bits of the distance to one are dropped, so that bins are as fine
+    near one as near zero: probabilities crowd at both ends. Keys that are equal after rounding stay
+    equal when more bits are dropped.
     """
     if not n_dropped_bits:
         return keys
     result = keys >> n_dropped_bits << n_dropped_bits
     if n_dropped_bits <= _MANTISSA:
-        # The distance as a multiple of the smallest, and the place of its first bit.
+        # The distance in units of the smallest one, and the position of its leading bit.
         near = np.flatnonzero((keys >= _HALF) & (keys < _ONE))
         distance = _ONE - keys[near]
         n_bits = np.frexp(distance.astype(np.float64))[1]
@@ -43,81 +44,76 @@ def rounded(keys: Keys, n_dropped_bits: int) -> Keys:
 
 
 class Histogram:
-    """Sums over keys that are equal but for their last bits.
+    """Count and sum of weights for each rounded key.
 
     Parameters
     ----------
     n_weights : int
-        How many weights each key comes with.
+        Number of weights per key.
 
     Attributes
     ----------
     keys : ndarray of shape (m,), int64
-        The distinct keys in rising order, without the dropped bits: see `rounded`.
+        The distinct keys in rising order, rounded as in `rounded`.
     sums : ndarray of shape (1 + n_weights, m), float64
-        How many there were of each, and the sums of their weights.
+        Counts, and sums of the weights.
     n_waiting : int
-        How many have been added since the last `fold`.
+        Number of keys added since the last `fold`.
     """
 
     def __init__(self, n_weights: int) -> None:
         self.keys: Keys = np.empty(0, np.int64)
         self.sums: Floats = np.empty((1 + n_weights, 0))
         self.n_waiting = 0
-        self._waiting: list[tuple[Keys, Floats]] = []
+        self._waiting: list[tuple[NDArray[np.generic], ...]] = []
 
     def add(self, keys: Keys, *weights: Floats) -> None:
-        """Take keys of shape (n,), and weights of that shape, to be summed later."""
-        self._waiting.append((keys, np.reshape(weights, (len(weights), len(keys)))))
+        """Store keys of shape (n,), and weights of that shape, for the next `fold`."""
+        self._waiting.append((keys, *weights))
         self.n_waiting += len(keys)
 
     def fold(self, n_dropped_bits: int) -> None:
-        """Sum what waits; all that came before must have been folded with as many bits."""
+        """Add the stored keys to the sums; earlier ones must be rounded to the same bits."""
         if not self.n_waiting:
             return
-        keys = np.concatenate([keys for keys, _ in self._waiting])
-        weights = np.concatenate([weights for _, weights in self._waiting], axis=1)
+        keys, *weights = (np.concatenate(parts) for parts in zip(*self._waiting, strict=True))
         self._waiting, self.n_waiting = [], 0
         keys = rounded(keys, n_dropped_bits)
-        if len(weights):
-            keys, sums = _sum_equal(keys, np.vstack([np.ones(len(keys)), weights]))
+        if weights:
+            keys, sums = _sum_equal(keys, np.stack([np.ones(len(keys)), *weights]))
         else:
-            keys.sort()
-            starts = _starts(keys)
-            sums = np.diff(starts, append=len(keys)).astype(np.float64)[np.newaxis]
-            keys = keys[starts]
+            keys, counts = np.unique(keys, return_counts=True)
+            sums = counts[np.newaxis].astype(np.float64)
         if len(self.keys):
-            keys, sums = _sum_equal(
-                np.concatenate([self.keys, keys]), np.concatenate([self.sums, sums], axis=1)
-            )
+            keys = np.concatenate([self.keys, keys])
+            keys, sums = _sum_equal(keys, np.concatenate([self.sums, sums], axis=1))
         self.keys, self.sums = keys, sums
 
     def n_keys_without(self, n_dropped_bits: int) -> int:
-        """How many distinct keys there would be without so many of their last bits."""
+        """Return how many distinct keys would remain with this many bits dropped."""
         return len(_starts(rounded(self.keys, n_dropped_bits)))
 
     def drop(self, n_dropped_bits: int) -> None:
-        """Take so many bits off all keys, and sum those that become equal."""
-        if len(self.keys):
-            self.keys, self.sums = _sum_equal(rounded(self.keys, n_dropped_bits), self.sums)
+        """Round all keys, and sum those that become equal."""
+        self.keys, self.sums = _sum_equal(rounded(self.keys, n_dropped_bits), self.sums)
 
 
 def fit_into(max_bins: int | None, histograms: list[Histogram], n_dropped_bits: int) -> int:
-    """Fold histograms and drop the fewest bits that leave each with `max_bins` keys at most.
+    """Fold histograms and drop the fewest bits that leave each with at most `max_bins` keys.
 
     Parameters
     ----------
     max_bins : int or None
         At least 2; None drops nothing.
     histograms : list of Histogram
-        They keep the same bits.
+        All are rounded to the same bits.
     n_dropped_bits : int
-        As many as have been dropped up to now.
+        Number of bits dropped so far.
 
     Returns
     -------
     int
-        As many as are dropped now. It depends on all keys together and not on their order.
+        Number of bits dropped now. It depends on the set of all keys and not on their order.
     """
     for histogram in histograms:
         histogram.fold(n_dropped_bits)
@@ -139,7 +135,5 @@ def _sum_equal(keys: Keys, sums: Floats) -> tuple[Keys, Floats]:
 
 
 def _starts(sorted_keys: Keys) -> NDArray[np.intp]:
-    """Where a new key begins."""
-    is_new = np.ones(len(sorted_keys), dtype=bool)
-    np.not_equal(sorted_keys[1:], sorted_keys[:-1], out=is_new[1:])
-    return np.flatnonzero(is_new)
+    """Return the first index of each distinct key."""
+    return np.flatnonzero(np.diff(sorted_keys, prepend=sorted_keys[:1] - 1))

@@ -1,4 +1,4 @@
-"""How well scores tell anomalous images from normal ones, at the best threshold."""
+"""How well scores separate anomalous from normal images."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import roc_auc_score
 from sklearn.utils import assert_all_finite, check_consistent_length, column_or_1d
 
-# A detector that is of no use is seldom as far below one half as this.
+# A useless detector is seldom this far below one half.
 _LIKELY_REVERSED = 0.25
 
 
@@ -25,50 +25,49 @@ def f1_max_score(
 def f1_max_score(
     y_true: ArrayLike, scores: ArrayLike, *, return_threshold: bool = False
 ) -> float | tuple[float, float]:
-    """F1 of finding the anomalous images, at the threshold where it is highest.
+    """Highest F1 score over all thresholds.
 
-    **Signs are those of scikit-learn's outlier detectors, for both arguments**: `y_true` is 1 for
-    normal and -1 for anomalous, and `scores` are higher for more normal images, as
-    `score_samples` and `decision_function` give them. Anomalous images are the positive class.
-    Of an anomaly score, which is higher for more anomalous images, pass the negative.
+    **Both arguments follow the sign convention of scikit-learn's outlier detectors**: `y_true` is 1
+    for normal and -1 for anomalous, and `scores` are higher for more normal images, as returned by
+    `score_samples` and `decision_function`. Anomalous images are the positive class. Negate an
+    anomaly score that is higher for more anomalous images.
 
     Parameters
     ----------
     y_true : array-like of shape (n,)
-        1 for normal, -1 for anomalous images, both at least once.
+        1 for normal, -1 for anomalous images. Both must occur.
     scores : array-like of shape (n,)
         Finite; higher is more normal.
     return_threshold : bool, default=False
-        Whether to give the threshold too.
+        Whether to return the threshold, too.
 
     Returns
     -------
     f1 : float
         Above 0, at most 1.
     threshold : float
-        Only if `return_threshold` is True. Images with a score *below* it are called anomalous, as
-        with a detector's ``offset_``: it is the lowest score that is called normal, or infinity if
-        none is. Of several thresholds with the same F1, the lowest.
+        Only if `return_threshold` is True. Images with a score *below* it are anomalous, as with a
+        detector's ``offset_``: it is the lowest score counted as normal, or infinity if there is
+        none. Of several thresholds with the same F1, the lowest.
 
     Raises
     ------
     ValueError
-        If `y_true` is not made of 1 and -1, both present, if `scores` holds NaN or infinity, or if
+        If `y_true` does not hold both 1 and -1 and nothing else, `scores` holds NaN or infinity, or
         the two differ in length.
 
     Warns
     -----
     UserWarning
-        If an anomalous image has the higher score in more than three of four pairs with a normal
-        one: the sign of `scores` is likely to be wrong.
+        If the area under the ROC curve is below 0.25: the sign of `scores` is probably wrong.
 
     See Also
     --------
-    image_report : This and other metrics at once.
+    image_report : All usual metrics at once.
 
     Notes
     -----
-    The threshold is chosen with the labels in hand. F1 on new images will be lower.
+    The threshold is chosen with the labels. F1 on new images will be lower.
 
     Examples
     --------
@@ -88,10 +87,10 @@ def f1_max_score(
 
 
 def best_f1(anomalous: NDArray[np.bool_], scores: NDArray[np.float64]) -> tuple[float, float]:
-    """Return the highest F1 and the lowest score that is then called normal."""
+    """Return the highest F1 and the lowest score counted as normal at that threshold."""
     order = np.argsort(scores)
     ordered = scores[order]
-    # All up to a score are called anomalous, or none that ties with it.
+    # Tied scores are all anomalous or all normal.
     last_of_ties = np.flatnonzero(np.append(ordered[1:] > ordered[:-1], True))
     n_found = np.cumsum(anomalous[order])[last_of_ties]
     f1 = 2 * n_found / (last_of_ties + 1 + anomalous.sum())
@@ -107,9 +106,8 @@ def check_labels(y_true: Any, name: str = "y_true") -> NDArray[np.bool_]:
     classes = np.unique(y_true)
     if not np.array_equal(classes, [-1, 1]):
         shown = ", ".join(map(str, classes[:5])) + (", ..." if len(classes) > 5 else "")
-        hint = ""
-        if np.array_equal(classes, [0, 1]):
-            hint = f" If 1 stands for defects and 0 for good, pass np.where({name} == 1, -1, 1)."
+        hint = f" If 1 stands for defects and 0 for good, pass np.where({name} == 1, -1, 1)."
+        hint = hint if np.array_equal(classes, [0, 1]) else ""
         raise ValueError(
             f"'{name}' must hold 1 for normal and -1 for anomalous images, both at least once. Got "
             f"the values [{shown}] instead.{hint}"
@@ -125,12 +123,12 @@ def check_scores(scores: Any) -> NDArray[np.float64]:
 
 
 def image_roc_auc(anomalous: NDArray[np.bool_], scores: NDArray[np.float64]) -> float:
-    """Area under the ROC curve; warn of scores that look as if they had the wrong sign."""
+    """Area under the ROC curve; warn if the scores seem to have the wrong sign."""
     area = float(roc_auc_score(anomalous, -scores))
     if area < _LIKELY_REVERSED:
         warnings.warn(
             "Anomalous images have higher 'scores' than normal ones: the area under the ROC curve "
-            f"is {area:.3g}. Higher must be more normal, as from score_samples. If yours are "
+            f"is {area:.3g}. Higher must be more normal, as in score_samples. For scores that are "
             "higher for more anomalous images, pass the negative.",
             stacklevel=3,
         )

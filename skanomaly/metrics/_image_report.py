@@ -1,4 +1,4 @@
-"""The usual metrics of visual anomaly detection, from one pass over the maps."""
+"""The usual metrics of visual anomaly detection, computed in one pass over the maps."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from sklearn.metrics import average_precision_score
 
 from ._image_metrics import best_f1, check_labels, check_scores, image_roc_auc
@@ -24,67 +24,68 @@ def image_report(
     max_fpr: float = 0.3,
     max_bins: int | None = None,
 ) -> dict[str, float]:
-    """Measure how well images are told apart and defects are found, in one pass over the maps.
+    """Compute image and pixel metrics in one pass over the maps.
 
     Parameters
     ----------
     masks : array-like of shape (n, h, w), or list or iterator of n array-likes of shape (h, w)
-        Where the images are defective: bool, or numbers from 0 to 1 or from 0 to 255. Numbers are
-        binarised at more than half, soft rims too: of 255 if any value in `masks` is above 1, else
-        of 1. Without `maps`, an iterable of tuples (mask, map).
+        True where an image is defective; or numbers, which are defective above one half, or above
+        127.5 if any value in `masks` exceeds 1. If `maps` is None, an iterable of tuples
+        (mask, map). Masked arrays must not have masked entries; this holds for `maps`, too.
     maps : array-like of shape (n, h, w), or list or iterator of n array-likes of shape (h, w)
-        Anomaly maps; higher is more anomalous. Images can differ in size, but in an array.
+        Anomaly maps; higher is more anomalous. Images in a list or iterator can differ in size.
     y_true : array-like of shape (n,), default=None
-        1 for normal, -1 for anomalous images. None takes those for anomalous that have a defective
-        pixel.
+        1 for normal, -1 for anomalous images. None means that images with a defective pixel are
+        anomalous.
     scores : array-like of shape (n,), default=None
-        **Higher is more normal**, as `score_samples` gives them. None takes the negative of the
-        largest value of each map.
+        **Higher is more normal**, as in `score_samples`. None means the negative of the largest
+        value of each map.
     max_fpr : float, default=0.3
         As in :func:`per_region_overlap_score`.
     max_bins : int, default=None
-        None is exact, and holds all pixels. A number, at least 2, is for many large maps: see
-        Notes.
+        None computes exact values and holds all pixels in memory. A number, at least 2, bounds the
+        memory: see Notes.
 
     Returns
     -------
     dict of str to float
         - "image_roc_auc", "image_average_precision" and "image_f1_max", with anomalous images as
-          the positive class, and "image_f1_max_threshold", below which a score is then anomalous;
+          the positive class, and "image_f1_max_threshold", the score below which an image is
+          anomalous at the highest F1;
         - "pixel_roc_auc", "pixel_average_precision" and "per_region_overlap";
-        - "pixel_error", the most that any of these last three can be from its exact value: 0.0
-          unless `max_bins` made bins.
+        - "pixel_error", an upper bound on the error of these three metrics: 0.0 unless values were
+          binned because of `max_bins`.
 
     Raises
     ------
     ValueError
-        If the input is not as described, holds NaN or infinity, or if there is not both a normal
-        and an anomalous image, and a normal and a defective pixel; if `y_true` calls an image
-        normal that has a defective pixel.
+        If the input is not as described or holds NaN or infinity, if there are not both normal and
+        anomalous images and both normal and defective pixels, or if `y_true` is 1 for an image with
+        a defective pixel.
 
     Warns
     -----
     UserWarning
-        If scores look as if they had the wrong sign, as in :func:`f1_max_score`; if `max_bins` is
-        so low that a pixel metric can be more than 0.001 from the exact one.
+        If the scores seem to have the wrong sign, as in :func:`f1_max_score`, or `max_bins` is so
+        low that the error of a pixel metric can exceed 0.001.
 
     See Also
     --------
-    f1_max_score : The image metric alone.
-    pixel_roc_auc_score, pixel_average_precision_score, per_region_overlap_score : The pixel
-        metrics alone.
+    f1_max_score : Only the F1 score of images.
+    pixel_roc_auc_score, pixel_average_precision_score, per_region_overlap_score : Single pixel
+        metrics.
 
     Notes
     -----
-    With `max_bins`, one map is held at a time, beside counts of at most `max_bins` distinct values
-    each of normal and of defective pixels. Up to so many values, nothing is lost. With more, all
-    values are rounded to fewer binary digits, by as few as it takes. A bin is then as wide as a
-    fixed fraction of the values in it, no range need be known beforehand, and the order of images
-    does not matter. Pixels in one bin count as ties. How far that can be from the exact value
-    follows from the counts: for the area under the ROC curve, it is half the fraction of the pairs
-    of a defective and a normal pixel that fall into the same bin; for the other two, the distance
-    to the value with the best and with the worst order in each bin. With 100000 bins it is seldom
-    above 0.0001, in about 50 MB; ``docs/streaming_metrics.py`` measures both.
+    With `max_bins`, memory holds one map at a time, and two histograms of at most `max_bins` values
+    each, for normal and for defective pixels. Up to that many distinct values, metrics are exact.
+    With more, all values are rounded to fewer binary digits, as few as necessary: the width of a
+    bin is a fixed fraction of its values, no range need be known in advance, and the order of
+    images does not matter. Pixels in one bin count as ties. The error bound follows from the
+    counts. For the area under the ROC curve, it is half the fraction of pairs of a defective and a
+    normal pixel in the same bin; for the other two metrics, it is the distance to the values with
+    the best and the worst order within bins. With 100000 bins, it is seldom above 0.0001, and the
+    histograms take about 50 MB; ``docs/streaming_metrics.py`` measures both.
 
     Examples
     --------
@@ -104,7 +105,7 @@ def image_report(
     per_region_overlap 0.879
     pixel_error 0.000
 
-    Maps that are made and measured one by one, in little memory:
+    Maps that are computed and measured one by one, in little memory:
 
     >>> def measure_one_by_one():
     ...     for mask, anomaly_map in zip(masks, maps):
@@ -126,7 +127,12 @@ def image_report(
 
     ranking = rank_pixels(watch(iterate_pixels(masks, maps)), max_bins=max_bins, regions=True)
     if anomalous is None:
-        anomalous = _check_both(np.array(has_defect))
+        anomalous = np.array(has_defect)
+        if anomalous.all():
+            raise ValueError(
+                "Every mask has a defective pixel, so that there is no normal image. The functions "
+                "for single pixel metrics need none."
+            )
     if values is None:
         values = -np.array(largest)
     for name, given in (("y_true", anomalous), ("scores", values)):
@@ -139,8 +145,7 @@ def image_report(
     if len(contradictions):
         raise ValueError(
             f"'y_true' calls {len(contradictions)} images normal that have defective pixels in "
-            f"'masks', the first at index {contradictions[0]}. 1 stands for normal, and -1 for "
-            "anomalous images."
+            f"'masks', the first at index {contradictions[0]}. It must be -1 for anomalous images."
         )
     pixel_metrics = {
         "pixel_roc_auc": ranking.roc_auc(),
@@ -157,12 +162,3 @@ def image_report(
         **{name: result.value for name, result in pixel_metrics.items()},
         "pixel_error": max(result.error for result in pixel_metrics.values()),
     }
-
-
-def _check_both(has_defect: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    if has_defect.all():
-        raise ValueError(
-            "Every mask has a defective pixel, so that there is no normal image to tell anomalous "
-            "ones from. Pixel metrics alone need none."
-        )
-    return has_defect

@@ -1,4 +1,4 @@
-"""Ranking metrics over the pixels of all images together."""
+"""Ranking metrics over the pooled pixels of all images."""
 
 from __future__ import annotations
 
@@ -18,43 +18,43 @@ def pixel_roc_auc_score(
     *,
     max_bins: int | None = None,
 ) -> float:
-    """Area under the ROC curve of all pixels of all images.
+    """Area under the ROC curve over the pixels of all images.
 
-    The pixels of all images are pooled, as in [1]_: this is the chance that a defective pixel has a
-    higher value than a normal one, where ties count half.
+    The pixels of all images are pooled [1]_. The value is the probability that a defective pixel
+    has a higher value than a normal one; ties count half.
 
     Parameters
     ----------
     masks : array-like of shape (n, h, w), or list or iterator of n array-likes of shape (h, w)
-        Where the images are defective: bool, or numbers from 0 to 1 or from 0 to 255. Numbers are
-        binarised at more than half, soft rims too: of 255 if any value in `masks` is above 1, else
-        of 1. Without `maps`, an iterable of tuples (mask, map).
+        True where an image is defective; or numbers, which are defective above one half, or above
+        127.5 if any value in `masks` exceeds 1. If `maps` is None, an iterable of tuples
+        (mask, map). Masked arrays must not have masked entries; this holds for `maps`, too.
     maps : array-like of shape (n, h, w), or list or iterator of n array-likes of shape (h, w)
-        Anomaly maps; higher is more anomalous. Images can differ in size, but in an array.
+        Anomaly maps; higher is more anomalous. Images in a list or iterator can differ in size.
     max_bins : int, default=None
-        None is exact, and holds all pixels. A number, at least 2, gives memory that does not grow
-        with the number of images: see :func:`image_report`.
+        None computes the exact value and holds all pixels in memory. A number, at least 2, bounds
+        the memory: see :func:`image_report`.
 
     Returns
     -------
     float
-        From 0 to 1; 0.5 for a map that knows nothing, 1 for a perfect one.
+        From 0 to 1; 0.5 for a random map, 1 for a perfect one.
 
     Raises
     ------
     ValueError
         If `masks` and `maps` differ in number or shape, `maps` holds NaN or infinity, `masks` holds
-        anything but bool or numbers from 0 to 255, or all pixels are normal, or all defective.
+        anything but bool or numbers from 0 to 255, or the pixels are all normal or all defective.
 
     Warns
     -----
     UserWarning
-        If `max_bins` is so low that the value can be more than 0.001 from the exact one.
+        If `max_bins` is so low that the error of the value can exceed 0.001.
 
     See Also
     --------
-    pixel_average_precision_score : Tells more where defects are small.
-    per_region_overlap_score : Counts small defects as much as large ones.
+    pixel_average_precision_score : More informative if defects are small.
+    per_region_overlap_score : Weights small and large defects equally.
 
     References
     ----------
@@ -83,39 +83,38 @@ def pixel_average_precision_score(
     *,
     max_bins: int | None = None,
 ) -> float:
-    """Average precision of all pixels of all images.
+    """Average precision over the pixels of all images.
 
-    The pixels of all images are pooled. Unlike the area under the ROC curve, it is not flattered by
-    the many normal pixels that surround a small defect.
+    The pixels of all images are pooled. Unlike the area under the ROC curve, the value is not
+    raised by the many normal pixels around a small defect.
 
     Parameters
     ----------
     masks : array-like of shape (n, h, w), or list or iterator of n array-likes of shape (h, w)
-        Where the images are defective: bool, or numbers from 0 to 1 or from 0 to 255. Numbers are
-        binarised at more than half, soft rims too: of 255 if any value in `masks` is above 1, else
-        of 1. Without `maps`, an iterable of tuples (mask, map).
+        True where an image is defective; or numbers, which are defective above one half, or above
+        127.5 if any value in `masks` exceeds 1. If `maps` is None, an iterable of tuples
+        (mask, map). Masked arrays must not have masked entries; this holds for `maps`, too.
     maps : array-like of shape (n, h, w), or list or iterator of n array-likes of shape (h, w)
-        Anomaly maps; higher is more anomalous. Images can differ in size, but in an array.
+        Anomaly maps; higher is more anomalous. Images in a list or iterator can differ in size.
     max_bins : int, default=None
-        None is exact, and holds all pixels. A number, at least 2, gives memory that does not grow
-        with the number of images: see :func:`image_report`.
+        None computes the exact value and holds all pixels in memory. A number, at least 2, bounds
+        the memory: see :func:`image_report`.
 
     Returns
     -------
     float
-        From 0 to 1; the fraction of defective pixels for a map that knows nothing, 1 for a perfect
-        one.
+        From 0 to 1; the fraction of defective pixels for a random map, 1 for a perfect one.
 
     Raises
     ------
     ValueError
         If `masks` and `maps` differ in number or shape, `maps` holds NaN or infinity, `masks` holds
-        anything but bool or numbers from 0 to 255, or all pixels are normal, or all defective.
+        anything but bool or numbers from 0 to 255, or the pixels are all normal or all defective.
 
     Warns
     -----
     UserWarning
-        If `max_bins` is so low that the value can be more than 0.001 from the exact one.
+        If `max_bins` is so low that the error of the value can exceed 0.001.
 
     See Also
     --------
@@ -141,48 +140,48 @@ def per_region_overlap_score(
     max_fpr: float = 0.3,
     max_bins: int | None = None,
 ) -> float:
-    """Area under the per-region overlap (AUPRO), up to a false-positive rate.
+    """Area under the per-region-overlap curve (AUPRO), up to a false-positive rate.
 
-    A region is a set of defective pixels of one image that are connected, diagonally too. At each
-    threshold, the fraction of a region that lies at or above it is averaged over the regions of all
-    images, so that a small defect counts as much as a large one [1]_. This mean overlap is
-    integrated against the fraction of all normal pixels that lie there, from 0 to `max_fpr`, along
-    straight lines between the thresholds, and divided by `max_fpr`.
+    A region is a connected set of defective pixels of one image; diagonal neighbours are connected.
+    At each threshold, the fraction of a region at or above the threshold is averaged over the
+    regions of all images, so that small and large defects have the same weight [1]_. This mean
+    overlap is integrated over the false-positive rate, the fraction of all normal pixels at or
+    above the threshold, from 0 to `max_fpr`, with linear interpolation between thresholds, and
+    divided by `max_fpr`.
 
     Parameters
     ----------
     masks : array-like of shape (n, h, w), or list or iterator of n array-likes of shape (h, w)
-        Where the images are defective: bool, or numbers from 0 to 1 or from 0 to 255. Numbers are
-        binarised at more than half, soft rims too: of 255 if any value in `masks` is above 1, else
-        of 1. Without `maps`, an iterable of tuples (mask, map).
+        True where an image is defective; or numbers, which are defective above one half, or above
+        127.5 if any value in `masks` exceeds 1. If `maps` is None, an iterable of tuples
+        (mask, map). Masked arrays must not have masked entries; this holds for `maps`, too.
     maps : array-like of shape (n, h, w), or list or iterator of n array-likes of shape (h, w)
-        Anomaly maps; higher is more anomalous. Images can differ in size, but in an array.
+        Anomaly maps; higher is more anomalous. Images in a list or iterator can differ in size.
     max_fpr : float, default=0.3
         False-positive rate to integrate up to, above 0 and at most 1.
     max_bins : int, default=None
-        None is exact, and holds all pixels. A number, at least 2, gives memory that does not grow
-        with the number of images: see :func:`image_report`.
+        None computes the exact value and holds all pixels in memory. A number, at least 2, bounds
+        the memory: see :func:`image_report`.
 
     Returns
     -------
     float
-        From 0 to 1; `max_fpr` / 2 for a map that knows nothing, 1 for a perfect one.
+        From 0 to 1; `max_fpr` / 2 for a random map, 1 for a perfect one.
 
     Raises
     ------
     ValueError
-        If `masks` and `maps` differ in number or shape, or are not images; `maps` holds NaN or
-        infinity, `masks` holds anything but bool or numbers from 0 to 255, all pixels are normal,
-        or all defective, or `max_fpr` is out of range.
+        As in :func:`pixel_roc_auc_score`; also if `masks` and `maps` are not images, or `max_fpr`
+        is out of range.
 
     Warns
     -----
     UserWarning
-        If `max_bins` is so low that the value can be more than 0.001 from the exact one.
+        If `max_bins` is so low that the error of the value can exceed 0.001.
 
     See Also
     --------
-    pixel_roc_auc_score : Counts each defective pixel the same.
+    pixel_roc_auc_score : Weights all defective pixels equally.
 
     References
     ----------
@@ -192,7 +191,7 @@ def per_region_overlap_score(
 
     Examples
     --------
-    One of two regions is found at once, the other after one normal pixel of five.
+    One of two regions ranks first, the other below one normal pixel of five.
 
     >>> from skanomaly.metrics import per_region_overlap_score
     >>> masks = [[[1, 1, 0, 0], [0, 0, 0, 1]]]

@@ -1,4 +1,4 @@
-"""Pixel metrics as scikit-learn scorers, with masks passed by metadata routing."""
+"""Pixel metrics as scikit-learn scorers, with masks passed through metadata routing."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from .._estimators import find_method
 
 
 def make_pixel_scorer(score_func: Callable[..., float], **kwargs: Any) -> _PixelScorer:
-    """Make a scikit-learn scorer from a metric over masks and anomaly maps.
+    """Make a scikit-learn scorer from a metric of masks and anomaly maps.
 
-    The scorer is called as `scorer(estimator, X, y=None, masks=masks)` and gives `score_func(masks,
-    estimator.anomaly_map(X))`. It asks for the metadata `masks` by itself, so that with metadata
-    routing on, `masks` given to `GridSearchCV.fit`, or to `cross_validate` in `params`, reach it,
-    fold by fold.
+    The scorer is called as `scorer(estimator, X, y=None, masks=masks)` and returns
+    `score_func(masks, estimator.anomaly_map(X))`. It requests the metadata `masks`: with metadata
+    routing enabled, `masks` passed to `GridSearchCV.fit`, or to `cross_validate` in `params`, are
+    routed to it, fold by fold.
 
     Parameters
     ----------
     score_func : callable
-        Called as `score_func(masks, maps, **kwargs)`; must return a number, higher is better.
+        Called as `score_func(masks, maps, **kwargs)`; returns a number, higher is better.
     **kwargs : dict
         Further arguments of `score_func`.
 
@@ -37,13 +37,13 @@ def make_pixel_scorer(score_func: Callable[..., float], **kwargs: Any) -> _Pixel
 
     See Also
     --------
-    pixel_roc_auc_score, pixel_average_precision_score, per_region_overlap_score : Metrics to make a
-        scorer of.
+    pixel_roc_auc_score, pixel_average_precision_score, per_region_overlap_score : Metrics that can
+        be passed as `score_func`.
 
     Notes
     -----
-    In a :class:`sklearn.pipeline.Pipeline`, X goes through the steps before the last, and the last
-    step makes the map.
+    A :class:`sklearn.pipeline.Pipeline` transforms X by its first steps, and the last step computes
+    the maps.
 
     Examples
     --------
@@ -66,7 +66,7 @@ def make_pixel_scorer(score_func: Callable[..., float], **kwargs: Any) -> _Pixel
 
 
 class _PixelScorer:
-    """Callable that scores the anomaly maps of an estimator against masks."""
+    """Callable that compares the anomaly maps of an estimator with masks."""
 
     def __init__(self, score_func: Callable[..., float], kwargs: dict[str, Any]) -> None:
         self._score_func = score_func
@@ -74,19 +74,18 @@ class _PixelScorer:
         self._masks_request: bool | str | None = True
 
     def __call__(self, estimator: Any, X: Any, y: Any = None, masks: Any = None) -> float:
-        """Score the anomaly maps of `X` against `masks`.
+        """Compare the anomaly maps of `X` with `masks`.
 
         Parameters
         ----------
         estimator : object
-            A fitted detector with the method `anomaly_map`, or a pipeline or search that ends in
-            one.
+            A fitted detector with `anomaly_map`, or a pipeline or search that ends in one.
         X : array-like of shape (n, h, w) or (n, h, w, c), or ImageSequence
             The images.
         y : object, default=None
             Ignored.
         masks : array-like of shape (n, h, w) or list of n array-likes of shape (h, w)
-            Where the images are defective.
+            True where an image is defective.
 
         Returns
         -------
@@ -102,8 +101,8 @@ class _PixelScorer:
         """
         if masks is None:
             raise ValueError(
-                "This scorer needs 'masks', and got None. In cross-validation, turn on metadata "
-                "routing with sklearn.set_config(enable_metadata_routing=True), and pass masks=... "
+                "This scorer needs 'masks', and got None. In cross-validation, enable metadata "
+                "routing by sklearn.set_config(enable_metadata_routing=True), and pass masks=... "
                 "to the fit method of the search, or params={'masks': ...} to cross_validate."
             )
         anomaly_map = find_method(estimator, "anomaly_map")
@@ -120,12 +119,12 @@ class _PixelScorer:
         return f"make_pixel_scorer({name}{kwargs})"
 
     def set_score_request(self, *, masks: bool | str | None = True) -> _PixelScorer:
-        """Set under which name `masks` are routed to this scorer.
+        """Set the name under which `masks` are routed to this scorer.
 
         Parameters
         ----------
         masks : bool, str or None, default=True
-            True for the name `masks`, a str for another name, as in scikit-learn's own scorers.
+            True for the name `masks`, a str for another name, as in scikit-learn's scorers.
 
         Returns
         -------
@@ -135,12 +134,11 @@ class _PixelScorer:
         return self
 
     def get_metadata_routing(self) -> MetadataRequest:
-        """Say that this scorer takes `masks`.
+        """Return the metadata request of this scorer, which is for `masks`.
 
         Returns
         -------
         sklearn.utils.metadata_routing.MetadataRequest
-            The request.
         """
         request = MetadataRequest(owner=self)
         request.score.add_request(param="masks", alias=self._masks_request)

@@ -1,4 +1,4 @@
-"""Masks and maps in all forms that the pixel metrics take, checked one image at a time."""
+"""Masks and maps in all forms that the pixel metrics accept, checked image by image."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._arrays import check_unmasked
+
 Pixels = tuple[NDArray[np.bool_], NDArray[np.float64]]
 
 _IMAGES = "of shape (n, h, w), or a list or iterator of images"
@@ -16,19 +18,19 @@ _MISSING = object()
 
 
 def iterate_pixels(masks: Any, maps: Any) -> Iterator[Pixels]:
-    """Give each image's mask and map, checked, and read no further than that.
+    """Yield the mask and the map of each image, checked; read no further than that.
 
     Parameters
     ----------
     masks, maps
-        As the public metrics take them; `masks` gives pairs if `maps` is None.
+        As in the public metrics; `masks` yields pairs if `maps` is None.
 
     Yields
     ------
     tuple (defective, values)
         ndarrays of one shape, (h, w) or (n_features,): bool, and finite float64.
     """
-    half = _half(masks) if maps is not None else None
+    half = None if maps is None else _half(masks)
     is_known = half is not None
     index = -1
     for index, (mask, anomaly_map) in enumerate(_pairs(masks, maps)):
@@ -39,19 +41,17 @@ def iterate_pixels(masks: Any, maps: Any) -> Iterator[Pixels]:
                 f"Each mask must have the shape of its map. At index {index}, the mask has shape "
                 f"{mask.shape} and the map has shape {anomaly_map.shape}."
             )
-        if mask.dtype == bool:
-            defective = mask
-        else:
+        if mask.dtype != bool:
             if not is_known:
                 half = _agree(half, mask, index)
-            defective = mask > (half or 0.5)
+            mask = mask > (half or 0.5)
         values = anomaly_map.astype(np.float64, copy=False)
         if not np.isfinite(values).all():
             what = "NaN" if np.isnan(values).any() else "infinity"
             raise ValueError(
-                f"Input contains {what}: 'maps' must be made of finite numbers. See index {index}."
+                f"Input contains {what}: 'maps' must hold finite numbers. See index {index}."
             )
-        yield defective, values
+        yield mask, values
     if index < 0:
         raise ValueError("Found array with 0 sample(s) in 'masks': 1 image is required.")
 
@@ -60,9 +60,14 @@ def _pairs(masks: Any, maps: Any) -> Iterator[tuple[Any, Any]]:
     if maps is None:
         for index, pair in enumerate(_open(masks, "masks", "an iterable of pairs (mask, map)")):
             if not (isinstance(pair, tuple) and len(pair) == 2):
+                got = type(pair).__name__
+                if isinstance(pair, np.ndarray):
+                    got += f" of shape {pair.shape}"
+                elif isinstance(pair, tuple):
+                    got += f" of length {len(pair)}"
                 raise ValueError(
                     "Without 'maps', 'masks' must be an iterable of tuples (mask, map). At index "
-                    f"{index}, got {_describe(pair)} instead."
+                    f"{index}, got {got} instead."
                 )
             yield pair
         return
@@ -83,7 +88,7 @@ def _pairs(masks: Any, maps: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def _open(images: Any, name: str, expected: str) -> Iterator[Any]:
-    # An array without dimensions has __iter__, and fails only when it is called.
+    # A 0-dimensional array has __iter__, which fails only when it is called.
     try:
         return iter(images)
     except TypeError:
@@ -91,22 +96,23 @@ def _open(images: Any, name: str, expected: str) -> Iterator[Any]:
 
 
 def _check_image(image: Any, name: str, index: int) -> NDArray[Any]:
+    check_unmasked(image, f"'{name}'")
     array = np.asarray(image)
     if array.dtype.kind not in "biuf":
         raise ValueError(
-            f"'{name}' must be made of images of bool or real numbers. Got dtype {array.dtype} at "
-            f"index {index}."
+            f"'{name}' must hold images of bool or real numbers. Got dtype {array.dtype} at index "
+            f"{index} instead."
         )
     if array.ndim not in (1, 2) or array.size == 0:
         raise ValueError(
-            f"'{name}' must have shape (n, h, w), or be a list of images of shape (h, w). "
-            f"Got an image of shape {array.shape} at index {index} instead."
+            f"'{name}' must have shape (n, h, w), or be a list of images of shape (h, w). Got an "
+            f"image of shape {array.shape} at index {index} instead."
         )
     return array
 
 
 def _half(masks: Any) -> float | None:
-    """Value that defective pixels exceed, from all masks; None if they can be read only once."""
+    """Return the value that defective pixels exceed in all masks; None for an iterator."""
     if isinstance(masks, Iterator):
         return None
     half = 0.5
@@ -118,20 +124,19 @@ def _half(masks: Any) -> float | None:
 
 
 def _agree(half: float | None, mask: NDArray[Any], index: int) -> float | None:
-    """Value that defective pixels exceed, from the masks before and this one."""
+    """Return the value that defective pixels exceed, from this mask and the earlier ones."""
     own = _own_half(mask)
     if half is not None and own not in (None, half):
         raise ValueError(
-            "'masks' must all be numbers from 0 to 1, or all from 0 to 255. At index "
-            f"{index}, a mask holds values up to {mask.max()}, and one before it does not go by "
-            "the same range. An iterator is read only once, so that each mask must show the "
-            "range: pass bool masks."
+            f"'masks' must all be numbers from 0 to 1, or all from 0 to 255. At index {index}, a "
+            f"mask holds values up to {mask.max()}, and an earlier one has the other range. An "
+            "iterator is read only once, so that each mask must show its range. Pass bool masks."
         )
     return half or own
 
 
 def _own_half(mask: NDArray[Any]) -> float | None:
-    """Value that defective pixels exceed, as this mask alone tells; None if none can be."""
+    """Return the value that defective pixels exceed, if this mask alone shows its range."""
     lowest, highest = mask.min(), mask.max()
     if not (lowest >= 0 and highest <= 255):
         got = "NaN" if np.isnan(lowest) else f"values from {lowest} to {highest}"
@@ -141,10 +146,3 @@ def _own_half(mask: NDArray[Any]) -> float | None:
     if highest > 1:
         return 127.5
     return 0.5 if highest > 0.5 else None
-
-
-def _describe(value: Any) -> str:
-    if hasattr(value, "shape"):
-        return f"an array of shape {tuple(value.shape)}"
-    length = f" of length {len(value)}" if isinstance(value, tuple) else ""
-    return type(value).__name__ + length

@@ -1,4 +1,4 @@
-"""How close a fitted detector comes to a projection onto what is normal."""
+"""How close the map that a detector has learned is to a projection onto normal data."""
 
 from __future__ import annotations
 
@@ -18,50 +18,49 @@ from ..corruption import PatchCorruption
 
 Function = Callable[[Tensor], Tensor]
 
-# Values of an input up to which the whole Jacobian is computed.
+# Largest number of values in an input for which the full Jacobian is computed.
 _FULL_JACOBIAN_LIMIT = 512
-# Singular values that are looked at if the dimension of the tangent space is not given.
+# Number of singular values computed if the dimension of the tangent space is not given.
 _MOST_DIMENSIONS = 16
 _BATCH_VALUES = 2**18
 
 
 @dataclass(frozen=True)
 class ProjectionReport:
-    """What `projection_report` found; prints as a table.
+    """Result of `projection_report`; prints as a table.
 
-    Errors are root mean squares over values, in the units of X (of uint8 images, fractions of
-    white).
+    Errors are root mean squares over values, in the units of X; of integer images, in fractions of
+    white.
 
     Attributes
     ----------
     n_samples : int
-        Number of inputs, each of them normal and corrupted.
+        Number of inputs, each normal and corrupted.
     normal_error : float
-        Of f(x) − x on normal inputs.
+        f(x) − x on normal inputs x.
     idempotence_normal, idempotence_corrupted : float
         Median of ‖f(f(x)) − f(x)‖ / ‖f(x) − x‖ on normal and on corrupted inputs; 0 for a
         projection.
     conservation_error : float or None
-        Of f(x̂) − x̂ where a corrupted input x̂ was left intact; None if it was nowhere.
+        f(x̂) − x̂ over the intact values of corrupted inputs x̂; None if there are none.
     repair_error : float
-        Of f(x̂) − x where x̂ was corrupted.
+        f(x̂) − x over the corrupted values.
     corruption_size : float
-        Of x̂ − x there, which the repair starts from.
+        x̂ − x over the corrupted values, the error before the repair.
     tangent_share : float
         Mean of ‖T r‖ / ‖r‖, where r = x̂ − f(x̂) and T is the orthogonal projection onto the tangent
         space at f(x̂); 0 for an orthogonal projection.
     tangent_share_by_chance : float
-        What a residual in a random direction would have.
+        The same for a residual in a random direction.
     tangent_dimension : float
-        Dimension of the tangent space, mean over inputs.
+        Mean dimension of the tangent spaces.
     projection_distance_normal, projection_distance_corrupted : float or None
-        Of f(x) − P(x) and of f(x̂) − P(x̂), where P is the true projection; None without one.
+        f(x) − P(x) and f(x̂) − P(x̂), where P is the true projection; None without one.
     restoration_distance : float or None
-        Of f(x̂) − P(x): the distance to where the corrupted input came from.
+        f(x̂) − P(x): the distance to the origin of the corrupted input.
     restoration_distance_of_projection : float or None
-        Of P(x̂) − P(x), for comparison. Damage moves the nearest point too: a repair that tells the
-        damaged part from the rest can do better than the true projection, which weighs all
-        values alike.
+        P(x̂) − P(x), for comparison. Damage moves the nearest point, too: a repair that recognises
+        the damaged part can be better than the true projection, which weights all values equally.
 
     Examples
     --------
@@ -120,49 +119,50 @@ def projection_report(
     n_tangent_spaces: int = 20,
     random_state: int | np.random.RandomState | None = None,
 ) -> ProjectionReport:
-    r"""Measure how far the map f that a detector has learned is a projection.
+    r"""Measure how close the map f that a detector has learned is to a projection.
 
-    Over all functions, the best repair of a damaged input behaves like the orthogonal projection
-    onto the set of normal inputs (Bauer, arXiv 2606.15280). f should then be idempotent, leave
-    normal inputs as they are, and change a damaged one where it is damaged and hardly elsewhere;
-    what it takes away, :math:`\hat x - f(\hat x)`, should be orthogonal to the tangent space of the
-    normal set at :math:`f(\hat x)`. That space is spanned by the leading left singular vectors of
-    the Jacobian of f at :math:`f(\hat x)`, which automatic differentiation gives.
+    Among all functions, the best repair of a damaged input behaves like the orthogonal projection
+    onto the set of normal inputs (Bauer, arXiv 2606.15280). Then f is idempotent, keeps normal
+    inputs, and changes a damaged input mostly where it is damaged. The residual
+    :math:`\hat x - f(\hat x)` is orthogonal to the tangent space of the normal set at
+    :math:`f(\hat x)`. This space is spanned by the leading left singular vectors of the Jacobian of
+    f at :math:`f(\hat x)`, which is computed by automatic differentiation.
 
-    f is what `reconstruct` computes, scaling included, but without rounding to X's dtype.
+    f is the map of `reconstruct`, scaling included, without rounding to X's dtype.
 
     Parameters
     ----------
     detector : estimator
         A fitted detector of this library.
     X : array-like or ImageSequence
-        Normal inputs, as `reconstruct` takes them; all are held in memory.
+        Normal inputs as for `reconstruct`; all are held in memory.
     corrupted : array-like or ImageSequence of X's shape, default=None
-        X with a part of each input damaged; where it differs from X counts as damaged. None
+        X with a part of each input damaged; values that differ from X count as damaged. None
         damages X by the default `PatchCorruption`.
     true_projection : callable, default=None
-        Maps floats of X's shape to the nearest points of the true normal set. Images of integers
-        are passed as fractions of white.
+        Maps floats of X's shape to the nearest points of the true normal set. Integer images are
+        passed as fractions of white.
     tangent_dimension : int, default=None
-        Dimension of the tangent space, which is that of the normal set. None counts the singular
-        values above a half, at most 16, for each input: along the tangent space of a projection
-        they are 1, and 0 across.
+        Dimension of the tangent space, which is that of the normal set. None counts, for each
+        input, the singular values above one half, at most 16: those of a projection are 1 along the
+        tangent space and 0 orthogonal to it.
     n_tangent_spaces : int, default=20
-        Number of inputs, the first ones, at which tangent spaces are computed: the costly part.
+        Number of inputs, from the first, at which tangent spaces are computed. This is the slowest
+        part.
     random_state : int, RandomState instance or None, default=None
         Seed of the damage, if ``corrupted`` is None.
 
     Returns
     -------
     ProjectionReport
-        Has a field for each figure and a method ``to_dict``, and prints as a table.
+        The measures as attributes. It has a method ``to_dict`` and prints as a table.
 
     Raises
     ------
     TypeError
         If the detector is not one of this library.
     ValueError
-        If ``corrupted`` has another shape than X or differs nowhere from it, if
+        If ``corrupted`` differs from X in shape, or does not differ from X at all, if
         ``true_projection`` changes the shape, or if a number is out of range.
 
     Examples
@@ -186,19 +186,19 @@ def projection_report(
     check_is_fitted(detector, "model_")
     function, normal = detector._reconstruction(X)
     n_values = normal[0].numel()
-    for name, value, highest in (
-        ("tangent_dimension", tangent_dimension, n_values),
-        ("n_tangent_spaces", n_tangent_spaces, None),
-    ):
-        if value is not None and not (1 <= value and (highest is None or value <= highest)):
-            limit = "" if highest is None else f" and at most {highest}, the number of values"
-            raise ValueError(f"{name} must be at least 1{limit}, got {value}.")
+    if tangent_dimension is not None and not 1 <= tangent_dimension <= n_values:
+        raise ValueError(
+            f"tangent_dimension must be at least 1 and at most {n_values}, the number of values, "
+            f"got {tangent_dimension}."
+        )
+    if n_tangent_spaces < 1:
+        raise ValueError(f"n_tangent_spaces must be at least 1, got {n_tangent_spaces}.")
     if corrupted is None:
         seed = int(check_random_state(random_state).randint(2**31 - 1))
         damaged, _ = PatchCorruption().corrupt(
             normal.float(), torch.Generator(normal.device).manual_seed(seed)
         )
-        # Values that are not damaged keep their digits.
+        # Keep the precision of undamaged values.
         damaged = torch.where(damaged == normal.float(), normal, damaged.to(normal))
     else:
         damaged = detector._reconstruction(corrupted)[1]
@@ -218,13 +218,7 @@ def projection_report(
     ]
     fractions, dimensions = np.array(tangent).T
     intact = ~inside
-    names = (
-        "projection_distance_normal",
-        "projection_distance_corrupted",
-        "restoration_distance",
-        "restoration_distance_of_projection",
-    )
-    distances: dict[str, float | None] = dict.fromkeys(names)
+    distances: list[float | None] = [None] * 4
     if true_projection is not None:
         shape = tuple(X.shape if hasattr(X, "shape") else np.shape(X))
         origin = _nearest(true_projection, normal, shape)
@@ -235,9 +229,7 @@ def projection_report(
             (repaired, origin),
             (nearest, origin),
         )
-        distances = {
-            name: _rms(first - second) for name, (first, second) in zip(names, pairs, strict=True)
-        }
+        distances = [_rms(first - second) for first, second in pairs]
     return ProjectionReport(
         n_samples=len(normal),
         normal_error=_rms(repaired_normal - normal),
@@ -249,12 +241,15 @@ def projection_report(
         tangent_share=float(fractions.mean()),
         tangent_share_by_chance=float(np.sqrt(dimensions / n_values).mean()),
         tangent_dimension=float(dimensions.mean()),
-        **distances,
+        projection_distance_normal=distances[0],
+        projection_distance_corrupted=distances[1],
+        restoration_distance=distances[2],
+        restoration_distance_of_projection=distances[3],
     )
 
 
 def _apply(function: Function, values: Tensor) -> Tensor:
-    """Batch by batch, without gradients."""
+    """Apply f batch by batch, without gradients."""
     size = max(1, _BATCH_VALUES // values[0].numel())
     with torch.no_grad():
         return torch.cat([function(batch) for batch in values.split(size)])
@@ -265,18 +260,18 @@ def _rms(values: Tensor) -> float:
 
 
 def _idempotence(function: Function, values: Tensor, once: Tensor) -> float:
-    """Median of ‖f(f(x)) − f(x)‖ / ‖f(x) − x‖; what f leaves alone altogether counts as 0."""
+    """Median of ‖f(f(x)) − f(x)‖ / ‖f(x) − x‖; 0 for inputs that f does not change."""
     again = (_apply(function, once) - once).flatten(1).norm(dim=1)
     moved = (once - values).flatten(1).norm(dim=1)
     ratios = torch.where(moved > 0, again / moved, 0.0)
-    # torch's own median is the lower one of an even number.
+    # torch.median returns the lower of two middle values.
     return float(np.median(ratios.cpu().numpy()))
 
 
 def _tangent_fraction(
     function: Function, residual: Tensor, point: Tensor, dimension: int | None
 ) -> tuple[float, int]:
-    """‖T r‖ / ‖r‖ for the tangent space at a point, and the dimension of that space."""
+    """Return ‖T r‖ / ‖r‖ for the tangent space at a point, and the dimension of that space."""
     vectors, values = _leading_singular_vectors(function, point, dimension or _MOST_DIMENSIONS)
     if dimension is None:
         dimension = max(1, int((values > 0.5).sum()))
@@ -289,7 +284,7 @@ def _tangent_fraction(
 def _leading_singular_vectors(
     function: Function, point: Tensor, count: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Left singular vectors (n, k) and singular values (k,) of the Jacobian, largest first."""
+    """Return left singular vectors (n, k) and singular values (k,) of the Jacobian."""
     size = point.numel()
 
     def of_flat(flat: Tensor) -> Tensor:
@@ -320,7 +315,7 @@ def _leading_singular_vectors(
 def _nearest(
     true_projection: Callable[[NDArray[Any]], ArrayLike], values: Tensor, shape: tuple[int, ...]
 ) -> Tensor:
-    """The true projection of values that f reads, which has X's shape on its way."""
+    """Apply the true projection, which takes X's shape, to the inputs of f."""
     is_image = values.ndim == 4
     given = values.movedim(1, -1) if is_image else values
     nearest = np.asarray(true_projection(given.double().cpu().numpy().reshape(shape)))

@@ -1,10 +1,11 @@
-"""Pixels of all images ranked by their value, and the metrics that follow from it."""
+"""Pixels of all images ranked by value, and the metrics computed from the ranks."""
 
 from __future__ import annotations
 
 import numbers
 import warnings
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -14,69 +15,61 @@ from scipy import ndimage
 from ._histogram import Floats, Histogram, fit_into, ordered_keys
 from ._pixels import Pixels
 
-# Pixels that are gathered before they are sorted into bins.
+# Pixels collected before they are sorted into bins.
 _CHUNK = 2**20
 _NOTABLE_ERROR = 1e-3
 
 
 class Bounded(NamedTuple):
-    """A value, and how far from the exact one it can be."""
+    """A value, and a bound on its distance from the exact one."""
 
     value: float
     error: float
 
 
+@dataclass(frozen=True, eq=False)
 class PixelRanking:
-    """Defective pixels by value, with the normal ones that stand above and beside them.
+    """Defective pixels by value, with the numbers of normal pixels above and beside them.
 
-    This is all that ranking metrics need, since a curve over thresholds rises only where a
-    threshold passes a defective pixel. Arrays have one entry for each distinct value, or each bin,
-    of defective pixels, the highest first.
+    Ranking metrics need no more, since a curve over thresholds rises only where a threshold passes
+    a defective pixel. Arrays have one entry for each distinct value, or each bin, of defective
+    pixels, the highest first.
 
-    Parameters
+    Attributes
     ----------
     n_above, n_beside : ndarray of shape (m,), float64
-        Number of normal pixels with a higher value, and with the same.
+        Number of normal pixels with a higher value, and with the same value.
     n_defective : ndarray of shape (m,), float64
         Number of defective pixels.
     overlap : ndarray of shape (m,), float64
-        The same, where each pixel counts as one over the size of its region.
+        The same, with each pixel weighted by one over the size of its region.
     n_normal : float
         Number of all normal pixels.
     exact : bool
-        False for bins: pixels beside each other may then stand in any order.
+        False for bins: the order of pixels within a bin is then unknown.
     """
 
-    def __init__(
-        self,
-        n_above: Floats,
-        n_beside: Floats,
-        n_defective: Floats,
-        overlap: Floats,
-        n_normal: float,
-        exact: bool,
-    ) -> None:
-        self._n_above = n_above
-        self._n_beside = n_beside
-        self._n_defective = n_defective
-        self._overlap = overlap
-        self._n_normal = n_normal
-        self._exact = exact
+    n_above: Floats
+    n_beside: Floats
+    n_defective: Floats
+    overlap: Floats
+    n_normal: float
+    exact: bool
 
     def roc_auc(self) -> Bounded:
-        """Area under the fraction of defective pixels over that of normal ones."""
-        return self._mean_height(self._n_defective, 1.0)
+        """Area under the ROC curve."""
+        return self._mean_height(self.n_defective, 1.0)
 
     def per_region_overlap(self, max_fpr: float) -> Bounded:
         """Area under the mean overlap up to `max_fpr`, divided by `max_fpr`."""
-        return self._mean_height(self._overlap, max_fpr)
+        return self._mean_height(self.overlap, max_fpr)
 
     def average_precision(self) -> Bounded:
-        """Precision where each defective pixel is found, averaged over these."""
-        here, n_alarms = self._n_defective, self._n_above + self._n_beside
+        """Mean over defective pixels of the precision at their value."""
+        here, n_alarms = self.n_defective, self.n_above + self.n_beside
         found = np.cumsum(here)
         value = _weighted_mean(found / (found + n_alarms), here)
-        highest = _weighted_mean(found / (found + self._n_above), here)
+        highest = _weighted_mean(found / (found + self.n_above), here)
         # With a bin's normal pixels first, precision is below 1 by n_alarms / (before + j) at its
         # j-th defective pixel; the sum of 1 / (before + j) is at most log(1 + here / before).
         before = found - here + n_alarms
@@ -85,10 +78,10 @@ class PixelRanking:
         return self._bounded(value, lowest, highest)
 
     def _mean_height(self, rise: Floats, limit: float) -> Bounded:
-        """Mean height from 0 to `limit` of a curve that rises in these steps."""
-        start = self._n_above / (self._n_normal * limit)
-        width = self._n_beside / (self._n_normal * limit)
-        # A step is a slope as wide as its ties, and the end at 1 may cut it.
+        """Mean height, from 0 to `limit`, of a curve that rises in these steps."""
+        start = self.n_above / (self.n_normal * limit)
+        width = self.n_beside / (self.n_normal * limit)
+        # A step is a slope as wide as its ties; the end at 1 may cut it.
         inside = np.clip(1 - start, 0, width)
         area = np.divide(inside**2, 2 * width, out=np.zeros_like(width), where=width > 0)
         if_first, if_last = np.maximum(1 - start, 0), np.maximum(1 - start - width, 0)
@@ -96,7 +89,7 @@ class PixelRanking:
         return self._bounded(value, _weighted_mean(if_last, rise), _weighted_mean(if_first, rise))
 
     def _bounded(self, value: float, lowest: float, highest: float) -> Bounded:
-        return Bounded(value, 0.0 if self._exact else max(highest - value, value - lowest))
+        return Bounded(value, 0.0 if self.exact else max(highest - value, value - lowest))
 
 
 def _weighted_mean(values: Floats, weights: Floats) -> float:
@@ -111,18 +104,21 @@ def rank_pixels(
     Parameters
     ----------
     pixels : iterable of tuple (defective, values)
-        As `iterate_pixels` gives them.
+        As yielded by `iterate_pixels`.
     max_bins : int or None
-        At most so many distinct values are kept apart, of normal and of defective pixels each.
-        None keeps all apart.
+        Largest number of bins, for normal and for defective pixels each. None keeps all values.
     regions : bool, default=False
-        Whether to find the regions of defective pixels, for which images must be (h, w).
+        Whether to find the regions of defective pixels; images must then be of shape (h, w).
 
     Returns
     -------
     PixelRanking
     """
-    _check_max_bins(max_bins)
+    if max_bins is not None:
+        if not isinstance(max_bins, numbers.Integral) or isinstance(max_bins, bool):
+            raise TypeError(f"'max_bins' must be an int or None. Got {max_bins!r} instead.")
+        if max_bins < 2:
+            raise ValueError(f"'max_bins' must be at least 2. Got {max_bins} instead.")
     normal, defective = Histogram(n_weights=0), Histogram(n_weights=1)
     n_dropped_bits = 0
     for index, (mask, values) in enumerate(pixels):
@@ -139,9 +135,8 @@ def rank_pixels(
     if not (len(normal.keys) and len(defective.keys)):
         which = "normal" if len(defective.keys) else "defective"
         raise ValueError(
-            f"There is no {which} pixel in 'masks', so that no ranking can be scored. Masks must "
-            "be bool, or numbers from 0 to 1 or from 0 to 255, with some pixels above half and "
-            "some not."
+            f"There is no {which} pixel in 'masks'; the metrics need both kinds. Masks must be "
+            "bool, or numbers from 0 to 1 or from 0 to 255, where more than half is defective."
         )
     n_lower = np.concatenate([[0.0], np.cumsum(normal.sums[0])])
     highest_first = defective.keys[::-1]
@@ -158,12 +153,12 @@ def rank_pixels(
 
 
 def warn_of_error(*results: Bounded) -> None:
-    """Warn if the bins were too few for one of the values."""
+    """Warn if there were too few bins for one of the values."""
     error = max(result.error for result in results)
     if error > _NOTABLE_ERROR:
         warnings.warn(
             f"With so few bins a value can be {error:.2g} from the exact one. Raise 'max_bins', "
-            "or pass None for exact values.",
+            "or pass None to compute exact values.",
             stacklevel=3,
         )
 
@@ -173,12 +168,3 @@ def _inverse_region_size(mask: NDArray[np.bool_]) -> Floats:
     labels, _ = ndimage.label(mask, structure=np.ones((3, 3)))
     of_pixels = labels[mask]
     return 1 / np.bincount(of_pixels)[of_pixels]
-
-
-def _check_max_bins(max_bins: int | None) -> None:
-    if max_bins is None:
-        return
-    if not isinstance(max_bins, numbers.Integral) or isinstance(max_bins, bool):
-        raise TypeError(f"'max_bins' must be an int or None. Got {max_bins!r} instead.")
-    if max_bins < 2:
-        raise ValueError(f"'max_bins' must be at least 2. Got {max_bins} instead.")

@@ -26,7 +26,7 @@ def test_a_damaged_file_is_named_and_other_datasets_are_finished(
 
     assert main([*arguments, "--on-damaged", "skip", "--progress"]) == 0
     out, err = capsys.readouterr()
-    assert f"Damaged and left out: {name}." in out
+    assert f"Damaged and skipped: {name}." in out
     assert "[2/4] finished before" in err
     # What was measured without the file does not pass for the whole.
     assert main(arguments) == 1
@@ -46,6 +46,6 @@ def test_what_is_left_out_is_in_the_rows(copy, cut, in_this_process):
     (row,) = run_benchmark(copy, OneClassSVM(), size=16, seeds=[0], on_damaged="skip")
     assert (row["n_train"], row["n_test"]) == (11, 12)
     assert row["damaged"] == "train/good/003.png"
-    assert "left out: train/good/003.png" in markdown_report([row])
+    assert "skipped: train/good/003.png" in markdown_report([row])
     with pytest.raises(ValueError, match=r"'on_damaged' .* Got 'ignore' instead"):
         run_benchmark(copy, on_damaged="ignore")

@@ -7,6 +7,7 @@ import pytest
 
 from skanomaly import SelfSupervisedAutoencoderDetector
 from skanomaly.benchmark import run_benchmark
+from skanomaly.benchmark._command import main
 from skanomaly.benchmark._datasets import Dataset, find_datasets
 from skanomaly.datasets import load_mvtec_ad
 
@@ -84,3 +85,19 @@ def test_without_masks_there_are_image_metrics_alone(copy, tmp_path, in_this_pro
     (row,) = run_benchmark(copy, detector, size=16, seeds=[0], output=tmp_path, report=True)
     assert row["image_roc_auc"] is not None and row["pixel_roc_auc"] is None
     assert len(list(tmp_path.rglob("*.html"))) == 1
+
+
+def test_a_tilde_stands_for_the_home_folder(
+    stripes, tmp_path, monkeypatch, in_this_process, capsys
+):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(stripes, tmp_path / "nut")
+    arguments = ["~/nut", "--size", "16", "--seeds", "0", "--output=~/results", "--report"]
+    assert main([*arguments, "--set", "max_iter=1"]) == 0
+    assert f"Wrote {tmp_path / 'results' / 'results.csv'} and" in capsys.readouterr().out
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["nut", "results"]
+    detector = SelfSupervisedAutoencoderDetector(max_iter=1, device="cpu")
+    (row,) = run_benchmark("~/nut", detector, size=16, seeds=[0], output="~/others")
+    assert row["dataset"] == "nut" and (tmp_path / "others" / "results.md").is_file()

@@ -94,7 +94,7 @@ def test_a_dataset_is_refused(photos, tmp_path, command, folders, part, remedy, 
     }
     assert main(arguments[command]) == 2
     error = capsys.readouterr().err
-    assert "GOOD_FOLDER must hold good images alone" in error and remedy in error
+    assert "GOOD_FOLDER must hold good images only" in error and remedy in error
     assert model.read_bytes() == photos.model.read_bytes()
 
 
@@ -123,7 +123,7 @@ def test_fit_leaves_out_what_cannot_be_read(photos, tmp_path, capsys):
     with pytest.warns(UserWarning, match="1 of 10 image files could not be read"):
         assert main([*arguments, "--on-error", "skip"]) == 0
     captured = capsys.readouterr()
-    assert "2 of 12 images are left out" in captured.err and str(good / "00.png") in captured.err
+    assert "2 of 12 images are skipped" in captured.err and str(good / "00.png") in captured.err
     assert "10 grey images" in captured.out
     assert skanomaly.load(model).n_iter_ == 2
 

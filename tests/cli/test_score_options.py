@@ -13,7 +13,7 @@ from PIL import Image
 
 import skanomaly
 from skanomaly._cli import _model_file, main
-from skanomaly._cli._score_table import COLUMNS, TableWriter, make_row, read_rows
+from skanomaly._cli._score_output import COLUMNS, TableWriter, make_row, read_rows
 
 PIXELS = 24 * 32
 
@@ -75,7 +75,7 @@ def test_an_interrupted_run_goes_on(photos, tmp_path, monkeypatch, passes, capsy
     with monkeypatch.context() as patched:
         interrupt_at(patched, 4)
         assert score(photos, photos.new, "--output", out) == 130
-    assert capsys.readouterr().err.endswith("interrupted; give the same command again to go on\n")
+    assert capsys.readouterr().err.endswith("interrupted; the same command resumes the run\n")
     assert [row["path"] for row in read_table(out / "scores.csv")] == [
         "a.png",
         "b c/ü.png",
@@ -226,7 +226,6 @@ def test_formulas_are_escaped_and_come_back(tmp_path):
     path = tmp_path / "scores.csv"
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = TableWriter(file)
-        writer.write_heading()
         for name in names:
             writer.write(make_row(name, -2.0, -1.0))
     cells = [row["path"] for row in read_table(path)]

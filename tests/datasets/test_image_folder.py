@@ -134,7 +134,9 @@ def test_a_folder_that_may_not_be_listed_is_an_error(folder, monkeypatch, where)
 def test_files_left_out_are_counted_and_named(folder):
     for name in ("raw.dng", "sub/phone.heic", "sub/scan"):
         (folder / name).touch()
-    with pytest.warns(UserWarning, match=r"3 file\(s\) in .*were left out, '.*/raw\.dng'.*\.png"):
+    with pytest.warns(
+        UserWarning, match=r"3 file\(s\) in .*were skipped, such as '.*/raw\.dng'.*\.png"
+    ):
         images = load_image_folder(folder)
     assert len(images) == 4
 
@@ -150,7 +152,7 @@ def test_further_pages_are_counted_and_named(tmp_path, suffix):
     save(tmp_path / f"a.{suffix}")
     save_pages(tmp_path / f"b.{suffix}", 3)
     save_pages(tmp_path / f"c.{suffix}", 5)
-    message = rf"2 file\(s\) .* several pages.*6 page\(s\) were left out, '.*b\.{suffix}'.* has 3"
+    message = rf"2 file\(s\) .* several pages.*6 page\(s\) were skipped. '.*b\.{suffix}'.* has 3"
     with pytest.warns(UserWarning, match=message):
         images = load_image_folder(tmp_path, mode="gray")
     with warnings.catch_warnings():
@@ -164,7 +166,7 @@ def test_a_sequence_warns_of_pages_once(tmp_path):
     save_pages(paths[1], 3)
     save(paths[2])
     images = ImageSequence(paths)
-    with pytest.warns(UserWarning, match=r"b\.tif' holds 3 pages.* 2 page\(s\) are left out"):
+    with pytest.warns(UserWarning, match=r"b\.tif' holds 3 pages.* 2 page\(s\) are skipped"):
         images[1:].read([0])
     with warnings.catch_warnings():
         warnings.simplefilter("error")

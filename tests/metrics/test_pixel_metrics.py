@@ -133,3 +133,18 @@ def test_vectors(metric):
 def test_errors(metric, masks, maps, message):
     with pytest.raises(ValueError, match=message):
         metric(masks, maps)
+
+
+@both
+@pytest.mark.parametrize("name", ["masks", "maps"])
+@pytest.mark.parametrize("form", [lambda images: images, list, iter])
+def test_masked_arrays_are_refused(case, metric, name, form):
+    images = dict(zip(("masks", "maps"), case, strict=True))
+    expected = metric(**images)
+    # A masked array without masked entries loses nothing.
+    images[name] = np.ma.MaskedArray(images[name], mask=np.zeros(case[0].shape, dtype=bool))
+    assert metric(**images) == expected
+    images[name][2, 3, :4] = np.ma.masked
+    images[name] = form(images[name])
+    with pytest.raises(ValueError, match=rf"'{name}' must hold no masked values, got 4.*filled"):
+        metric(**images)

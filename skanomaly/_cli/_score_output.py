@@ -1,0 +1,156 @@
+"""Output of ``skanomaly score``: the table, which can be resumed, and files for each image."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from skimage.transform import resize
+
+from .._csv import escape_cell, unescape_cell
+from .._files import atomic_write, write_text
+from ..inspection import overlay_anomaly_map
+
+COLUMNS = ("path", "score", "decision_function", "decision", "relative_score", "error")
+TABLE = "scores.csv"
+# Exists until a run is finished, and identifies the run.
+UNFINISHED = "unfinished.json"
+_NUMBERS = ("score", "decision_function", "relative_score")
+
+Row = dict[str, Any]
+WriteFiles = Callable[[int, NDArray[Any], NDArray[np.float64]], None]
+
+
+def make_row(name: str, score: float, threshold: float, error: str = "") -> Row:
+    """Make the row of an image that was scored, or could not be read."""
+    if error:
+        return dict.fromkeys(COLUMNS) | {"path": name, "decision": "unreadable", "error": error}
+    decision = score - threshold
+    # The threshold is 0 for perfectly reconstructed images.
+    relative = score / threshold if threshold else math.inf if score else 0.0
+    # NaN is never normal.
+    verdict = "normal" if decision >= 0 else "anomalous"
+    return dict(zip(COLUMNS, (name, score, decision, verdict, relative, ""), strict=True))
+
+
+class TableWriter:
+    """Writes the heading, and then rows, to a text file; each row is flushed."""
+
+    def __init__(self, file: Any, *, heading: bool = True) -> None:
+        self._file = file
+        self._writer = csv.writer(file)
+        if heading:
+            self._writer.writerow(COLUMNS)
+
+    def write(self, row: Row) -> None:
+        """Write a row."""
+        cells = (row[column] for column in COLUMNS)
+        self._writer.writerow(
+            "" if cell is None else escape_cell(cell) if isinstance(cell, str) else repr(cell)
+            for cell in cells
+        )
+        self._file.flush()
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Read the rows of scored images; an incomplete last row is skipped."""
+    text = path.read_bytes().decode(errors="surrogateescape")
+    # Rows end in CR LF; names can contain either.
+    whole = text[: text.rindex("\r\n") + 2] if "\r\n" in text else ""
+    rows = []
+    for cells in csv.reader(io.StringIO(whole, newline="")):
+        if len(cells) == len(COLUMNS) and cells[3] in ("normal", "anomalous"):
+            row: Row = dict(zip(COLUMNS, map(unescape_cell, cells), strict=True))
+            # Numbers are not escaped, even if negative.
+            rows.append(row | {name: float(row[name]) for name in _NUMBERS})
+    return rows
+
+
+def find_unfinished(folder: Path, run: Mapping[str, Any]) -> bool:
+    """Whether a run with the same model, images and options was interrupted in a folder."""
+    try:
+        return bool(json.loads((folder / UNFINISHED).read_text(encoding="utf-8")) == run)
+    except (OSError, ValueError):
+        return False
+
+
+@contextmanager
+def open_table(
+    folder: Path, run: Mapping[str, Any], rows: list[Row]
+) -> Iterator[Callable[[Row], None]]:
+    """Open a table for writing, after the rows of an interrupted run.
+
+    Yields
+    ------
+    write : callable
+        Takes a row.
+    """
+    table = folder / TABLE
+    options: dict[str, Any] = {"newline": "", "encoding": "utf-8", "errors": "surrogateescape"}
+    if not find_unfinished(folder, run):
+        write_text(folder / UNFINISHED, json.dumps(run))
+    with atomic_write(table) as aside, aside.open("w", **options) as file:
+        writer = TableWriter(file)
+        for row in rows:
+            writer.write(row)
+    with table.open("a", **options) as file:
+        try:
+            yield TableWriter(file, heading=False).write
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt("; the same command resumes the run") from None
+    (folder / UNFINISHED).unlink()
+
+
+def file_writer(
+    folder: Path, suffixes: Mapping[str, str], names: Sequence[str], threshold: float
+) -> WriteFiles:
+    """Make the function that writes the files of an image.
+
+    Parameters
+    ----------
+    folder : Path
+    suffixes : mapping of str to str
+        Suffixes of the files in the requested subfolders "overlays", "maps" and "masks".
+    names : sequence of str
+        Names of all images.
+    threshold : float
+        Threshold of the maps.
+    """
+    targets = {kind: _name_files(names, folder / kind, suffix) for kind, suffix in suffixes.items()}
+
+    def write(index: int, image: NDArray[Any], anomaly_map: NDArray[np.float64]) -> None:
+        from PIL import Image
+
+        if anomaly_map.shape != image.shape[:2]:
+            options = {"order": 1, "mode": "edge", "anti_aliasing": False}
+            anomaly_map = resize(anomaly_map, image.shape[:2], **options)
+        for kind, paths in targets.items():
+            paths[index].parent.mkdir(parents=True, exist_ok=True)
+            with atomic_write(paths[index]) as aside, aside.open("wb") as file:
+                if suffixes[kind] == ".npy":
+                    np.save(file, anomaly_map.astype(np.float32))
+                    continue
+                pixels: NDArray[Any] = anomaly_map.astype(np.float32)
+                if kind == "overlays":
+                    pixels = overlay_anomaly_map(image, anomaly_map, threshold)
+                elif kind == "masks":
+                    pixels = (anomaly_map > threshold).astype(np.uint8) * 255
+                Image.fromarray(pixels).save(file, format="TIFF" if kind == "maps" else "PNG")
+
+    return write
+
+
+def _name_files(names: Sequence[str], folder: Path, suffix: str) -> list[Path]:
+    """Name files like their images, with both suffixes if names would collide."""
+    files = [folder / Path(name).with_suffix(suffix) for name in names]
+    if len({str(path).casefold() for path in files}) == len(names):
+        return files
+    return [folder / f"{name}{suffix}" for name in names]
