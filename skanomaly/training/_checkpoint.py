@@ -51,8 +51,9 @@ def load_checkpoint(path: Path, fingerprint: str) -> dict[str, Any] | None:
         return None
     if state.pop("fingerprint") != fingerprint:
         raise ValueError(
-            f"checkpoint={str(path)!r} was written with other parameters or other data. Give "
-            "another path, or remove the file to train anew."
+            f"checkpoint={str(path)!r} was written with other parameters or other data. Set "
+            "another path, or remove the file to train anew. In a search, cross-validation or "
+            "ensemble, whose clones share the path, set checkpoint=None."
         )
     return state
 
