@@ -7,7 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ._model_file import load_model
+from ..model_selection import ConformalDetector
+from ._model_file import finite, load_model
 
 
 def add_parser(commands: Any) -> None:
@@ -30,15 +31,22 @@ def run(options: argparse.Namespace) -> None:
     """Print what a model file holds."""
     model = load_model(options.model)
     detector = model.detector
-    facts = {
+    networks = [each.network_ for each in model.trained]
+    facts: dict[str, Any] = {
         "detector": type(detector).__name__,
         "size": model.size,
         "mode": model.mode,
-        "steps": detector.n_iter_,
+        "steps": sum(each.n_iter_ for each in model.trained),
         "threshold": float(detector.offset_),
         "map_threshold": float(detector.map_threshold_),
-        "network_parameters": sum(each.numel() for each in detector.network_.parameters()),
+        "network_parameters": sum(each.numel() for net in networks for each in net.parameters()),
     }
+    if isinstance(detector, ConformalDetector):
+        facts |= {
+            "calibrated": f"{len(networks)} × {type(model.trained[0]).__name__}",
+            "calibration_images": sum(map(len, detector.calibration_scores_)),
+            "false_alarm_bound": detector.false_alarm_bound_,
+        }
     parameters = {
         name: value
         if isinstance(value, (bool, int, float, str, type(None)))
@@ -46,6 +54,7 @@ def run(options: argparse.Namespace) -> None:
         for name, value in detector.get_params(deep=False).items()
     }
     if options.json:
+        facts = {name: finite(value) for name, value in facts.items()}
         print(json.dumps({**facts, "parameters": parameters}))
         return
     height, width = model.size

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import math
 import os
 import sys
 from collections import Counter
@@ -23,7 +22,7 @@ from ..datasets import ImageSequence
 from ..inspection._html_report import AddImage, html_report
 from ._arguments import score
 from ._inputs import find_inputs
-from ._model_file import Model, Scored, load_model
+from ._model_file import Model, Scored, finite, load_model
 from ._progress import progress
 from ._score_files import WriteFiles, file_writer
 from ._score_table import (
@@ -279,7 +278,7 @@ class _Summary:
         if row["error"]:
             self.errors.append(row["error"])
         if self.rows is not None:
-            self.rows.append({name: _finite(value) for name, value in row.items()})
+            self.rows.append({name: finite(value) for name, value in row.items()})
 
     def print(self, options: argparse.Namespace, threshold: float) -> None:
         """Say it on stdout, or on stderr where stdout holds the table."""
@@ -290,7 +289,7 @@ class _Summary:
                 "n_images": total,
                 "n_anomalous": n_anomalous,
                 "n_unreadable": len(self.errors),
-                "threshold": threshold,
+                "threshold": finite(threshold),
                 "output": output and str(output),
                 "report": page and str(page),
                 "images": self.rows,
@@ -319,7 +318,3 @@ def _suffixes(options: argparse.Namespace) -> dict[str, str]:
         "masks": ".png" if options.masks else None,
     }
     return {kind: suffix for kind, suffix in wanted.items() if suffix}
-
-
-def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
