@@ -42,7 +42,7 @@ class Model:
     detector : BaseAutoencoderDetector or ConformalDetector
         Fitted.
     trained : list of BaseAutoencoderDetector
-        The same, or the detectors of a ConformalDetector.
+        The detector alone, or the detectors inside a ConformalDetector.
     size : tuple of (height, width)
         Size in pixels that images are resized to on reading.
     mode : {"gray", "rgb"}
@@ -122,5 +122,5 @@ def load_model(path: Path) -> Model:
 
 
 def finite(value: Any) -> Any:
-    """Replace NaN and infinity, which JSON has no words for, by None."""
+    """Replace NaN and infinity, which JSON lacks, by None."""
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -85,7 +85,7 @@ def _restore(data: Any, arrays: Arrays, classes: Mapping[str, type], network: Ne
     """Make a detector, or a ConformalDetector, which holds detectors."""
     if "detectors" not in data:
         return restore_detector(data, arrays, classes, network)
-    # It uses this package, so it is imported only where a file needs it.
+    # It imports this package, and is imported only if a file needs it.
     from ..model_selection import ConformalDetector
     from ..model_selection._conformal_file import restore_conformal
 

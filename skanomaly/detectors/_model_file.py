@@ -29,7 +29,7 @@ from ._torch_state import usual_torch_state
 
 KIND = "skanomaly model"
 FORMAT_VERSION = 3
-# A ConformalDetector takes a newer format. Detectors do not, so that older releases read them.
+# Format of a ConformalDetector. That of detectors stays, so that older releases read them.
 CONFORMAL_VERSION = 4
 
 Arrays = dict[str, NDArray[Any]]
@@ -69,7 +69,7 @@ def write_model(
     describe : callable
         Returns what the file holds as JSON, and puts arrays into the dict that it is given.
     restore : callable
-        Undoes it.
+        Inverse of `describe`; it is called to check that the file can be read.
     version : int
         Version of the format.
     """
@@ -183,7 +183,7 @@ def from_data(value: Any, arrays: Arrays, classes: Mapping[str, type]) -> Any:
 
 
 def parameters_data(detector: Any, arrays: Arrays) -> dict[str, Any]:
-    """Class and parameters of a detector; of a callable network, how it prints."""
+    """Class and parameters of a detector, with the repr of a callable network."""
     is_own = callable(detector.network)
     return {
         "class": class_name(type(detector)),
@@ -197,7 +197,7 @@ def parameters_data(detector: Any, arrays: Arrays) -> dict[str, Any]:
 
 
 def detector_data(detector: Any, arrays: Arrays) -> dict[str, Any]:
-    """What `restore_detector` makes a fitted detector of."""
+    """Class, parameters and learned state of a detector."""
     return {**parameters_data(detector, arrays), **_learned_data(detector, arrays)}
 
 
@@ -224,7 +224,7 @@ def _learned_data(detector: Any, arrays: Arrays) -> dict[str, Any]:
 def restore_parameters(
     data: Any, arrays: Arrays, classes: Mapping[str, type], network: Network
 ) -> Any:
-    """Make an unfitted detector of what `parameters_data` gave, trusting none of it."""
+    """Make an unfitted detector from `parameters_data`, trusting none of it."""
     require_class(data["class"], classes)
     parameters = {
         name: from_data(value, arrays, classes) for name, value in data["parameters"].items()
@@ -251,7 +251,7 @@ def restore_parameters(
 def restore_detector(
     data: Any, arrays: Arrays, classes: Mapping[str, type], network: Network
 ) -> Any:
-    """Make a fitted detector of what `detector_data` gave, trusting none of it."""
+    """Make a fitted detector from `detector_data`, trusting none of it."""
     detector = restore_parameters(data, arrays, classes, network)
     shape = tuple(data["image_shape"])
     _require(
