@@ -102,7 +102,7 @@ def write_tensor_file(
 
 
 def read_tensor_file(
-    path: Path, *, kind: str, version: int
+    path: Path, *, kind: str, versions: tuple[int, int]
 ) -> tuple[dict[str, str], dict[str, NDArray[Any]]]:
     """Read what `write_tensor_file` wrote.
 
@@ -111,8 +111,8 @@ def read_tensor_file(
     path : Path
     kind : str
         What ``metadata["format"]`` must be.
-    version : int
-        What ``metadata["format_version"]`` may be at most.
+    versions : (int, int)
+        Lowest and highest that ``metadata["format_version"]`` may be.
 
     Raises
     ------
@@ -125,13 +125,13 @@ def read_tensor_file(
         raise ModelFileError(f"'{path}' is not a file.")
     try:
         with path.open("rb") as file:
-            return _read(file, kind, version)
+            return _read(file, kind, versions)
     except ModelFileError as error:
         raise ModelFileError(f"'{path}' {error}.") from error
 
 
 def _read(
-    file: BinaryIO, kind: str, version: int
+    file: BinaryIO, kind: str, versions: tuple[int, int]
 ) -> tuple[dict[str, str], dict[str, NDArray[Any]]]:
     size = os.fstat(file.fileno()).st_size
     if size > _LARGEST_FILE:
@@ -147,7 +147,7 @@ def _read(
     is_text = all(isinstance(value, str) for value in metadata.values())
     if not is_text or metadata.get("format") != kind:
         raise ModelFileError(f"is not a {kind}, or is damaged")
-    _check_version(metadata.get("format_version", ""), kind, version)
+    _check_version(metadata.get("format_version", ""), kind, *versions)
 
     claimed = metadata.get(_CHECKSUM, "")
     if not re.fullmatch("[0-9a-f]{64}", claimed):
@@ -175,18 +175,18 @@ def _read(
     return metadata, arrays
 
 
-def _check_version(found: str, kind: str, version: int) -> None:
+def _check_version(found: str, kind: str, oldest: int, newest: int) -> None:
     if not (found.isascii() and found.isdecimal() and 1 <= len(found) <= 9):
         raise ModelFileError(f"is not a {kind}, or is damaged")
-    if int(found) < version:
+    if int(found) < oldest:
         raise ModelFileError(
             f"was written by an older version of skanomaly: it has format {found}, and this "
-            f"version reads format {version}. Fit the detector again"
+            f"version reads formats from {oldest} on. Fit the detector again"
         )
-    if int(found) > version:
+    if int(found) > newest:
         raise ModelFileError(
             f"was written by a newer version of skanomaly: it has format {found}, and this "
-            f"version reads up to {version}"
+            f"version reads up to {newest}"
         )
 
 

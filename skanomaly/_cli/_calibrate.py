@@ -15,8 +15,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+from sklearn.frozen import FrozenEstimator
+
 from .._files import check_apart, check_output_file
 from ..datasets import ImageSequence, load_image_folder
+from ..model_selection import ConformalDetector
 from ._arguments import add_command, add_good_folder, add_json, add_model, fraction, refuse_dataset
 from ._model_file import load_model
 
@@ -32,8 +35,8 @@ def add_parser(commands: Any) -> None:
         "--false-alarms",
         metavar="FRACTION",
         type=fraction,
-        help="fraction of the good images that may be flagged (default: the contamination of the "
-        "model)",
+        help="fraction of the good images that may be flagged (default: the contamination, or the "
+        "alpha of a ConformalDetector, that the model was fitted with)",
     )
     add("--output", metavar="NEW", type=Path, help="output file (default: replace MODEL)")
     add("--force", action="store_true", help="overwrite NEW if it exists")
@@ -51,9 +54,25 @@ def run(options: argparse.Namespace) -> None:
     check_apart([("--output", output)], paths)
     detector: Any = model.detector
     before = float(detector.offset_)
+    is_conformal = isinstance(detector, ConformalDetector)
+    if is_conformal and len(model.trained) > 1:
+        raise ValueError(
+            f"'{options.model}' holds a ConformalDetector with cv={detector.cv!r}, whose "
+            "thresholds belong to its folds. Fit it without cv to calibrate it again."
+        )
     if options.false_alarms is not None:
-        detector.set_params(contamination=options.false_alarms)
-    detector.calibrate(ImageSequence(paths, size=model.size, mode=model.mode))
+        name = "alpha" if is_conformal else "contamination"
+        detector.set_params(**{name: options.false_alarms})
+    images = ImageSequence(paths, size=model.size, mode=model.mode)
+    if is_conformal:
+        detector.set_params(detector=FrozenEstimator(model.trained[0])).fit(images)
+        if not detector.false_alarm_bound_:
+            raise ValueError(
+                f"{len(paths)} good images are too few for a threshold at false alarms of "
+                f"{detector.alpha}. Pass more images, or a larger --false-alarms."
+            )
+    else:
+        detector.calibrate(images)
     detector.save(output)
     if options.json:
         result = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from .._tensor_file import ModelFileError
 from ..datasets import ImageSequence
 from ..detectors import load
 from ..detectors._base import BaseAutoencoderDetector
+from ..model_selection import ConformalDetector
+from ..model_selection._conformal_file import unfrozen
 
 _MODES = {1: "gray", 3: "rgb"}
 # Pixels of a batch, which limits memory.
@@ -36,15 +39,18 @@ class Model:
 
     Attributes
     ----------
-    detector : BaseAutoencoderDetector
+    detector : BaseAutoencoderDetector or ConformalDetector
         Fitted.
+    trained : list of BaseAutoencoderDetector
+        The detector alone, or the detectors inside a ConformalDetector.
     size : tuple of (height, width)
         Size in pixels to which images are resized.
     mode : {"gray", "rgb"}
         Mode of the images.
     """
 
-    detector: BaseAutoencoderDetector
+    detector: BaseAutoencoderDetector | ConformalDetector
+    trained: list[BaseAutoencoderDetector]
     size: tuple[int, int]
     mode: str
 
@@ -105,10 +111,16 @@ def load_model(path: Path) -> Model:
             f"The model file '{path}' cannot be read: {error.strerror}."
         ) from error
     # Images are read like the training images.
-    shape = detector.image_shape_
-    if len(shape) != 3 or shape[2] not in _MODES or detector.image_shape is not None:
+    trained = [unfrozen(each) for each in getattr(detector, "detectors_", [detector])]
+    shape = trained[0].image_shape_
+    if len(shape) != 3 or shape[2] not in _MODES or trained[0].image_shape is not None:
         raise ModelFileError(
             f"'{path}' holds a detector of arrays of shape {shape}. The command line needs one of "
             "grey or RGB images."
         )
-    return Model(detector, (shape[0], shape[1]), _MODES[shape[2]])
+    return Model(detector, trained, (shape[0], shape[1]), _MODES[shape[2]])
+
+
+def finite(value: Any) -> Any:
+    """Replace NaN and infinity, which JSON lacks, by None."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -34,7 +34,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import math
 import os
 import sys
 from collections import Counter
@@ -51,7 +50,7 @@ from .._files import check_apart, check_output_file, check_output_folder
 from ..datasets import ImageSequence
 from ..inspection._html_report import AddImage, html_report
 from ._arguments import add_command, add_model, find_inputs, score
-from ._model_file import Model, Scored, load_model
+from ._model_file import Model, Scored, finite, load_model
 from ._progress import progress
 from ._score_output import (
     TABLE,
@@ -163,7 +162,7 @@ def run(options: argparse.Namespace) -> int:
             "threshold": threshold,
             "output": output and str(output),
             "report": page and str(page),
-            "images": [{n: _finite(value) for n, value in row.items()} for row in rows + kept],
+            "images": [{n: finite(value) for n, value in row.items()} for row in rows + kept],
         }
         print(json.dumps(result))
     else:
@@ -285,5 +284,3 @@ def _page(
     )
 
 
-def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value

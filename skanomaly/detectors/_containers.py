@@ -36,8 +36,7 @@ def open_container(X: Any, *, is_flat: bool = False) -> Any:
     ValueError
         If X is empty, holds no numbers or masked values, or images that do not go together.
     """
-    if isinstance(X, (str, bytes, PathLike, Dataset, DataLoader, Iterator)):
-        _refuse(f"{type(X).__name__} {X!r}" if isinstance(X, (str, PathLike)) else type(X).__name__)
+    refuse_streams(X)
     X = _from_tensor(X)
     # Not ndim, which data frames of polars lack.
     shape = getattr(X, "shape", None)
@@ -63,6 +62,12 @@ def open_container(X: Any, *, is_flat: bool = False) -> Any:
         if any(word in dtype for word in _TIME_COLUMNS):
             raise ValueError(f"X must hold numbers, got the column {name!r} of dtype {dtype}.")
     return X
+
+
+def refuse_streams(X: Any) -> None:
+    """Refuse paths, torch Datasets and DataLoaders, and iterators by a TypeError."""
+    if isinstance(X, (str, bytes, PathLike, Dataset, DataLoader, Iterator)):
+        _refuse(f"{type(X).__name__} {X!r}" if isinstance(X, (str, PathLike)) else type(X).__name__)
 
 
 def frame_dtype(X: Any) -> np.dtype[Any] | None:

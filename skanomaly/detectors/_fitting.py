@@ -76,8 +76,9 @@ def checkpoint_in_use(checkpoint: Any) -> Iterator[None]:
             is_ours = True
         if not is_ours:
             raise RuntimeError(
-                f"checkpoint={str(checkpoint)!r} is in use by another fit. Give each a path of its "
-                "own."
+                f"checkpoint={str(checkpoint)!r} is in use by another fit. Set another path for "
+                "each fit. In a search, cross-validation or ensemble, whose clones share the path, "
+                "set checkpoint=None."
             )
         yield
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
 from ..corruption import PatchCorruption
 from ._contractive import ContractiveAE
 from ._denoising import DenoisingAE
-from ._model_file import class_name, load_detector
+from ._model_file import Arrays, Network, class_name, load_detector, restore_detector
 from ._self_supervised import SelfSupervisedAutoencoderDetector
 
 if TYPE_CHECKING:
+    from ..model_selection import ConformalDetector
     from ._base import BaseAutoencoderDetector
 
 _CLASSES = (SelfSupervisedAutoencoderDetector, DenoisingAE, ContractiveAE, PatchCorruption)
@@ -25,7 +26,7 @@ def load(
     *,
     network: Callable[..., nn.Module] | None = None,
     classes: Sequence[type] = (),
-) -> BaseAutoencoderDetector:
+) -> BaseAutoencoderDetector | ConformalDetector:
     """Read a fitted detector that its ``save`` wrote.
 
     No code of the file is run: it holds numbers and names alone, which are checked before memory
@@ -45,9 +46,9 @@ def load(
 
     Returns
     -------
-    detector : SelfSupervisedAutoencoderDetector, DenoisingAE or ContractiveAE
-        With the same scores, on the device that it asks for or else the CPU, and with
-        ``checkpoint=None``.
+    detector : SelfSupervisedAutoencoderDetector, DenoisingAE, ContractiveAE or ConformalDetector
+        With the same scores and thresholds, on the device that it asks for or else the CPU, and
+        with ``checkpoint=None``.
 
     Raises
     ------
@@ -60,6 +61,7 @@ def load(
     See Also
     --------
     SelfSupervisedAutoencoderDetector.save : Writes it.
+    skanomaly.model_selection.ConformalDetector.save : Writes a calibrated detector.
 
     Examples
     --------
@@ -76,4 +78,16 @@ def load(
     True
     """
     accepted = {class_name(each): each for each in (*_CLASSES, *classes)}
-    return load_detector(path, accepted, network)
+    return load_detector(path, accepted, network, _restore)
+
+
+def _restore(data: Any, arrays: Arrays, classes: Mapping[str, type], network: Network) -> Any:
+    """Make a detector, or a ConformalDetector, which holds detectors."""
+    if "detectors" not in data:
+        return restore_detector(data, arrays, classes, network)
+    # It imports this package, and is imported only if a file needs it.
+    from ..model_selection import ConformalDetector
+    from ..model_selection._conformal_file import restore_conformal
+
+    classes = {**classes, class_name(ConformalDetector): ConformalDetector}
+    return restore_conformal(data, arrays, classes, network)

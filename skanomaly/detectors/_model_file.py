@@ -6,7 +6,8 @@ import errno
 import json
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,12 @@ from ._torch_state import usual_torch_state
 
 KIND = "skanomaly model"
 FORMAT_VERSION = 3
+# Format of a ConformalDetector. That of detectors stays, so that older releases read them.
+CONFORMAL_VERSION = 4
 
 Arrays = dict[str, NDArray[Any]]
+Network = Callable[..., nn.Module] | None
+Restore = Callable[[Any, Arrays, Mapping[str, type], Network], Any]
 
 # What a file may ask for in scoring, whatever it says; far beyond what is of use.
 _MOST_PASSES = 1000
@@ -39,38 +44,55 @@ _LONGEST_SIDE = 2**17
 _NOT_STORED = ("checkpoint",)
 
 
-@usual_torch_state()
 def save_detector(detector: Any, path: str | os.PathLike[str]) -> None:
     """Write a fitted detector; `BaseAutoencoderDetector.save` says what of it."""
+    check_is_fitted(detector, "model_")
+    describe = partial(detector_data, detector)
+    write_model(path, [detector], describe, restore_detector, FORMAT_VERSION)
+
+
+@usual_torch_state()
+def write_model(
+    path: str | os.PathLike[str],
+    parts: Sequence[Any],
+    describe: Callable[[Arrays], dict[str, Any]],
+    restore: Restore,
+    version: int,
+) -> None:
+    """Write an estimator to a model file.
+
+    Parameters
+    ----------
+    path : str or path
+    parts : sequence of estimator
+        Estimators that are stored, the last one a detector.
+    describe : callable
+        Returns what the file holds as JSON, and puts arrays into the dict that it is given.
+    restore : callable
+        Inverse of `describe`; it is called to check that the file can be read.
+    version : int
+        Version of the format.
+    """
     from .. import __version__
 
-    check_is_fitted(detector, "model_")
     path = Path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, "There is no such folder", str(path.parent))
     arrays: Arrays = {}
-    data = {
-        "class": class_name(type(detector)),
-        "parameters": {
-            name: _to_data(name, value, arrays)
-            for name, value in detector.get_params(deep=False).items()
-            if name not in _NOT_STORED and not (name == "network" and callable(value))
-        },
-        **_learned_data(detector, arrays),
-    }
+    data = describe(arrays)
     try:
         text = json.dumps(data, allow_nan=False)
         # What is written can be read: better an error now than on the day that it is needed.
-        own = detector.network if callable(detector.network) else None
-        parameters = detector.get_params().values()
-        objects = [type(detector), *(type(p) for p in parameters if hasattr(p, "get_params"))]
+        own = parts[-1].network if callable(parts[-1].network) else None
+        values = [value for part in parts for value in (part, *part.get_params().values())]
+        objects = [type(value) for value in values if hasattr(value, "get_params")]
         classes = {class_name(each): each for each in objects}
-        _restore(parse_json(text), dict(arrays), classes, own)
+        restore(parse_json(text), dict(arrays), classes, own)
     except ValueError as error:
         raise ValueError(f"This detector cannot be stored as a model file: {error}") from error
     metadata = {
         "format": KIND,
-        "format_version": str(FORMAT_VERSION),
+        "format_version": str(version),
         "skanomaly_version": __version__,
         "detector": text,
     }
@@ -92,13 +114,15 @@ def class_name(cls: type) -> str:
 def load_detector(
     path: str | os.PathLike[str],
     classes: Mapping[str, type],
-    network: Callable[..., nn.Module] | None = None,
+    network: Network,
+    restore: Restore,
 ) -> Any:
-    """Read a fitted detector that consists of these classes, by `class_name`."""
+    """Read a fitted estimator that consists of these classes, by `class_name`."""
     path = Path(path)
-    metadata, arrays = read_tensor_file(path, kind=KIND, version=FORMAT_VERSION)
+    versions = FORMAT_VERSION, CONFORMAL_VERSION
+    metadata, arrays = read_tensor_file(path, kind=KIND, versions=versions)
     try:
-        return _restore(parse_json(metadata["detector"]), arrays, classes, network)
+        return restore(parse_json(metadata["detector"]), arrays, classes, network)
     except Exception as error:  # What makes no sense can go wrong anywhere.
         # Its words may quote what the file holds, at any length.
         words = str(error)[:500]
@@ -106,18 +130,18 @@ def load_detector(
         raise ModelFileError(f"'{path}' {message}.") from error
 
 
-def _to_data(name: str, value: Any, arrays: Arrays) -> Any:
+def to_data(name: str, value: Any, arrays: Arrays) -> Any:
     """Turn a parameter into what JSON knows, with a tag where it does not."""
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, list):
-        return [_to_data(name, item, arrays) for item in value]
+        return [to_data(name, item, arrays) for item in value]
     if isinstance(value, tuple):
-        return {"tuple": [_to_data(name, item, arrays) for item in value]}
+        return {"tuple": [to_data(name, item, arrays) for item in value]}
     if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
-        return {"dict": {key: _to_data(name, item, arrays) for key, item in value.items()}}
+        return {"dict": {key: to_data(name, item, arrays) for key, item in value.items()}}
     if isinstance(value, np.ndarray):
         array_name = f"parameters.{len(arrays)}"
         arrays[array_name] = value
@@ -126,7 +150,7 @@ def _to_data(name: str, value: Any, arrays: Arrays) -> Any:
         return {"device": str(value)}
     if hasattr(value, "get_params") and not isinstance(value, type):
         parameters = value.get_params(deep=False).items()
-        stored = {key: _to_data(key, item, arrays) for key, item in parameters}
+        stored = {key: to_data(key, item, arrays) for key, item in parameters}
         return {"object": [class_name(type(value)), stored]}
     raise TypeError(
         f"{name}={value!r} cannot be stored as data. Set it to something that can be, such as None "
@@ -134,17 +158,17 @@ def _to_data(name: str, value: Any, arrays: Arrays) -> Any:
     )
 
 
-def _from_data(value: Any, arrays: Arrays, classes: Mapping[str, type]) -> Any:
-    """Undo `_to_data`."""
+def from_data(value: Any, arrays: Arrays, classes: Mapping[str, type]) -> Any:
+    """Undo `to_data`."""
     if isinstance(value, list):
-        return [_from_data(item, arrays, classes) for item in value]
+        return [from_data(item, arrays, classes) for item in value]
     if not isinstance(value, dict):
         return value
     ((tag, content),) = value.items()
     if tag == "tuple":
-        return tuple(_from_data(item, arrays, classes) for item in content)
+        return tuple(from_data(item, arrays, classes) for item in content)
     if tag == "dict":
-        return {key: _from_data(item, arrays, classes) for key, item in content.items()}
+        return {key: from_data(item, arrays, classes) for key, item in content.items()}
     if tag == "array":
         return arrays.pop(content)
     if tag == "device":
@@ -152,10 +176,29 @@ def _from_data(value: Any, arrays: Arrays, classes: Mapping[str, type]) -> Any:
         return torch.device(content)
     if tag == "object":
         name, stored = content
-        _require_class(name, classes)
-        parameters = {key: _from_data(item, arrays, classes) for key, item in stored.items()}
+        require_class(name, classes)
+        parameters = {key: from_data(item, arrays, classes) for key, item in stored.items()}
         return classes[name](**parameters)
     raise ModelFileError(f"holds something unknown, {tag!r}")
+
+
+def parameters_data(detector: Any, arrays: Arrays) -> dict[str, Any]:
+    """Class and parameters of a detector, with the repr of a callable network."""
+    is_own = callable(detector.network)
+    return {
+        "class": class_name(type(detector)),
+        "parameters": {
+            name: to_data(name, value, arrays)
+            for name, value in detector.get_params(deep=False).items()
+            if name not in _NOT_STORED and not (name == "network" and is_own)
+        },
+        "network": repr(detector.network) if is_own else None,
+    }
+
+
+def detector_data(detector: Any, arrays: Arrays) -> dict[str, Any]:
+    """Class, parameters and learned state of a detector."""
+    return {**parameters_data(detector, arrays), **_learned_data(detector, arrays)}
 
 
 def _learned_data(detector: Any, arrays: Arrays) -> dict[str, Any]:
@@ -169,7 +212,6 @@ def _learned_data(detector: Any, arrays: Arrays) -> dict[str, Any]:
         arrays["validation_curve"] = np.array(state["validation_curve_"], dtype=np.float64)
     names = state.get("feature_names_in_")
     return {
-        "network": repr(detector.network) if callable(detector.network) else None,
         "image_shape": list(state["image_shape_"]),
         "n_features_in": int(state["n_features_in_"]),
         "feature_names_in": None if names is None else [str(name) for name in names],
@@ -179,16 +221,13 @@ def _learned_data(detector: Any, arrays: Arrays) -> dict[str, Any]:
     }
 
 
-def _restore(
-    data: Any,
-    arrays: Arrays,
-    classes: Mapping[str, type],
-    network: Callable[..., nn.Module] | None,
+def restore_parameters(
+    data: Any, arrays: Arrays, classes: Mapping[str, type], network: Network
 ) -> Any:
-    """Make a detector of what `save_detector` stored, trusting none of it."""
-    _require_class(data["class"], classes)
+    """Make an unfitted detector from `parameters_data`, trusting none of it."""
+    require_class(data["class"], classes)
     parameters = {
-        name: _from_data(value, arrays, classes) for name, value in data["parameters"].items()
+        name: from_data(value, arrays, classes) for name, value in data["parameters"].items()
     }
     if any(name in parameters for name in _NOT_STORED):
         raise ModelFileError(f"sets one of {list(_NOT_STORED)}, which no model does")
@@ -206,7 +245,14 @@ def _restore(
     detector._validate_params()
     _require(detector.smoothing_passes <= _MOST_PASSES, "smoothing_passes")
     _require(detector.smoothing_size <= _WIDEST_FILTER, "smoothing_size")
+    return detector
 
+
+def restore_detector(
+    data: Any, arrays: Arrays, classes: Mapping[str, type], network: Network
+) -> Any:
+    """Make a fitted detector from `detector_data`, trusting none of it."""
+    detector = restore_parameters(data, arrays, classes, network)
     shape = tuple(data["image_shape"])
     _require(
         len(shape) in (1, 3) and all(type(side) is int and side > 0 for side in shape), "shape"
@@ -242,7 +288,7 @@ def _restore_model(detector: Any, data: Any, shape: Shape, arrays: Arrays) -> De
         _require(bool(is_right.all()), f"array {name!r}, with NaN or infinity,")
     tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
     settings: dict[str, Any] = _numbers(data["standardization"])
-    standardization = Standardization(**settings, **_take(tensors, "standardization."))
+    standardization = Standardization(**settings, **take(tensors, "standardization."))
     contrast_size = standardization.contrast_size
     scaling = standardization.mean, standardization.deviation
     _require(all(_is_float64(value, shape[-1:]) for value in scaling), "standardization")
@@ -251,7 +297,7 @@ def _restore_model(detector: Any, data: Any, shape: Shape, arrays: Arrays) -> De
     _require(contrast_size is None or (is_image and type(contrast_size) is int), "contrast_size")
     _require(0 < (contrast_size or 1) <= _WIDEST_FILTER, "contrast_size")
     steps = [
-        MAP_STEPS[name](**_numbers(config), **_take(tensors, f"steps.{number}."))
+        MAP_STEPS[name](**_numbers(config), **take(tensors, f"steps.{number}."))
         for number, (name, config) in enumerate(data["steps"])
     ]
     first = steps[0]
@@ -262,7 +308,7 @@ def _restore_model(detector: Any, data: Any, shape: Shape, arrays: Arrays) -> De
     _require(_is_float64(expected, (len(expected), *((1, 1) if is_image else shape))), "map")
     channels = shape[-1] + (contrast_size is not None)
     read_by_network = (*shape[:2], channels) if is_image else shape
-    network = _restore_network(detector, read_by_network, _take(tensors, "network."))
+    network = _restore_network(detector, read_by_network, take(tensors, "network."))
     _require(not tensors, "content")
     model = DetectorModel(standardization, network, steps, **_numbers(data["model"]))
     _require_numbers(model, "smoothing_size", "smoothing_passes", "offset", "map_threshold")
@@ -278,8 +324,8 @@ def _restore_model(detector: Any, data: Any, shape: Shape, arrays: Arrays) -> De
     return model
 
 
-def _take(tensors: dict[str, Tensor], prefix: str) -> dict[str, Any]:
-    """Take the tensors of one module out of those of the file."""
+def take(tensors: dict[str, Any], prefix: str) -> dict[str, Any]:
+    """Take the tensors or arrays of one part out of those of the file."""
     names = [name for name in tensors if name.startswith(prefix)]
     return {name.removeprefix(prefix): tensors.pop(name) for name in names}
 
@@ -318,7 +364,7 @@ def _restore_network(detector: Any, shape: Shape, weights: dict[str, Tensor]) ->
     return to_channels_last(network) if is_image else network
 
 
-def _require_class(name: Any, classes: Mapping[str, type]) -> None:
+def require_class(name: Any, classes: Mapping[str, type]) -> None:
     if not isinstance(name, str) or name not in classes:
         raise ModelFileError(
             f"holds an object of an unknown class, {str(name)[:150]!r}: if you trust that class, "

@@ -98,7 +98,7 @@ checkpoint : str or path, default=None
     File to which the state of training is written every 200 steps and on Ctrl-C, by renaming,
     so that it is never torn. A `fit` with the same parameters and data goes on from it; with
     others it is refused. Its outcome is the same as without the interruption, of a drawn seed
-    too.
+    too. Set None in a search or cross-validation: its clones would share the file.
 device : str or torch.device, default="auto"
     "auto" is the first GPU if there is one, else the CPU.
 precision : {"auto", "float32", "bfloat16"}, default="auto"

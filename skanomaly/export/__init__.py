@@ -1,4 +1,4 @@
-"""Fitted detectors as files that run without this library."""
+"""Export of fitted detectors to files that run without this library."""
 
 from ._onnx import to_onnx
 

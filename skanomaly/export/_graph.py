@@ -1,4 +1,4 @@
-"""A fitted detector with the layout and the outputs of an exported graph."""
+"""A fitted detector with the inputs and outputs of an exported graph."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ OUTPUTS = ("anomaly_map", "predict_mask", "score_samples", "decision_function", 
 
 
 class DetectorGraph(nn.Module):
-    """From images, channels last, to a detector's maps, scores and decisions.
+    """Compute a detector's maps, scores and decisions of images, channels last.
 
     Parameters
     ----------
     detector : BaseAutoencoderDetector
-        Fitted. Its model is copied, to the CPU.
+        Fitted. Its model is copied to the CPU.
     input_dtype : str
-        Of the images or rows that `forward` gets.
+        Dtype of the images or rows that `forward` takes.
     """
 
     def __init__(self, detector: Any, input_dtype: str) -> None:
@@ -34,21 +34,22 @@ class DetectorGraph(nn.Module):
         self.white = integer_scale(np.dtype(input_dtype)) if self.is_image else 1.0
 
     def forward(self, X: Tensor) -> tuple[Tensor, ...]:
-        """(n, h, w[, c]) or (n, n_features) → ``OUTPUTS``, numbers in float32."""
+        """(n, h, w[, c]) or (n, n_features) → ``OUTPUTS``, floats in float32."""
         values = X.double()
         if self.is_image:
             images = X.unsqueeze(1) if X.ndim == 3 else X.permute(0, 3, 1, 2)
-            # onnxruntime adds value by value, which costs digits of float32 in means of whole
-            # images; so the quotients are float32, as in the detector, and their sums not.
+            # Quotients in float32, as in the detector. Sums in float64: onnxruntime adds value by
+            # value, and means of whole images would lose digits.
             values = (images.float() / self.white).double()
         maps, scores = self.model(values)
         masks = maps > self.model.map_threshold
+        decisions = scores - self.model.offset
         if X.is_floating_point():
-            # What onnxruntime makes of NaN is not defined, but it must never look normal.
+            # The outcome of NaN in onnxruntime is undefined, but it must never look normal.
             bad = ~torch.isfinite(X.flatten(1)).all(1)
             scores = scores.masked_fill(bad, -torch.inf)
+            decisions = decisions.masked_fill(bad, -torch.inf)
             masks = masks | bad.view(-1, *[1] * (masks.ndim - 1))
-        decisions = scores - self.model.offset
         return (
             maps.float(),
             masks,

@@ -1,4 +1,4 @@
-"""A fitted detector as one ONNX graph."""
+"""Export of a fitted detector as one ONNX graph."""
 
 from __future__ import annotations
 
@@ -21,59 +21,64 @@ from .. import __version__
 from .._arrays import integer_scale
 from .._files import atomic_write, check_output_file
 from ..detectors._base import BaseAutoencoderDetector
+from ..model_selection import ConformalDetector
+from ..model_selection._conformal_file import unfrozen
 from ._graph import OUTPUTS, DetectorGraph
 
 _IMAGE_DTYPES = ("uint8", "uint16", "float32")
 _ROW_DTYPES = ("float64", "float32")
-# By how much a graph may differ from its detector, as a fraction of the largest value.
+# Largest difference of a graph from its detector, as a fraction of the largest value.
 _TOLERANCE = 1e-4
 
 
 def to_onnx(
-    detector: BaseAutoencoderDetector,
+    detector: BaseAutoencoderDetector | ConformalDetector,
     path: str | PathLike[str],
     *,
     image_size: tuple[int, int] | None = None,
     input_dtype: DTypeLike | None = None,
 ) -> None:
-    """Write a fitted detector as one ONNX graph, from the pixels of a camera to the decision.
+    """Write a fitted detector as one ONNX graph, from raw pixels to decisions.
 
-    The graph holds all that the detector does to an image: scaling, local contrast, network, map,
-    score and thresholds. It reads batches of any number of images. Before it is written it is run
-    with onnxruntime on noise, of two sizes if it is to read any, and compared to the detector.
+    The graph holds all steps of the detector: scaling, local contrast, network, map, score and
+    thresholds. It reads batches of any number of images. Before it is written, its outputs on noise
+    are computed with onnxruntime and compared with the detector's, for two image sizes if it reads
+    any size.
 
     Parameters
     ----------
-    detector : SelfSupervisedAutoencoderDetector, DenoisingAE or ContractiveAE
-        Fitted. It is left as it is, on the device where it is.
+    detector : SelfSupervisedAutoencoderDetector, DenoisingAE, ContractiveAE or ConformalDetector
+        Fitted. It is not changed. A :class:`~skanomaly.model_selection.ConformalDetector` must hold
+        one of the others, without `cv`; the graph then has the thresholds of the ConformalDetector.
     path : str or path-like
-        The file to write, in a folder that exists. A file that is there is replaced once all is
-        well.
+        The file to write, in a folder that exists. An existing file is replaced after all checks.
     image_size : (int, int), default=None
-        Height and width in pixels of the images that the graph reads. None is any size, which
-        takes a network that reads any: those that this library names do. Rows have none.
+        Height and width in pixels of the images that the graph reads. None is any size, for which
+        the network must read images of any size, as the named networks of this library do. Must be
+        None for rows.
     input_dtype : {"uint8", "uint16", "float32"} or {"float64", "float32"}, default=None
-        Of the images, or of the rows, that the graph reads; None is the first. As everywhere,
-        integers are divided by the value of white: 255 means the same as 1.0 in float32. A dtype of
-        NumPy will do, too; graphs read the machine's byte order.
+        Dtype of the images, or of the rows, that the graph reads; None is the first. Integers are
+        divided by the value of white, as in the detector: 255 in uint8 equals 1.0 in float32. NumPy
+        dtypes are accepted; graphs read the machine's byte order.
 
     Raises
     ------
     TypeError
-        If this is no detector of this library: take it out of a pipeline or another wrapper.
+        If the detector is not of this library. Take it out of a pipeline or another wrapper.
     sklearn.exceptions.NotFittedError
         If the detector is not fitted.
     ValueError
-        If a parameter is not acceptable, torch cannot export the network, onnxruntime cannot run
-        it, or the graph does not give what the detector gives. Nothing is written then.
+        If a parameter is invalid, torch cannot export the network, onnxruntime cannot run it, or
+        the outputs of the graph differ from the detector's. Nothing is written then. Also if a
+        ConformalDetector holds several detectors.
     ImportError
-        If one of onnx, onnxscript and onnxruntime is not installed.
+        If onnx, onnxscript or onnxruntime is not installed.
 
     Notes
     -----
     The input is named "images", of shape (n, height, width) for one channel and
     (n, height, width, c) for several, channels last; or "rows", of shape (n, n_features). The
-    outputs are named after the methods whose results they are, with floats in float32:
+    outputs are named after the methods that give the same results:
 
     ===================  ==============================================  =======
     "anomaly_map"        (n, height, width) or (n, n_features)           float32
@@ -83,9 +88,9 @@ def to_onnx(
     "predict"            (n,), 1 for normal and -1 for anomalous         int64
     ===================  ==============================================  =======
 
-    The network computes in float32, and rows in float64, whatever ``precision`` says: scores that
-    a detector computes in bfloat16 agree to bfloat16's digits only. The thresholds are
-    ``offset_`` and ``map_threshold_`` as they are now; the file's metadata name them.
+    The network computes in float32, and in float64 for rows, whatever ``precision`` is. Scores that
+    the detector computes in bfloat16 agree only to the precision of bfloat16. The thresholds are
+    the current ``offset_`` and ``map_threshold_``; the file's metadata hold them too.
 
     Examples
     --------
@@ -102,11 +107,13 @@ def to_onnx(
     >>> np.allclose(scores, detector.score_samples(X), rtol=1e-4)
     True
     """
+    if isinstance(detector, ConformalDetector):
+        detector = _with_its_thresholds(detector)
     if not isinstance(detector, BaseAutoencoderDetector):
         raise TypeError(
             "detector must be a SelfSupervisedAutoencoderDetector, DenoisingAE or ContractiveAE, "
-            f"got {type(detector).__name__}. Of a pipeline or another wrapper, pass the fitted "
-            "detector inside."
+            f"alone or in a ConformalDetector, got {type(detector).__name__} instead. Pass the "
+            "fitted detector inside a pipeline or another wrapper."
         )
     check_is_fitted(detector, "model_")
     path = Path(path)
@@ -131,6 +138,23 @@ def to_onnx(
         aside.write_bytes(content)
 
 
+def _with_its_thresholds(conformal: ConformalDetector) -> Any:
+    """The detector inside, with the thresholds of the ConformalDetector."""
+    check_is_fitted(conformal)
+    if len(conformal.detectors_) > 1:
+        raise ValueError(
+            "detector must hold one detector to be exported, got a ConformalDetector with "
+            f"{len(conformal.detectors_)} of them, from cv={conformal.cv!r}, instead. Fit it with "
+            "cv=None."
+        )
+    detector = unfrozen(conformal.detectors_[0])
+    if isinstance(detector, BaseAutoencoderDetector):
+        detector = copy.copy(detector)
+        detector.model_ = copy.copy(detector.model_)
+        detector.offset_, detector.map_threshold_ = conformal.offset_, conformal.map_threshold_
+    return detector
+
+
 def _check_dtype(input_dtype: DTypeLike | None, detector: BaseAutoencoderDetector) -> str:
     accepted = _IMAGE_DTYPES if len(detector.image_shape_) == 3 else _ROW_DTYPES
     if input_dtype is None:
@@ -143,7 +167,7 @@ def _check_dtype(input_dtype: DTypeLike | None, detector: BaseAutoencoderDetecto
         kind = "images" if accepted is _IMAGE_DTYPES else "rows"
         raise ValueError(
             f"input_dtype must be one of {list(accepted)} for a detector of {kind}, got "
-            f"{input_dtype!r}."
+            f"{input_dtype!r} instead."
         )
     return name
 
@@ -152,12 +176,14 @@ def _check_size(image_size: Any, detector: BaseAutoencoderDetector) -> None:
     if image_size is None:
         return
     if len(detector.image_shape_) != 3:
-        raise ValueError(f"image_size must be None for a detector of rows, got {image_size!r}.")
+        raise ValueError(
+            f"image_size must be None for a detector of rows, got {image_size!r} instead."
+        )
     sides = tuple(image_size) if np.iterable(image_size) else ()
     if len(sides) != 2 or not all(isinstance(s, (int, np.integer)) and s > 0 for s in sides):
         raise ValueError(
             f"image_size must be None or (height, width), two positive integers, got "
-            f"{image_size!r}."
+            f"{image_size!r} instead."
         )
 
 
@@ -167,12 +193,12 @@ def _export(
     image_size: tuple[int, int] | None,
     input_dtype: str,
 ) -> Any:
-    """Make the onnx.ModelProto."""
+    """Trace the graph to an onnx.ModelProto."""
     shape = _input_shape(detector, image_size)
     axes = {0: "n"}
     if graph.is_image and image_size is None:
         axes |= {1: "height", 2: "width"}
-    # One image would be taken for a fixed number of them.
+    # With a single image, the exporter would fix the number of images.
     example = torch.zeros(2, *shape, dtype=getattr(torch, input_dtype))
     try:
         with _silence():
@@ -185,17 +211,17 @@ def _export(
                 dynamo=True,
                 verbose=False,
             )
-    except Exception as error:  # The exporter passes on whatever went wrong in it.
-        hint = "" if len(axes) == 1 else " It may do so for one size: give image_size."
+    except Exception as error:  # The exporter raises errors of any type.
+        hint = "" if len(axes) == 1 else " It may work for one size: pass image_size."
         raise ValueError(
-            f"torch could not export network={detector.network!r}; the error above says why.{hint}"
+            f"torch could not export network={detector.network!r}; see the error above.{hint}"
         ) from error
     assert program is not None
     return program.model_proto
 
 
 def _describe(model: Any, detector: BaseAutoencoderDetector) -> None:
-    """Say whose graph this is; take out where on this machine its lines of code stand."""
+    """Add metadata about the detector, and remove the paths of source files of this machine."""
     for node in model.graph.node:
         node.ClearField("metadata_props")
         node.ClearField("doc_string")
@@ -224,26 +250,26 @@ def _check_agreement(
     options.log_severity_level = 4
     try:
         session = onnxruntime.InferenceSession(content, options)
-    except Exception as error:  # An operator, or its float64 version, that onnxruntime lacks.
+    except Exception as error:  # Such as an operator that onnxruntime lacks in float64.
         raise ValueError(
-            f"onnxruntime cannot run network={detector.network!r}; the error above says why."
+            f"onnxruntime cannot run network={detector.network!r}; see the error above."
         ) from error
     reference = copy.copy(detector)
     reference.model_, reference.device_ = graph.model, torch.device("cpu")
-    # The graph reads images of other shapes than the one that flattened ones have.
+    # The graph reads images, where the detector may read flattened ones.
     reference.precision, reference.image_shape = "float32", None
     shape = _input_shape(detector, image_size)
     shapes, hint = [(1, *shape)], ""
     if graph.is_image and image_size is None:
-        # Another size, and odd: what depends on the one that was traced shows.
+        # Another, odd size shows what depends on the traced one.
         shapes.append((3, shape[0] + 3, shape[1] + 5, *shape[2:]))
-        hint = " A network that does not read any size needs image_size."
+        hint = " Pass image_size if the network reads one size only."
     for tried in shapes:
         X = _noise(tried, detector, input_dtype)
         try:
             got = session.run(["anomaly_map", "score_samples"], {_input_name(graph): X})
             expected = reference.anomaly_map(X), reference.score_samples(X)
-        except Exception as error:  # Each node of a graph has its own ways to fail.
+        except Exception as error:  # Nodes of a graph raise errors of any type.
             raise ValueError(f"The graph does not run on input of shape {tried}.{hint}") from error
         for name, one, other in zip(("maps", "scores"), got, expected, strict=True):
             difference, largest = np.abs(one - other).max(), np.abs(other).max()
@@ -285,13 +311,13 @@ def _noise(
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """Keep back what the exporter says on its way; what fails is raised."""
+    """Suppress the output of the exporter; errors are raised."""
     logger = logging.getLogger("torch")
     level = logger.level
     logger.setLevel(logging.CRITICAL)
-    said = io.StringIO()
+    output = io.StringIO()
     try:
-        with warnings.catch_warnings(), redirect_stdout(said), redirect_stderr(said):
+        with warnings.catch_warnings(), redirect_stdout(output), redirect_stderr(output):
             warnings.simplefilter("ignore")
             yield
     finally:

@@ -1,4 +1,4 @@
-"""Detectors trained on one part of normal images, and their values on another."""
+"""Detectors trained on some of the normal images, and their values on the others."""
 
 from __future__ import annotations
 
@@ -15,24 +15,25 @@ from ._calibration_folds import Fold
 
 
 class Calibration(NamedTuple):
-    """A detector, with scores and largest values of maps of images that it was not trained on."""
+    """A detector, with the calibration images and their scores and maxima of maps."""
 
     detector: Any
+    indices: NDArray[np.intp]
     scores: NDArray[np.float64]
     map_maxima: NDArray[np.float64] | None
 
 
 def calibrate(detector: Any, X: Any, folds: list[Fold], random_state: Any) -> list[Calibration]:
-    """Train a copy of the detector on each fold, and compute what thresholds are set on.
+    """Train a clone of the detector on each fold, and compute the values for the thresholds.
 
     Parameters
     ----------
     detector : estimator
-        One that is fitted stays as it is where the training fold is None.
+        Not trained where the training fold is None; it must be fitted then.
     X : array-like, data frame or ImageSequence of length n
     folds : list of (training, calibration)
     random_state : int, RandomState instance or None
-        Seed of detectors that have none of their own.
+        Seed of detectors without one.
 
     Raises
     ------
@@ -48,12 +49,13 @@ def calibrate(detector: Any, X: Any, folds: list[Fold], random_state: Any) -> li
         else:
             _seed(fitted, generator)
             fitted.fit(_safe_indexing(X, training))
-        results.append(_compute_values(fitted, _safe_indexing(X, held_out)))
+        values = _compute_values(fitted, _safe_indexing(X, held_out))
+        results.append(Calibration(fitted, held_out, *values))
     return results
 
 
 def compute_scores(detector: Any, X: Any) -> NDArray[np.float64]:
-    """Score images; refuse NaN, which no threshold could be compared with."""
+    """Score images; refuse NaN, which compares with no threshold."""
     return check_scores(detector.score_samples(X), detector)
 
 
@@ -65,31 +67,32 @@ def check_scores(scores: Any, detector: Any) -> NDArray[np.float64]:
     return scores
 
 
-def _compute_values(detector: Any, X: Any) -> Calibration:
+def _compute_values(
+    detector: Any, X: Any
+) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+    """Scores of images, and the largest values of their maps where there are maps."""
     if find_method(detector, "anomaly_map") is None:
-        scores = compute_scores(detector, X)
-        return Calibration(detector, _check_finite(scores, "score_samples", detector), None)
+        return _check_finite(compute_scores(detector, X), "score_samples", detector), None
     parts, maxima = [], []
     for batch in detect_batches(detector, X, "score_samples", "anomaly_map"):
         parts.append(check_scores(batch.score_samples, detector))
         maps = batch.anomaly_map.astype(np.float64, copy=False)
         maxima.append(maps.reshape(len(maps), -1).max(axis=1))
     scores = _check_finite(np.concatenate(parts), "score_samples", detector)
-    map_maxima = _check_finite(np.concatenate(maxima), "anomaly_map", detector)
-    return Calibration(detector, scores, map_maxima)
+    return scores, _check_finite(np.concatenate(maxima), "anomaly_map", detector)
 
 
 def _check_finite(values: NDArray[np.float64], method: str, detector: Any) -> NDArray[np.float64]:
     if not np.isfinite(values).all():
         raise ValueError(
-            f"{method} of {detector!r} gave NaN or infinity on normal images: no threshold can be "
-            "set."
+            f"{method} of {detector!r} gave NaN or infinity on normal images. Thresholds need "
+            "finite values."
         )
     return values
 
 
 def _seed(detector: Any, generator: np.random.RandomState | None) -> None:
-    """Seed what has no seed of its own."""
+    """Set each random_state that is None."""
     if generator is None:
         return
     for name, value in sorted(detector.get_params().items(), key=lambda item: item[0]):

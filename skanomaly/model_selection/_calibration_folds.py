@@ -1,4 +1,4 @@
-"""Which images to train on and which to calibrate on."""
+"""Folds of images to train on and to calibrate on."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ Fold = tuple[NDArray[np.intp] | None, NDArray[np.intp]]
 
 
 def make_folds(conformal: Any, count: int) -> list[Fold]:
-    """Divide so many images into those to train on and those to calibrate on.
+    """Split the indices of images into (training, calibration) folds.
 
     Parameters
     ----------
     conformal : ConformalDetector
-        By its parameters. With a frozen detector all images calibrate, and training is None.
+        Its parameters decide. With a frozen detector, training is None and all images calibrate.
     count : int
+        Number of images.
 
     Raises
     ------
     ValueError
-        If none are left to train on, or `cv` does not put each image into one calibration fold.
+        If no image is left to train on, or `cv` does not put each image into one calibration fold.
     """
     if isinstance(conformal.detector, FrozenEstimator):
         return [(None, np.arange(count))]
@@ -37,16 +38,19 @@ def make_folds(conformal: Any, count: int) -> list[Fold]:
 
 
 def _hold_out(count: int, size: float | int, random_state: Any) -> Fold:
-    """Draw images to calibrate on, a fraction, rounded up, or a number; in ascending order."""
+    """Draw a number or a fraction (rounded up) of the images to calibrate on, sorted."""
     held_out = int(size) if isinstance(size, Integral) else math.ceil(size * count)
     if held_out >= count:
-        raise ValueError(f"calibration_size={size} of {count} sample(s) leaves none to train on.")
+        raise ValueError(
+            f"calibration_size={size} of {count} sample(s) leaves none to train on. Pass more "
+            "images or a smaller calibration_size."
+        )
     shuffled = check_random_state(random_state).permutation(count)
     return np.sort(shuffled[held_out:]), np.sort(shuffled[:held_out])
 
 
 def _split(count: int, cv: Any, random_state: Any) -> list[Fold]:
-    """Put each image into one calibration fold, of a shuffled KFold where cv is a number."""
+    """Put each image into one calibration fold; a number is that of a shuffled KFold."""
     if isinstance(cv, Integral):
         splitter = KFold(int(cv), shuffle=True, random_state=random_state)
     else:
@@ -59,6 +63,6 @@ def _split(count: int, cv: Any, random_state: Any) -> list[Fold]:
     if overlap or not np.array_equal(tested, indices):
         raise ValueError(
             "cv must put each image into exactly one test fold, and not into the training fold "
-            f"beside it, got cv={cv!r}."
+            f"of the same split, got cv={cv!r} instead."
         )
     return [*folds]

@@ -10,24 +10,24 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-# Differences held in memory at once.
+# Number of differences held in memory at a time.
 _CHUNK_VALUES = 2**22
 
 
 def to_float64(alpha: Any) -> float:
     """Convert a level to the double-precision number that prints the same.
 
-    The float32 nearest to 0.01 is a little below it, and would ask for one image more.
+    The float32 number nearest to 0.01 is slightly below it, and would need one more image.
     """
     return float(str(alpha)) if isinstance(alpha, np.floating) else float(alpha)
 
 
 def critical_rank(alpha: float, count: int) -> int:
-    """Tell how many of the possible p-values are at most `alpha`.
+    """Count the possible p-values that are at most `alpha`.
 
-    Conformal p-values are multiples of 1 / (count + 1), and this is the largest k for which k /
-    (count + 1) is at most `alpha`, as floating-point numbers compare: 0.29 × 100 falls short of 29,
-    but 29 / 100 is not above 0.29.
+    Conformal p-values are multiples of 1 / (count + 1). This is the largest k for which
+    k / (count + 1) is at most `alpha` in floating-point numbers: 0.29 × 100 is less than 29, but
+    29 / 100 is not greater than 0.29.
 
     Parameters
     ----------
@@ -46,34 +46,34 @@ def critical_rank(alpha: float, count: int) -> int:
 
 
 def _fewest_calibration_values(alpha: float) -> int:
-    """Tell how many calibration values it takes for any p-value to be at most `alpha`."""
+    """Smallest number of calibration values with which a p-value can be at most `alpha`."""
     count = max(1, math.ceil(1 / alpha) - 1)
-    # 1 / alpha may have been rounded up.
+    # 1 / alpha may be rounded up.
     return count - 1 if count > 1 and critical_rank(alpha, count - 1) else count
 
 
 def warn_of_too_few(alpha: float, count: int, available: int) -> None:
-    """Warn the caller of `fit` that calibration takes more images."""
+    """Warn the caller of `fit` that calibration needs more images."""
     warnings.warn(
         f"alpha={alpha} needs at least {_fewest_calibration_values(alpha)} images to "
-        f"calibrate on, and got {count}, of the {available} in X: no image will ever be "
-        "flagged, and nothing marked. Pass more images, a larger calibration_size or a larger "
-        "alpha; or cv, with which all images are calibrated on.",
+        f"calibrate on, got {count} of the {available} in X instead. No image will ever be "
+        "flagged, and no pixel marked. Pass more images, a larger calibration_size or a larger "
+        "alpha, or cv, with which all images serve for calibration.",
         UserWarning,
         stacklevel=3,
     )
 
 
 def bound_false_alarms(rank: int, count: int, n_detectors: int) -> float:
-    """Bound the rate of false alarms, whatever the detector and the images.
+    """Upper bound of the rate of false alarms, for any detector and images.
 
-    k / (n + 1) for one detector; for K of them the bound of Gasparin and Ramdas 2025 ("Improving
-    the statistical efficiency of cross-conformal prediction").
+    k / (n + 1) for one detector, and for K detectors the bound of Gasparin and Ramdas 2025
+    ("Improving the statistical efficiency of cross-conformal prediction").
 
     Parameters
     ----------
     rank : int
-        Of `critical_rank`, k.
+        Result of `critical_rank`, k.
     count : int
         Number of calibration values, n.
     n_detectors : int
@@ -85,7 +85,7 @@ def bound_false_alarms(rank: int, count: int, n_detectors: int) -> float:
 
 
 class Comparison(NamedTuple):
-    """New values by their distance from the threshold: see `ConformalThreshold.compare`."""
+    """Result of `ConformalThreshold.compare`."""
 
     margin: NDArray[np.float64]
     shifted: NDArray[np.float64]
@@ -94,15 +94,15 @@ class Comparison(NamedTuple):
 class ConformalThreshold:
     """Compare new values, low for anomalies, with those of n normal images.
 
-    There may be K detectors, each with calibration values of its own, from images that it was not
-    trained on; a new image then has K values (Vovk 2015, "Cross-conformal predictors").
+    Each of K detectors has its own calibration values, of images that it was not trained on, and a
+    new image has K values (Vovk 2015, "Cross-conformal predictors").
 
     Parameters
     ----------
     calibration : sequence of K ndarrays of shape (n_k,)
-        Values of the normal images by each detector, finite.
+        Finite values of the normal images, for each detector.
     rank : int
-        Of `critical_rank`, from 0 to n.
+        Result of `critical_rank`, from 0 to n.
     """
 
     def __init__(self, calibration: Sequence[NDArray[np.float64]], rank: int) -> None:
@@ -111,16 +111,16 @@ class ConformalThreshold:
 
     @property
     def value(self) -> float:
-        """The `rank`-th smallest of all calibration values; infinitely low if `rank` is 0."""
+        """The `rank`-th smallest of all calibration values; minus infinity if `rank` is 0."""
         return -np.inf if self.rank == 0 else self._quantile(self.rank)
 
     def p_values(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Fraction of the calibration values that are as low, a new value counted among them.
+        """Fraction of calibration values that are at most the new value, which counts as one.
 
         Parameters
         ----------
         values : ndarray of shape (K, m)
-            Of m new images by K detectors.
+            Values of m new images by K detectors.
 
         Returns
         -------
@@ -133,21 +133,21 @@ class ConformalThreshold:
         return (1 + counts) / (1 + sum(map(len, self.calibration)))
 
     def compare(self, values: NDArray[np.float64]) -> Comparison:
-        """Tell how far new values are above the threshold.
+        """Compute the distances of new values from the threshold.
 
         Parameters
         ----------
         values : ndarray of shape (K, ...)
-            Of new images, or of pixels of their maps, by K detectors.
+            Values of new images, or of pixels of their maps, by K detectors.
 
         Returns
         -------
         margin : ndarray of shape (...)
             The `rank`-th largest difference between the new value and the calibration values;
             infinite if `rank` is 0. It is below 0 exactly where the p-value is at most
-            ``rank / (n + 1)``: where fewer than `rank` calibration values are as low.
+            ``rank / (n + 1)``: where fewer than `rank` calibration values are at most the value.
         shifted : ndarray of shape (...)
-            The margin plus the threshold, finite where `rank` is 0 too; with a single detector the
+            The margin plus the threshold, finite also if `rank` is 0; with a single detector the
             values themselves.
         """
         rank = max(1, self.rank)
@@ -164,7 +164,7 @@ class ConformalThreshold:
         """The `rank`-th largest of the differences."""
         if len(values) == 1:
             return values[0] - self.calibration[0][rank - 1]
-        # No detector can add more than `rank` of those that count.
+        # At most `rank` values of each detector matter.
         lowest = [known[:rank, np.newaxis] for known in self.calibration]
         flat = values.reshape(len(values), -1)
         result = np.empty(flat.shape[1])

@@ -1,4 +1,4 @@
-"""Images in every form that detectors take, as they are."""
+"""Validation of images in all forms that detectors take."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from ..detectors._images import ValidatedInput, normalize_image_shape, validate_
 def validate_images(
     X: Any, image_shape: tuple[int, ...] | None, estimator: BaseEstimator
 ) -> ValidatedInput:
-    """Check images, or rows of them where their shape is given.
+    """Check images, or flattened images if their shape is given.
 
     Parameters
     ----------
     X : array-like, tensor or ImageSequence
-        Images (n, h, w) or (n, h, w, c), or rows of them.
+        Images (n, h, w) or (n, h, w, c), or flattened images (n, n_features).
     image_shape : tuple of int or None
-        Shape (h, w) or (h, w, c) of images that come as rows.
+        Shape (h, w) or (h, w, c) of flattened images.
     estimator : BaseEstimator
-        What messages name.
+        Named in messages.
 
     Raises
     ------
     ValueError, TypeError
-        If X holds no images.
+        If X does not hold images.
     """
     if not isinstance(X, ImageSequence):
         opened = open_container(X, is_flat=image_shape is not None)
@@ -39,12 +39,12 @@ def validate_images(
     if n_dims not in (2, 3, 4) or (n_dims == 2 and image_shape is None):
         got = f"shape {shape}" if n_dims else repr(X)
         raise ValueError(
-            f"X must hold images of shape (n, h, w) or (n, h, w, c), got {got} instead. A single "
-            "image is X[np.newaxis]. Flattened images need image_shape=(h, w) or (h, w, c), of the "
-            "detector or the scorer; plain vectors have no pixels to draw on."
+            f"X must hold images of shape (n, h, w) or (n, h, w, c), got {got} instead. Pass a "
+            "single image as X[np.newaxis]. For flattened images, set image_shape=(h, w) or "
+            "(h, w, c) of the detector or the scorer. Plain vectors have no pixels to draw on."
         )
     pixels = normalize_image_shape(image_shape)
-    # Arrays may be of another size, and are read as they are; the same size confirms their axes.
+    # Arrays may have another size than image_shape; the same size confirms the order of axes.
     if n_dims > 2 and (isinstance(X, ImageSequence) or (*shape[1:], 1)[:3] != pixels):
         pixels = None
     return validate_input(estimator, X, image_shape=pixels)

@@ -1,4 +1,4 @@
-"""Cross-validation whose training folds hold no anomaly."""
+"""Cross-validation without anomalies in training folds."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ from ..metrics._image_metrics import check_labels
 class NormalOnlySplit(BaseCrossValidator):
     """Drop anomalies from every training fold and keep both classes in the test folds.
 
-    A detector that learns from normal images alone must not see anomalies in `fit`, but needs some
-    to be scored. This splitter takes the folds of another one and drops the rows with y = -1 from
-    the training sides. It can spread the kinds of defects evenly over the folds, and keeps crops of
-    one image together.
+    A detector that learns from normal images alone must not see anomalies in `fit`, but its score
+    needs some. This splitter takes the folds of another one and drops the images with y = -1 from
+    the training folds. It can spread the kinds of defects evenly over the folds, and keeps crops of
+    one image in one fold.
 
     Parameters
     ----------
     cv : int or splitter, default=5
-        A number of folds stands for a shuffled :class:`sklearn.model_selection.StratifiedKFold`,
-        or, where groups are given, :class:`sklearn.model_selection.StratifiedGroupKFold`.
-        Else any splitter of scikit-learn, or a list of (train, test) indices.
+        A number of folds is that of a shuffled :class:`sklearn.model_selection.StratifiedKFold`,
+        or, with groups, of a :class:`sklearn.model_selection.StratifiedGroupKFold`. Otherwise any
+        splitter of scikit-learn, or a list of (train, test) indices.
     random_state : int, RandomState instance or None, default=0
-        Seed of the shuffling if `cv` is a number, else without effect. The default gives the same
-        folds on each call.
+        Seed of the shuffling if `cv` is a number, otherwise ignored. An int gives the same folds on
+        each call.
 
     Notes
     -----
-    `cv=5` itself, given to `GridSearchCV` or `cross_val_score` with an outlier detector, is an
-    unshuffled KFold: with sorted y it has folds of one class, and trains on anomalies.
+    With an outlier detector, `cv=5` in `GridSearchCV` or `cross_val_score` is an unshuffled KFold:
+    it trains on anomalies, and with sorted y its folds hold one class.
 
-    With scikit-learn's metadata routing, `groups` and `kinds` are asked for: `GridSearchCV(...,
+    With scikit-learn's metadata routing, `groups` and `kinds` are requested: `GridSearchCV(...,
     cv=NormalOnlySplit(3)).fit(X, y, kinds=kinds)` and `cross_validate(..., params={"kinds":
-    kinds})` pass them on. Without it, hand over the folds themselves:
+    kinds})` pass them on. Without routing, pass the folds themselves:
     `cv=list(NormalOnlySplit(3).split(X, y, kinds=kinds))`.
 
     Examples
@@ -78,9 +78,9 @@ class NormalOnlySplit(BaseCrossValidator):
     def split(
         self, X: Any, y: Any = None, groups: Any = None, kinds: Any = None
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Give the indices of each training and test fold.
+        """Generate the indices of each training and test fold.
 
-        All folds are made and checked at once, before the first is given.
+        All folds are checked before the first is returned.
 
         Parameters
         ----------
@@ -89,14 +89,14 @@ class NormalOnlySplit(BaseCrossValidator):
         y : array-like of shape (n,)
             1 for normal, -1 for anomalous.
         groups : array-like of shape (n,), default=None
-            What must stay together, as crops of one image; passed on to the splitter `cv`. No
-            group is in both the training and the test side of a fold.
+            Groups of images, such as crops of one image; passed on to the splitter `cv`. No group
+            is in both the training and the test fold.
         kinds : array-like of shape (n,), default=None
-            The kind of defect of each anomalous image, as the `kinds_test` of
-            :func:`skanomaly.datasets.load_mvtec_ad`; those of normal images are not looked at. If
-            given, the splitter `cv` gets the kinds instead of y, so that one that stratifies
-            spreads each kind over the test folds. A kind of fewer images than folds is in some of
-            them. A splitter that does not look at y takes no account of kinds either.
+            The kind of defect of each anomalous image, such as the `kinds_test` of
+            :func:`skanomaly.datasets.load_mvtec_ad`; values of normal images are ignored. The
+            splitter `cv` gets the kinds in place of y, so that a stratifying one spreads each kind
+            over the test folds. A kind with fewer images than folds is in some of them. A splitter
+            that ignores y ignores kinds too.
 
         Returns
         -------
@@ -106,8 +106,9 @@ class NormalOnlySplit(BaseCrossValidator):
         Raises
         ------
         ValueError
-            If `y` is not made of 1 and -1, both present; if a test fold holds one class alone, or a
-            training fold no normal image; if a group is on both sides of a fold.
+            If `y` does not hold both 1 and -1 and nothing else; if a test fold holds only one
+            class, or a training fold no normal image; if a group is in the training and the test
+            fold.
         """
         if y is None:
             raise ValueError(
@@ -129,8 +130,8 @@ class NormalOnlySplit(BaseCrossValidator):
             if n_normal in (0, len(test)):
                 raise ValueError(
                     f"The test fold {number} holds {n_normal} normal and {len(test) - n_normal} "
-                    "anomalous images. Each test fold needs both, or else roc_auc would be NaN: "
-                    "use fewer folds, or a cv that is shuffled and stratified, such as an int."
+                    "anomalous images. Each test fold needs both for roc_auc to be defined: use "
+                    "fewer folds, or a cv that is shuffled and stratified, such as an int."
                 )
             train = train[y[train] == 1]
             if len(train) == 0:
@@ -154,7 +155,7 @@ class NormalOnlySplit(BaseCrossValidator):
         groups : object, default=None
             Passed on to the splitter `cv`.
         kinds : object, default=None
-            Not looked at: the number of folds does not depend on it.
+            Ignored: the number of folds does not depend on it.
 
         Returns
         -------
@@ -164,7 +165,7 @@ class NormalOnlySplit(BaseCrossValidator):
         return self._splitter(groups).get_n_splits(X, y, groups)
 
     def get_metadata_routing(self) -> MetadataRequest:
-        """Say that `kinds` are taken, and `groups` unless the splitter `cv` does not take them.
+        """Return the metadata request: `kinds`, and `groups` if the splitter `cv` takes them.
 
         Returns
         -------
@@ -194,12 +195,12 @@ class NormalOnlySplit(BaseCrossValidator):
         splitter = self._splitter(groups)
         if not self._makes_its_own_folds():
             return list(splitter.split(X, labels, groups))
-        # StratifiedKFold deals images out class by class, in the order in which classes come.
-        # With the normal ones first, no fold gets more than one anomaly more than another.
+        # StratifiedKFold distributes classes in their order of appearance. With normal images
+        # first, the numbers of anomalies in the folds differ by one at most.
         order = np.argsort(labels, kind="stable")
         groups = None if groups is None else groups[order]
         with warnings.catch_warnings():
-            # Some kinds of defects are rare, and that is no fault of the number of folds.
+            # Kinds of defects may be rarer than folds.
             warnings.filterwarnings("ignore", message="The least populated class in y")
             folds = list(splitter.split(order, labels[order], groups))
         return [(np.sort(order[train]), np.sort(order[test])) for train, test in folds]
@@ -208,9 +209,9 @@ class NormalOnlySplit(BaseCrossValidator):
         shared = np.intersect1d(train, test)
         if len(shared):
             raise ValueError(
-                f"The fold {number} has images of the group '{shared[0]}' on its training and its "
-                f"test side. Groups must stay together, and cv={self.cv!r} does not keep them so: "
-                "use an int, or a splitter that takes groups, such as StratifiedGroupKFold."
+                f"The fold {number} has images of the group '{shared[0]}' in its training and its "
+                f"test set: cv={self.cv!r} does not keep groups together. Use an int, or a "
+                "splitter that takes groups, such as StratifiedGroupKFold."
             )
 
 

@@ -1,4 +1,4 @@
-"""Score detectors without labels, by artificial defects on held-out normal images."""
+"""Score detectors without labels, on held-out normal images with artificial defects."""
 
 from __future__ import annotations
 
@@ -21,87 +21,86 @@ from ._calibration import compute_scores
 from ._images import validate_images
 from ._synthetic_defects import DEFECTS, ValueRange, add_defect
 
-# Distinct values of maps that are kept apart, so that no more than a batch of maps is in memory.
+# Histogram bins of map values, so that only a batch of maps is in memory.
 _MAX_BINS = 100_000
 
 
 class SyntheticDefectScorer(BaseEstimator):
-    """Score a detector on held-out normal images with artificial defects: no label is needed.
+    """Score a detector on held-out normal images with artificial defects, without labels.
 
-    A scorer for :class:`sklearn.model_selection.GridSearchCV` and the like, where there are normal
-    images alone. It damages copies of the images that a detector was not trained on, and returns
-    how well the detector tells them from the images as they are. The defects are drawn by code and
-    from random numbers of their own. They do not depend on the detector, so that all candidates are
-    measured by the same defects, and no candidate can win by training on just these.
+    A scorer for :class:`sklearn.model_selection.GridSearchCV` and similar tools, for data sets of
+    normal images alone. It draws defects on copies of held-out images, and returns how well the
+    detector separates the copies from the originals. The defects do not depend on the detector:
+    all candidates are scored on the same defects, which differ from the corruptions that detectors
+    train on.
 
-    What comes out is good for ranking settings of one family of detectors. It is no estimate of how
-    well real defects are found: see the notes.
+    The score serves to rank settings of one family of detectors. It is not an estimate of the
+    accuracy on real defects: see the notes.
 
     Parameters
     ----------
     metric : {"roc_auc", "pixel_roc_auc", "mean_roc_auc"}, default="roc_auc"
         Area under the ROC curve of images, by `score_samples`; of the pixels of all images, by
-        `anomaly_map`; or the mean of both. The default was chosen on images of magnetic tiles,
-        where it agreed best with true labels of images, by a margin within chance: see
+        `anomaly_map`; or the mean of both. For a comparison with true labels see
         :ref:`label_free_selection`.
     n_defects : int, default=200
-        Number of damaged copies, whichever the number of images, which take turns. The time is
-        that of scoring as many images and the clean ones.
+        Number of damaged copies, for any number of images, which are used in turn. The damaged and
+        the clean images are all scored.
     kinds : str or sequence of str, default=None
-        Kinds of defects, which take turns; None is all of them:
+        Kinds of defects, which are used in turn; None is all of them:
 
         - "crack": a thin dark or bright line along a random walk, with a branch at times;
         - "blob": a blotch of a dark or bright colour;
         - "smear": a turned rectangle blurred along one direction;
-        - "missing": a polygon filled smoothly with what is around it;
+        - "missing": a polygon filled smoothly from its surroundings;
         - "doubled": a polygon that shows another part of the image;
-        - "color": a region brighter, darker or of another hue, its texture kept;
+        - "color": a region made brighter, darker or of another hue, with its texture;
         - "texture": a polygon of stripes and grain, or of a part of another image.
     strength : float or (float, float), default=(0.15, 1.0)
-        Weight with which a defect is mixed into the image, above 0 and up to 1, where the image is
-        hidden; uniform. The range should hold what is hard: where every candidate finds every
-        defect there is nothing to rank by.
+        Weight of a defect that is mixed into the image, above 0 and at most 1, which hides the
+        image; drawn uniformly from a range. The range should include weak defects: if every
+        candidate finds every defect, there is nothing to rank.
     image_shape : tuple of int, default=None
-        Shape (h, w) or (h, w, c) of images that come as flattened rows; None takes the parameter of
-        this name of the detector, or of a pipeline's last step.
+        Shape (h, w) or (h, w, c) of flattened images. None takes the parameter `image_shape` of the
+        detector, or of a pipeline's last step.
     random_state : int, default=0
-        Seed of the defects. Only an int will do: each candidate must get the same ones.
+        Seed of the defects. It must be an int, so that all candidates get the same defects.
 
     See Also
     --------
-    NormalOnlySplit : Cross-validation with a few labelled anomalies, where there are some.
-    skanomaly.corruption.PatchCorruption : What detectors train on, which has no part in this.
+    NormalOnlySplit : Cross-validation with labelled anomalies.
+    skanomaly.corruption.PatchCorruption : The corruption that detectors train on, which is not used
+        here.
 
     Notes
     -----
-    In ``GridSearchCV(detector, grid, scoring=SyntheticDefectScorer()).fit(X)``, X is normal images
-    and y is left out. Each fold trains on its part and is scored on the rest. The same images get
-    the same defects on each call: draws depend on the seed, the number of the image in X and the
-    values of X alone. Defects stay within the smallest and largest value that each channel has in
-    X, cover from a dot to about an eighth of the image (cracks and smears apart), and are drawn
-    again if the image does not change by at least a hundredth of that range on average.
+    In ``GridSearchCV(detector, grid, scoring=SyntheticDefectScorer()).fit(X)``, X holds normal
+    images and there is no y. The same images get the same defects on each call: they depend on the
+    seed, the index of the image in X and the values of X alone. Defects stay within the smallest
+    and largest value of each channel in X, cover from a dot to about an eighth of the image (cracks
+    and smears excepted), and are drawn again if the mean change of the image's values inside is
+    less than a hundredth of that range.
 
-    That artificial anomalies can serve to select detectors was shown by Fung et al. [1]_, with
-    pasted patches and with images from a generative model. Criteria that look at the scores alone,
-    without any anomalies, select no better than chance (Ma et al. [2]_).
+    Fung et al. [1]_ showed that artificial anomalies can serve to select detectors, with pasted
+    patches and with images from a generative model. Criteria based on the scores of images without
+    any anomalies select no better than chance (Ma et al. [2]_).
 
-    It is not good for
+    Limitations:
 
-    - an estimate of accuracy: real defects may be much easier or harder, and a value here has no
-      meaning but by comparison on the same images with the same parameters;
-    - choices that these defects do not probe: they are local changes of how a region looks. Whether
-      a part is missing where it belongs, of the wrong type, or one too many (logical anomalies), or
-      whether a whole image is too dark, it says nothing of;
-    - "doubled", and pieces of other images, on surfaces where each region may look like any other:
-      gravel on gravel is normal. Leave such kinds out there;
-    - choices between detectors that are blind to different things: the mixture of kinds then
-      decides, and it is nobody's knowledge of the defects to come. Name those that you expect in
-      `kinds`;
-    - small differences: with few images two settings that differ by a hundredth are equal.
-      Compare with the spread over folds, or over seeds;
-    - thresholds: see :class:`ConformalDetector`.
+    - The score is not an estimate of accuracy. Real defects may be much easier or harder, and only
+      scores for the same images and the same parameters are comparable.
+    - The defects are local changes of appearance. The score tells nothing about logical anomalies,
+      such as a part that is missing, wrong or superfluous, or about images that are too dark as a
+      whole.
+    - Where regions of an image are interchangeable, such as on gravel, "doubled" and pieces of
+      other images are normal. Leave these kinds out.
+    - Between detectors that miss different kinds of defects, the mixture of kinds decides. Set
+      `kinds` to those that you expect.
+    - With few images, differences of a hundredth are noise. Compare them with the spread over folds
+      or seeds.
+    - It sets no thresholds: see :class:`ConformalDetector`.
 
-    Nor should a detector be trained on the defects of this class and then be scored by it.
+    A detector that was trained on defects of this class must not be scored by it.
 
     References
     ----------
@@ -124,7 +123,7 @@ class SyntheticDefectScorer(BaseEstimator):
     >>> search.cv_results_["mean_test_score"].shape
     (2,)
 
-    Look at the defects before you trust them:
+    The defects can be inspected:
 
     >>> defects = scorer.make_defects(X)
     >>> defects.images.shape, defects.masks.dtype, str(defects.kinds[0])
@@ -143,7 +142,7 @@ class SyntheticDefectScorer(BaseEstimator):
         "kinds": [None, StrOptions(set(DEFECTS)), "array-like"],
         "strength": [Interval(Real, 0, 1, closed="right"), tuple, list],
         "image_shape": [None, tuple, list],
-        # Anything that changes from call to call would give each candidate other defects.
+        # A seed that changes between calls would give each candidate other defects.
         "random_state": [Interval(Integral, 0, 2**32 - 1, closed="both")],
     }
 
@@ -171,12 +170,12 @@ class SyntheticDefectScorer(BaseEstimator):
         ----------
         estimator : estimator
             A fitted detector with `score_samples`, higher for more normal, and with `anomaly_map`
-            if the metric is of pixels; or a pipeline or search that ends in one.
+            if the metric needs pixels; or a pipeline or search that ends in one.
         X : array-like of shape (n, h, w) or (n, h, w, c), tensor or ImageSequence, or rows
             Normal images that the detector was not trained on, of any real dtype. Rows of shape
             (n, h * w * c) need `image_shape`, here or in the detector.
         y : array-like of shape (n,), default=None
-            None, or 1 for normal images and -1 for others, which are left out.
+            1 for normal images and -1 for anomalous ones, which are dropped. None is all normal.
 
         Returns
         -------
@@ -186,8 +185,8 @@ class SyntheticDefectScorer(BaseEstimator):
         Raises
         ------
         ValueError, TypeError
-            If X holds plain vectors, NaN or no normal image, if nothing can be drawn on an image,
-            or if a parameter is not as described.
+            If X holds plain vectors, NaN or no normal image, if no defect is visible on an image,
+            or if a parameter is invalid.
         AttributeError
             If the metric needs an `anomaly_map` and the detector has none.
         """
@@ -196,7 +195,7 @@ class SyntheticDefectScorer(BaseEstimator):
         if self.metric != "roc_auc" and anomaly_map is None:
             raise AttributeError(
                 f"{type(estimator).__name__} has none of the following attributes: anomaly_map. "
-                f"metric={self.metric!r} needs it, metric='roc_auc' does not."
+                f"metric={self.metric!r} needs it. Use metric='roc_auc' instead."
             )
         shape = self.image_shape
         if shape is None:
@@ -228,12 +227,12 @@ class SyntheticDefectScorer(BaseEstimator):
         return float(np.mean(areas))
 
     def make_defects(self, X: Any) -> Bunch:
-        """Draw the defects that detectors are scored on, to look at them.
+        """Draw the defects that detectors are scored on.
 
         Parameters
         ----------
         X : array-like of shape (n, h, w) or (n, h, w, c), tensor or ImageSequence, or rows
-            Normal images. Rows need the parameter `image_shape`.
+            Normal images. Flattened images need the parameter `image_shape`.
 
         Returns
         -------
@@ -244,11 +243,11 @@ class SyntheticDefectScorer(BaseEstimator):
                 Damaged copies, in the shape and dtype of X, and within its smallest and largest
                 value of each channel.
             masks : ndarray of shape (n_defects, h, w), dtype bool
-                The regions of the defects. Outside of them nothing is changed.
+                The regions of the defects. Pixels outside are unchanged.
             kinds : ndarray of shape (n_defects,), dtype str
                 Kinds of the defects.
             indices : ndarray of shape (n_defects,), dtype int64
-                Which image of X each is a copy of.
+                Indices in X of the originals.
 
         Raises
         ------
@@ -263,19 +262,23 @@ class SyntheticDefectScorer(BaseEstimator):
         low, high = self._strength_range()
         if not 0 < low <= high <= 1:
             raise ValueError(
-                "strength must be a number above 0 and at most 1, or a pair (low, high) of such, "
-                f"got {self.strength!r}."
+                "strength must be a number above 0 and at most 1, or a pair (low, high) of such "
+                f"numbers, got {self.strength!r} instead."
             )
         kinds = self._chosen_kinds()
         if not kinds or not set(kinds) <= set(DEFECTS):
-            raise ValueError(f"kinds must be None or some of {list(DEFECTS)}, got {self.kinds!r}.")
+            raise ValueError(
+                f"kinds must be None or some of {list(DEFECTS)}, got {self.kinds!r} instead."
+            )
 
     def _strength_range(self) -> tuple[float, float]:
         pair: Any = self.strength
         if isinstance(pair, Real):
             pair = (pair, pair)
         if len(pair) != 2 or not all(isinstance(value, Real) for value in pair):
-            raise ValueError(f"strength must be a number or a pair of two, got {self.strength!r}.")
+            raise ValueError(
+                f"strength must be a number or a pair of numbers, got {self.strength!r} instead."
+            )
         return float(pair[0]), float(pair[1])
 
     def _chosen_kinds(self) -> list[str]:
@@ -284,7 +287,7 @@ class SyntheticDefectScorer(BaseEstimator):
         return [self.kinds] if isinstance(self.kinds, str) else list(self.kinds)
 
     def _draw(self, images: ValidatedInput, X: Any) -> Bunch:
-        """Damage images in shuffled turns, with kinds in turns, and give them in the form of X."""
+        """Draw defects on shuffled images, with kinds in turn, in the layout of X."""
         value_range = _find_value_range(images)
         random = np.random.RandomState(self.random_state)
         n_rounds = -(-self.n_defects // len(images))
@@ -294,7 +297,7 @@ class SyntheticDefectScorer(BaseEstimator):
         damaged, masks, drawn = [], [], []
         for number, index in enumerate(indices):
             turn = number % len(kinds)
-            # A state for each defect: how many numbers one draws changes no other.
+            # With a state for each defect, the draws of one do not affect the others.
             state = np.random.RandomState([self.random_state, number])
             image, other = _read(images, index), _read(images, _another(index, len(images), state))
             for kind in kinds[turn:] + kinds[:turn]:
@@ -303,15 +306,15 @@ class SyntheticDefectScorer(BaseEstimator):
                     break
             else:
                 raise ValueError(
-                    f"None of the kinds {kinds} of defects shows on the image {index} of X. "
-                    "Is it constant, or very small?"
+                    f"None of the kinds {kinds} of defects shows on the image {index} of X. It may "
+                    "be constant or too small."
                 )
             damaged.append(defect[0])
             masks.append(defect[1])
             drawn.append(kind)
         shape = X.shape if hasattr(X, "shape") else np.shape(X)
         return Bunch(
-            # With the dtype named, since NumPy would turn the byte order to the machine's.
+            # An explicit dtype keeps the byte order.
             images=np.array(damaged, damaged[0].dtype).reshape(self.n_defects, *shape[1:]),
             masks=np.stack(masks),
             kinds=np.array(drawn),
@@ -320,14 +323,14 @@ class SyntheticDefectScorer(BaseEstimator):
 
 
 def _take_normal(X: Any, y: ArrayLike | None) -> Any:
-    """Leave out what is labelled -1."""
+    """Drop images that are labelled -1."""
     if y is None:
         return X
     labels = column_or_1d(y)
     if not set(np.unique(labels)) <= {1, -1}:
         raise ValueError(
             "y must be None, or hold 1 for normal and -1 for anomalous images, got the values "
-            f"{np.unique(labels)[:5]}."
+            f"{np.unique(labels)[:5]} instead."
         )
     if not (labels == 1).any():
         raise ValueError("There is no normal image (y = 1) to draw defects on.")

@@ -1,9 +1,8 @@
-"""Artificial defects of images with any number of channels.
+"""Artificial defects on images with any number of channels.
 
-They share nothing with the damage that detectors train on: no code, no random numbers, no setting.
-Each drawing function takes the image (h, w, c), its values from 0 to 1, another image of the same
-shape, and the random state. It returns how far each pixel is covered, (h, w) from 0 to 1, and with
-what, in the image's shape.
+They are independent of the corruption that detectors train on. Each drawing function takes the
+image (h, w, c) with values from 0 to 1, another image of the same shape, and the random state. It
+returns the coverage of each pixel, (h, w) from 0 to 1, and the content that covers it, (h, w, c).
 """
 
 from __future__ import annotations
@@ -27,17 +26,17 @@ from .._drawing import (
 
 Drawing = tuple[Floats, Floats]
 
-# Fraction of the image that a defect covers, from small to large; most are small.
+# Smallest and largest fraction of the image that a defect covers; log-uniform.
 _AREA = (0.005, 0.12)
-# Coverage from which on a pixel belongs to the defect. The rim below stays as it was.
+# Smallest coverage of a pixel that belongs to the defect. Other pixels are unchanged.
 _LEAST_COVERAGE = 0.1
-# Mean change, as a fraction of the range, and the number of draws after which less will do.
+# Accepted mean change, as a fraction of the range, and the number of draws before a smaller one is.
 _VISIBLE_CHANGE = 0.01
 _N_DRAWS = 8
 
 
 def _draw_crack(image: Floats, other: Floats, random_state: np.random.RandomState) -> Drawing:
-    """A thin dark or bright line along a random walk, with a branch at times."""
+    """A thin dark or bright line along a random walk, sometimes with a branch."""
     shape = image.shape[:2]
     size = min(shape)
     coverage = np.zeros(shape)
@@ -55,14 +54,14 @@ def _draw_crack(image: Floats, other: Floats, random_state: np.random.RandomStat
 
 
 def _draw_blob(image: Floats, other: Floats, random_state: np.random.RandomState) -> Drawing:
-    """A blotch of one dark or bright colour, which hides what lies below."""
+    """An opaque blotch of one dark or bright colour."""
     area = _random_area(random_state)
     coverage = random_blotch(image.shape[:2], random_state, area=(area, area))
     return coverage, np.broadcast_to(_extreme_color(image, random_state), image.shape)
 
 
 def _draw_smear(image: Floats, other: Floats, random_state: np.random.RandomState) -> Drawing:
-    """A turned rectangle blurred along one of its sides."""
+    """A rotated rectangle blurred along one of its sides."""
     shape = image.shape[:2]
     size = min(shape)
     angle = random_state.uniform(0, np.pi)
@@ -78,12 +77,12 @@ def _draw_smear(image: Floats, other: Floats, random_state: np.random.RandomStat
 
 
 def _draw_missing(image: Floats, other: Floats, random_state: np.random.RandomState) -> Drawing:
-    """A region filled smoothly with what is around it, as if what it held were not there."""
+    """A region filled smoothly from its surroundings, as if a part were missing."""
     area = _random_area(random_state)
     support = random_polygon(image.shape[:2], random_state, area)
     sigma = max(1.0, 0.5 * np.sqrt(area) * min(support.shape))
     known = (~support).astype(float)
-    # A little of the whole image decides where nothing known is near.
+    # The mean of the image fills pixels far from known ones.
     weight = ndimage.gaussian_filter(known, sigma) + 1e-6
     mean = image.mean(axis=(0, 1))
     content = np.stack(
@@ -104,20 +103,20 @@ def _draw_doubled(image: Floats, other: Floats, random_state: np.random.RandomSt
 
 
 def _draw_color(image: Floats, other: Floats, random_state: np.random.RandomState) -> Drawing:
-    """A region that is brighter or darker, or of another hue, its texture kept."""
+    """A region that is brighter, darker or of another hue, with its texture."""
     area = _random_area(random_state)
     if random_state.uniform() < 0.5:
         coverage = random_blotch(image.shape[:2], random_state, area=(area, area))
     else:
         coverage = random_polygon(image.shape[:2], random_state, area).astype(float)
     shift = random_state.uniform(0.2, 0.6) * random_state.choice([-1, 1])
-    # Channels go together or apart, so that some shifts change the hue and some the light alone.
+    # Channels shift together or apart: some shifts change the brightness alone, some the hue.
     apart = random_state.uniform(0, 1) * random_state.normal(0, 0.3, image.shape[2])
     return coverage, image + shift + apart
 
 
 def _draw_texture(image: Floats, other: Floats, random_state: np.random.RandomState) -> Drawing:
-    """A region with stripes of random direction and width, or with a part of another image."""
+    """A region with stripes of random direction and width, or a part of another image."""
     shape = image.shape[:2]
     support = random_polygon(shape, random_state, _random_area(random_state))
     if random_state.uniform() < 0.5:
@@ -159,32 +158,32 @@ def add_defect(
     value_range: ValueRange,
     random_state: np.random.RandomState,
 ) -> tuple[NDArray, NDArray[np.bool_]] | None:
-    """Put one defect on an image.
+    """Draw one defect on an image.
 
-    Draws again until it can be seen, up to eight times, and then takes the plainest.
+    Draws up to eight times until the defect is visible, and else takes the most visible draw.
 
     Parameters
     ----------
     image, other : ndarray of shape (h, w, c)
-        The image, and another one of its dtype that content may be taken from.
+        The image, and another one of the same dtype, whose content may be used.
     kind : str
         A key of `DEFECTS`.
     strength : (float, float)
         Range of the weight, above 0 and up to 1, with which the defect is mixed into the image.
     value_range : ValueRange
-        What the result is kept within.
+        Bounds of the result.
     random_state : RandomState
-        Where random numbers come from.
+        Generator of the random numbers.
 
     Returns
     -------
     damaged : ndarray of shape (h, w, c)
         In the dtype of `image`.
     mask : ndarray of shape (h, w), dtype bool
-        The region of the defect. Nothing outside it is changed; a few pixels inside may not be,
-        such as those that a shifted copy shows alike.
+        The region of the defect. Pixels outside are unchanged; a few pixels inside may be, such as
+        those that are equal in a shifted copy.
 
-    Or None, if no draw changes anything.
+    Returns None if no draw changes anything.
     """
     width = value_range.high - value_range.low
     width = np.where(width > 0, width, 1.0)
@@ -218,13 +217,13 @@ def _random_area(random_state: np.random.RandomState) -> float:
 
 
 def _extreme_color(image: Floats, random_state: np.random.RandomState) -> Floats:
-    """A colour (c,) near the dark or the bright end."""
+    """A colour (c,) near the dark or the bright end of the range."""
     low = 0.0 if random_state.uniform() < 0.6 else 0.8
     return low + random_state.uniform(0, 0.2, image.shape[2:])
 
 
 def _moved(image: Floats, random_state: np.random.RandomState) -> Floats:
-    """The image moved around its borders by an eighth to a half of its sides, mirrored at times."""
+    """The image rolled by an eighth to a half of its sides, sometimes mirrored."""
     sides = np.array(image.shape[:2])
     offset = np.rint(random_state.uniform(0.125, 0.5, 2) * sides).astype(int)
     offset *= random_state.choice([-1, 1], 2)

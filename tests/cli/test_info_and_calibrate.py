@@ -2,13 +2,17 @@
 
 import json
 import shutil
+import warnings
 
 import numpy as np
 import pytest
 from PIL import Image
+from sklearn.frozen import FrozenEstimator
 
 import skanomaly
 from skanomaly._cli import main
+from skanomaly.datasets import ImageSequence
+from skanomaly.model_selection import ConformalDetector
 
 
 @pytest.fixture
@@ -134,3 +138,90 @@ def test_fit_never_replaces_an_image(photos, tmp_path, capsys):
     assert main(["fit", str(good), "--output", str(good / "00.png"), "--force"]) == 2
     assert "--output must not be" in capsys.readouterr().err
     assert (good / "00.png").read_bytes() == (photos.good / "00.png").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def calibrated_models(photos, tmp_path_factory):
+    """A ConformalDetector in a file: of one detector, of two, and with an infinite threshold."""
+    folder = tmp_path_factory.mktemp("conformal")
+    detector = skanomaly.DenoisingAE(network="plain", max_iter=20, batch_size=4, random_state=0)
+    images = ImageSequence(sorted(photos.good.iterdir()))
+    cases = {"one": dict(calibration_size=6), "two": dict(cv=2), "none": dict(alpha=0.01)}
+    for name, options in cases.items():
+        conformal = ConformalDetector(detector, random_state=0, **{"alpha": 0.2} | options)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            conformal.fit(images).save(folder / name)
+    return folder
+
+
+@pytest.mark.parametrize("name", ["one", "two", "none"])
+def test_info_and_score_of_a_conformal_detector(name, calibrated_models, photos, tmp_path, capsys):
+    model = calibrated_models / name
+    conformal = skanomaly.load(model)
+    assert main(["info", str(model)]) == 0
+    assert "ConformalDetector" in capsys.readouterr().out
+    assert main(["info", str(model), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    count = 2 if name == "two" else 1
+    assert (facts["detector"], facts["size"], facts["mode"]) == (
+        "ConformalDetector",
+        [24, 32],
+        "gray",
+    )
+    assert facts["calibrated"] == f"{count} × DenoisingAE" and facts["steps"] == 20 * count
+    assert facts["calibration_images"] == {"one": 6, "two": 12, "none": 3}[name]
+    assert facts["false_alarm_bound"] == conformal.false_alarm_bound_
+    assert facts["parameters"]["alpha"] == conformal.alpha
+    threshold = None if name == "none" else conformal.offset_
+    assert facts["threshold"] == threshold
+
+    arguments = ["score", str(model), str(photos.new), "--output", str(tmp_path / "out")]
+    page = ["--report", str(tmp_path / "page.html")]
+    assert main([*arguments, *page, "--masks", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["threshold"] == threshold
+    for row in result["images"]:
+        X = np.asarray(Image.open(photos.new / row["path"]))[np.newaxis]
+        expected = {1: "normal", -1: "anomalous"}[conformal.predict(X)[0]]
+        assert row["decision"] == expected
+        assert row["score"] == pytest.approx(conformal.score_samples(X)[0])
+        path = (tmp_path / "out" / "masks" / row["path"]).with_suffix(".png")
+        mask = np.asarray(Image.open(path))
+        np.testing.assert_array_equal(mask > 0, conformal.predict_mask(X)[0])
+    assert result["n_anomalous"] == (0 if name == "none" else 1)
+
+
+def test_calibrate_a_conformal_detector(calibrated_models, photos, tmp_path, capsys):
+    output = tmp_path / "new"
+    arguments = ["calibrate", str(calibrated_models / "one"), str(photos.good)]
+    arguments += ["--output", str(output), "--json"]
+    assert main(arguments) == 0
+    result = json.loads(capsys.readouterr().out)
+    before, after = skanomaly.load(calibrated_models / "one"), skanomaly.load(output)
+    images = ImageSequence(sorted(photos.good.iterdir()))
+    frozen = FrozenEstimator(before.detectors_[0])
+    expected = ConformalDetector(frozen, alpha=0.2).fit(images)
+    assert result["threshold"] == after.offset_ == expected.offset_
+    assert result["map_threshold"] == after.map_threshold_ == expected.map_threshold_
+    assert result["threshold_before"] == before.offset_
+    assert len(after.calibration_scores_[0]) == 12
+    # Again, and for another level.
+    assert main([*arguments, "--force", "--false-alarms", "0.5"]) == 0
+    assert skanomaly.load(output).alpha == 0.5
+    assert skanomaly.load(output).offset_ > after.offset_
+
+
+def test_a_conformal_detector_that_cannot_be_calibrated(
+    calibrated_models, photos, tmp_path, capsys
+):
+    for name in ("one", "two"):
+        shutil.copy(calibrated_models / name, tmp_path / name)
+    assert main(["calibrate", str(tmp_path / "two"), str(photos.good)]) == 2
+    assert "cv=2, whose thresholds belong to its folds" in capsys.readouterr().err
+    arguments = ["calibrate", str(tmp_path / "one"), str(photos.good), "--false-alarms", "0.01"]
+    with pytest.warns(UserWarning, match="at least 99 images"):
+        assert main(arguments) == 2
+    assert "12 good images are too few" in capsys.readouterr().err
+    for name in ("one", "two"):
+        assert (tmp_path / name).read_bytes() == (calibrated_models / name).read_bytes()

@@ -191,7 +191,7 @@ FORGERIES = {
     "class": (set_detector(**{"class": "os.system"}), "unknown class"),
     "base class": (set_detector(**{"class": "BaseAutoencoderDetector"}), "unknown class"),
     "no class": (set_detector(**{"class": {"a": 1}}), "unknown class"),
-    "newer": (set_metadata("format_version", "4"), "newer version of skanomaly.*format 4"),
+    "newer": (set_metadata("format_version", "5"), "newer version of skanomaly.*format 5"),
     "older": (set_metadata("format_version", "2"), "older version of skanomaly.*format 2"),
     "no version": (set_metadata("format_version", "one"), "is not a skanomaly model"),
     "long version": (set_metadata("format_version", "9" * 5000), "is not a skanomaly model"),

@@ -10,6 +10,7 @@ import torch
 from sklearn.base import clone
 from sklearn.ensemble import IsolationForest
 from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
 from synthetic_images import make_images
 from torch import nn
@@ -18,6 +19,7 @@ import skanomaly
 from skanomaly import ContractiveAE, DenoisingAE, SelfSupervisedAutoencoderDetector
 from skanomaly.datasets import load_mvtec_ad, make_textured_surfaces
 from skanomaly.export import to_onnx
+from skanomaly.model_selection import ConformalDetector
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -271,11 +273,56 @@ def test_a_network_that_onnxruntime_cannot_run(rows, tmp_path, capfd):
 def test_a_graph_that_is_wrong_for_other_sizes_is_not_written(surfaces, tmp_path):
     detector = SelfSupervisedAutoencoderDetector(network=AsksForSize, **BARE)
     detector = train(detector, surfaces.X_train)
-    with pytest.raises(ValueError, match=r"input of shape \(3, 35, 37\) differ.*needs image_size"):
+    with pytest.raises(ValueError, match=r"input of shape \(3, 35, 37\) differ.*Pass image_size"):
         to_onnx(detector, tmp_path / "detector.onnx")
     assert os.listdir(tmp_path) == []
     exported = Exported(detector, tmp_path / "detector.onnx", image_size=(40, 32))
     exported.check(np.pad(surfaces.X_test[:3], ((0, 0), (4, 4), (0, 0)), mode="wrap"))
+
+
+@pytest.mark.parametrize("is_frozen", [False, True])
+def test_a_calibrated_detector_keeps_its_thresholds(is_frozen, surfaces, tmp_path):
+    inner = SelfSupervisedAutoencoderDetector(network=small_network, **BARE, device="cpu")
+    inner.set_params(max_iter=8, random_state=0)
+    X = surfaces.X_train
+    if is_frozen:
+        inner, X = FrozenEstimator(inner.fit(X[:15])), X[15:]
+        before = inner.estimator.offset_, inner.estimator.map_threshold_
+    # With a level that flags many images and marks many pixels.
+    conformal = ConformalDetector(inner, 0.6, calibration_size=15, random_state=0).fit(X)
+    exported = Exported(conformal, tmp_path / "detector.onnx", image_size=(32, 32))
+    got = exported.check(surfaces.X_test)
+    assert set(got["predict"]) == {-1, 1} and 0 < got["predict_mask"].mean() < 1
+    properties = {entry.key: entry.value for entry in onnx.load(exported.path).metadata_props}
+    assert properties["detector"] == "SelfSupervisedAutoencoderDetector"
+    assert float(properties["offset"]) == conformal.offset_
+    assert float(properties["map_threshold"]) == conformal.map_threshold_
+    if is_frozen:
+        assert (inner.estimator.offset_, inner.estimator.map_threshold_) == before
+
+
+def test_infinite_thresholds_flag_nothing_but_what_is_not_finite(rows, tmp_path):
+    with pytest.warns(UserWarning, match="images to calibrate on"):
+        conformal = ConformalDetector(DenoisingAE(max_iter=2), 0.01, random_state=0).fit(rows)
+    exported = Exported(conformal, tmp_path / "rows.onnx")
+    damaged = np.concatenate([rows * 100, rows[:1]])
+    damaged[-1, 2] = np.nan
+    got = exported.run(damaged)
+    np.testing.assert_array_equal(got["predict"], [*conformal.predict(damaged[:-1]), -1])
+    assert not got["predict_mask"][:-1].any() and got["predict_mask"][-1].all()
+    assert np.all(got["decision_function"][:-1] == np.inf)
+
+
+def test_calibrated_detectors_that_are_no_single_graph(rows, tmp_path):
+    conformal = ConformalDetector(DenoisingAE(max_iter=2), 0.2, cv=3, random_state=0)
+    with pytest.raises(NotFittedError):
+        to_onnx(conformal, tmp_path / "x.onnx")
+    with pytest.raises(ValueError, match=r"must hold one detector.*with 3 of them, from cv=3"):
+        to_onnx(conformal.fit(rows), tmp_path / "x.onnx")
+    forest = ConformalDetector(IsolationForest(n_estimators=5), 0.2, random_state=0).fit(rows)
+    with pytest.raises(TypeError, match=r"ConformalDetector, got IsolationForest instead"):
+        to_onnx(forest, tmp_path / "x.onnx")
+    assert os.listdir(tmp_path) == []
 
 
 def test_what_is_no_fitted_detector(tmp_path):

@@ -21,7 +21,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import OneClassSVM
 from synthetic_images import make_images, plant_defects
 
-from skanomaly import SelfSupervisedAutoencoderDetector
+from skanomaly import DenoisingAE, SelfSupervisedAutoencoderDetector
 from skanomaly.datasets import ImageSequence
 from skanomaly.model_selection import ConformalDetector, NormalOnlySplit
 from skanomaly.model_selection._conformal_threshold import ConformalThreshold, critical_rank
@@ -232,7 +232,8 @@ def test_a_threshold_of_many_values_is_found_in_parts(monkeypatch):
 def test_too_few_images_to_calibrate_on(X, new, mode):
     detector = ConformalDetector(DistanceToMean(), alpha=0.01, random_state=0, **mode)
     n_calibration = 60 if mode else 12
-    message = f"alpha=0.01 needs at least 99 images.*got {n_calibration}, of the 60 in X.*flagged"
+    got = f"got {n_calibration} of the 60 in X instead"
+    message = f"alpha=0.01 needs at least 99 images.*{got}.*flagged"
     with pytest.warns(UserWarning, match=message) as caught:
         detector.fit(X)
     assert caught[0].filename == __file__
@@ -431,6 +432,55 @@ def test_anything_that_turns_into_an_array(X, new):
     detector = clone(expected).fit(Wrapped(X))
     np.testing.assert_array_equal(detector.predict(Wrapped(new)), expected.predict(new))
     np.testing.assert_array_equal(detector.predict_mask(Wrapped(new)), expected.predict_mask(new))
+
+
+class Rows(torch.utils.data.Dataset):
+    def __init__(self, X):
+        self.X = X
+
+    def __len__(self):
+        return len(self.X)
+
+    def __getitem__(self, index):
+        return self.X[index]
+
+
+@pytest.mark.parametrize("mode", [dict(), dict(cv=2)], ids=str)
+@pytest.mark.parametrize("inner", [ScoresAlone(), OneClassSVM(), DenoisingAE(max_iter=2)], ids=str)
+def test_streams_are_refused_as_by_detectors(X, inner, mode):
+    detector = ConformalDetector(inner, 0.2, random_state=0, **mode)
+    fitted = clone(detector).fit(X)
+    streams = {
+        "generator": lambda: (row for row in X),
+        "Rows": lambda: Rows(X),
+        "DataLoader": lambda: torch.utils.data.DataLoader(Rows(X)),
+    }
+    names = ("p_values", "score_samples", "decision_function", "predict", "detect", "anomaly_map")
+    methods = [getattr(fitted, name) for name in names if hasattr(fitted, name)]
+    for name, make in streams.items():
+        with pytest.raises(TypeError) as expected:
+            DenoisingAE(max_iter=2).fit(make())
+        assert f"got {name} instead" in str(expected.value)
+        for method in (detector.fit, *methods):
+            with pytest.raises(TypeError) as caught:
+                method(make())
+            assert str(caught.value) == str(expected.value)
+
+
+def test_a_checkpoint_serves_one_training(X, tmp_path):
+    """With folds, a checkpoint is refused before the first of them has trained for hours."""
+    path = tmp_path / "training.pt"
+    autoencoder = DenoisingAE(max_iter=2, checkpoint=path, random_state=0)
+    for inner in (autoencoder, make_pipeline(StandardScaler(), autoencoder)):
+        crossed = ConformalDetector(inner, 0.2, cv=2, random_state=0)
+        with pytest.raises(ValueError, match=r"checkpoint must be None .* cv.*training\.pt"):
+            crossed.fit(X)
+    assert not path.exists()
+    ConformalDetector(autoencoder, 0.2, random_state=0).fit(X)
+    assert path.exists()
+    fitted = FrozenEstimator(autoencoder.set_params(checkpoint=None).fit(X[:30]))
+    fitted.estimator.set_params(checkpoint=path)
+    ConformalDetector(fitted, 0.2, cv=2).fit(X[30:])
 
 
 def test_y_is_ignored(X):

@@ -146,7 +146,7 @@ def test_groups_and_kinds_together(case):
 @pytest.mark.parametrize("cv", [StratifiedKFold(3), KFold(3, shuffle=True, random_state=0)])
 def test_a_splitter_that_tears_groups_apart(case, cv):
     X, y, _, groups = case
-    with pytest.raises(ValueError, match=r"group .* on its training and its test side.*KFold"):
+    with pytest.raises(ValueError, match=r"group .* in its training and its test set.*KFold"):
         NormalOnlySplit(cv).split(X, y, groups)
 
 

@@ -275,7 +275,7 @@ def test_bad_parameters(images, fitted, params, message):
 @pytest.mark.parametrize(
     ("X", "y", "message"),
     [
-        (np.zeros((5, 20)), None, "plain vectors"),
+        (np.zeros((5, 20)), None, "Plain vectors have no pixels"),
         (np.zeros(5), None, "got shape"),
         (np.zeros((5, 2, 2, 1, 1)), None, "got shape"),
         (np.zeros((0, 8, 8)), None, "minimum of 1"),
