@@ -282,5 +282,3 @@ def _page(
         map_threshold=float(model.detector.map_threshold_),
         kind_label="subfolder",
     )
-
-

@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None, *, program: str = _PROGRAM) -> 
         rows = run_benchmark(
             options.datasets,
             _make_detectors(options),
-            size=options.size,
+            size=options.size[0] if len(options.size) == 1 else tuple(options.size),
             seeds=options.seeds,
             n_jobs=options.jobs,
             output=options.output,
@@ -118,7 +118,14 @@ def _make_parser(program: str) -> argparse.ArgumentParser:
         help="folder with train/good, test/KIND and ground_truth/KIND, a folder of such folders, "
         f"or one of {', '.join(MADE)}",
     )
-    add("--size", type=int, default=128, help="side of the images in pixels (default: 128)")
+    add(
+        "--size",
+        type=int,
+        nargs="+",
+        default=[128],
+        metavar="PIXELS",
+        help="side of the images in pixels, or height and width (default: 128)",
+    )
     add("--seeds", type=int, nargs="+", default=[0, 1], help="random seeds (default: 0 1)")
     add(
         "--detector",

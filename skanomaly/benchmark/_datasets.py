@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from sklearn.utils import Bunch
 
@@ -28,27 +29,32 @@ class Dataset:
     ----------
     name : str
         Name in the tables.
-    size : int
-        Side of its images in pixels.
+    size : int or (int, int)
+        Side of its images in pixels, or their height and width.
     folder : Path or None
         Resolved folder in MVTec AD layout; None for a generated dataset.
     """
 
     name: str
-    size: int
+    size: int | tuple[int, int]
     folder: Path | None = None
+
+    @property
+    def shown_size(self) -> int | str:
+        """The size in tables and results."""
+        return " x ".join(map(str, self.size)) if isinstance(self.size, tuple) else self.size
 
     def identity(self) -> dict[str, str | int]:
         """Return its identity: size and name, and a hash of the names and sizes of its files."""
         if self.folder is None:
-            return {"dataset": self.name, "size": self.size}
+            return {"dataset": self.name, "size": self.shown_size}
         files = hashlib.sha256()
         for path in _find_files(self.folder):
             line = f"{path.relative_to(self.folder).as_posix()} {path.stat().st_size}\n"
             files.update(line.encode(errors="surrogateescape"))
         # Without the path, so that the folder can be moved.
         name = self.folder.name
-        return {"dataset": name, "size": self.size, "files": files.hexdigest()}
+        return {"dataset": name, "size": self.shown_size, "files": files.hexdigest()}
 
     def load(self, *, skip_damaged: bool = False) -> tuple[Bunch, list[str]]:
         """Load the dataset.
@@ -73,7 +79,8 @@ class Dataset:
 
 
 def find_datasets(
-    names: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], size: int
+    names: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    size: int | tuple[int, int],
 ) -> list[Dataset]:
     """Find datasets by name, by folder, or by a folder of folders.
 
@@ -111,7 +118,7 @@ def find_datasets(
     ]
 
 
-def _make(name: str, size: int, **numbers: int) -> Bunch:
+def _make(name: str, size: Any, **numbers: int) -> Bunch:
     if name == "bars":
         return make_bar_images(image_size=size, random_state=0, **numbers)
     return make_textured_surfaces(name, image_size=size, random_state=0, **numbers)

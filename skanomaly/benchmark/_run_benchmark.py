@@ -98,7 +98,7 @@ def run_benchmark(
     datasets: AnyPath | Iterable[AnyPath],
     detectors: OutlierMixin | Iterable[OutlierMixin] | Mapping[str, OutlierMixin] | None = None,
     *,
-    size: int = 128,
+    size: int | tuple[int, int] = 128,
     seeds: Iterable[int] = (0, 1),
     n_jobs: int = 1,
     output: AnyPath | None = None,
@@ -121,8 +121,9 @@ def run_benchmark(
     detectors : estimator, iterable of estimator or mapping of str to estimator, default=None
         As in :func:`evaluate`. The keys of a mapping are the names in the tables; the default is
         the class with its non-default parameters. None means `SelfSupervisedAutoencoderDetector()`.
-    size : int, default=128
-        Side of the images in pixels, to which they are resized.
+    size : int or (int, int), default=128
+        Side, or height and width, in pixels to which images are resized. Generated images are
+        square.
     seeds : iterable of int, default=(0, 1)
         Each detector is fitted on each dataset once per seed.
     n_jobs : int, default=1

@@ -66,7 +66,7 @@ class Run:
         """The columns that identify the run."""
         return {
             "dataset": self.dataset.name,
-            "size": self.dataset.size,
+            "size": self.dataset.shown_size,
             "detector": self.label,
             "seed": self.seed,
         }
@@ -131,7 +131,7 @@ class Run:
         if hasattr(data.X_test, "paths"):
             names = names_within_folder(data.X_test.paths)
         facts = {
-            "dataset": f"{self.dataset.name}, {self.dataset.size} px",
+            "dataset": f"{self.dataset.name}, {self.dataset.shown_size} px",
             "detector": self.label,
             "seed": str(self.seed),
         }

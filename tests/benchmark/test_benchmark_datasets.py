@@ -87,6 +87,14 @@ def test_without_masks_there_are_image_metrics_alone(copy, tmp_path, in_this_pro
     assert len(list(tmp_path.rglob("*.html"))) == 1
 
 
+def test_a_size_may_be_a_height_and_a_width(copy, in_this_process, capsys):
+    arguments = [str(copy), "--size", "16", "24", "--seeds", "0", "--set", "max_iter=1"]
+    assert main(arguments) == 0
+    assert f"## {copy.name}, 16 x 24 px" in capsys.readouterr().out
+    assert main(["bars", "--size", "16", "24"]) == 2
+    assert "must be an int. Got (16, 24) instead." in capsys.readouterr().err
+
+
 def test_a_tilde_stands_for_the_home_folder(
     stripes, tmp_path, monkeypatch, in_this_process, capsys
 ):
