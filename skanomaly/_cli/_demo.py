@@ -58,16 +58,16 @@ def add_parser(commands: Any) -> None:
         "--max-iter",
         metavar="N",
         type=integer(1),
-        default=300,
-        help="number of training steps per texture (default: 300)",
+        default=450,
+        help="number of training steps per texture (default: 450)",
     )
     add_seed(parser)
     add(
         "--image-size",
         metavar="PIXELS",
         type=integer(16, 256),
-        default=128,
-        help="side of the images in pixels, from 16 to 256 (default: 128)",
+        default=96,
+        help="side of the images in pixels, from 16 to 256 (default: 96)",
     )
     add_shared_options(parser)
 
@@ -151,6 +151,7 @@ def _draw(block: Any, index: int, data: Bunch, detector: Any, maps: NDArray[np.f
         maps[chosen],
         masks=data.masks_test[chosen],
         map_threshold=detector.map_threshold_,
+        vmax=4 * detector.map_threshold_,
         names=list(data.kinds_test[chosen]),
         ax=grid[[0, 2]].T,
     )
