@@ -15,7 +15,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from .._estimators import detect, find_method, join
-from ..detectors._labels import warn_of_anomalies
+from .._validation import warn_of_anomalies
 from ._calibration import calibrate
 from ._calibration_folds import make_folds
 from ._conformal_detection import compare_batches, score_by_each
