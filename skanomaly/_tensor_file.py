@@ -178,15 +178,12 @@ def _read(
 def _check_version(found: str, kind: str, version: int) -> None:
     if not (found.isascii() and found.isdecimal() and 1 <= len(found) <= 9):
         raise ModelFileError(f"is not a {kind}, or is damaged")
-    if int(found) < version:
+    if int(found) != version:
+        writer = "an older" if int(found) < version else "a newer"
+        remedy = "Fit the detector again" if int(found) < version else "Update skanomaly"
         raise ModelFileError(
-            f"was written by an older version of skanomaly: it has format {found}, and this "
-            f"version reads format {version}. Fit the detector again"
-        )
-    if int(found) > version:
-        raise ModelFileError(
-            f"was written by a newer version of skanomaly: it has format {found}, and this "
-            f"version reads up to {version}"
+            f"was written by {writer} version of skanomaly: it has format {found}, and this "
+            f"version reads format {version}. {remedy}"
         )
 
 

@@ -26,8 +26,7 @@ from .._validation import (
 )
 from ..datasets._image_sequence import training_images
 from ..training import resolve_device
-from ..training._loop import Objective
-from ._fit_plan import Represent
+from ._fit_plan import Objective, Represent
 from ._fitting import calibrate, fit_detector
 from ._inference import (
     Inference,

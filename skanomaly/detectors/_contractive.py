@@ -10,9 +10,8 @@ from torch import nn
 
 from ..networks import find_encoder
 from ..training import PENALTIES, ContractiveObjective
-from ..training._loop import Objective
 from ._base import BaseAutoencoderDetector
-from ._fit_plan import Represent
+from ._fit_plan import Objective, Represent
 from ._parameters import SharedParameters, set_shared, shared_parameters
 
 

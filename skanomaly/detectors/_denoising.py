@@ -11,9 +11,8 @@ from torch import nn
 
 from ..corruption import NOISES, add_noise
 from ..training import DenoisingObjective
-from ..training._loop import Objective
 from ._base import BaseAutoencoderDetector
-from ._fit_plan import Represent
+from ._fit_plan import Objective, Represent
 from ._parameters import SharedParameters, set_shared, shared_parameters
 
 

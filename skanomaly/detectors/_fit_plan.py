@@ -29,12 +29,12 @@ from ..training import (
     resolve_precision,
     to_channels_last,
 )
-from ..training._loop import Objective
 from ..training._memory import training_memory
 from ._checkpoint import check_checkpoint, fingerprint
 from ._model import Standardization
 from ._network import make_network
 
+Objective = Callable[[nn.Module, Tensor, torch.Generator], Tensor]
 # Appends the local contrast to standardized images.
 Represent = Callable[[Tensor], Tensor]
 
