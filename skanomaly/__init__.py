@@ -1,4 +1,4 @@
-"""Find and locate what is wrong in an image, after learning from good ones alone."""
+"""Visual anomaly detection by autoencoders that are trained on normal images only."""
 
 from ._tensor_file import ModelFileError
 from .corruption import PatchCorruption

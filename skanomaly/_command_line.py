@@ -1,4 +1,4 @@
-"""What all commands have in common: errors in one line, and what is shown while they run."""
+"""Shared parts of all commands: options, and errors in one line."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ INTERRUPTED = 130
 
 
 class OneLineParser(argparse.ArgumentParser):
-    """Reports wrong usage in one line, as all other errors are."""
+    """Argument parser that reports wrong usage in one line."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(WRONG_USE, f"{self.prog}: error: {message}; see {self.prog} --help\n")
 
 
 def report_error(program: str, error: Exception) -> None:
-    """Write an error on stderr, in one line."""
+    """Print an error to stderr, in one line."""
     print(f"{program}: error: {one_line(error)}", file=sys.stderr)
 
 
 def one_line(error: Exception) -> str:
-    """Write an error without line breaks."""
+    """Return the message of an error without line breaks."""
     return " ".join(str(error).split()) or type(error).__name__
 
 
 def integer(lowest: int, highest: int | None = None) -> Callable[[str], int]:
-    """Make the type of an integer within limits."""
+    """Make the argument type of an integer within limits."""
     limits = f"{lowest} or more" if highest is None else f"from {lowest} to {highest}"
 
     def parse(text: str) -> int:
@@ -58,8 +58,8 @@ def add_shared_options(parser: argparse.ArgumentParser) -> None:
 
 
 def wants_progress(options: argparse.Namespace) -> bool:
-    """Whether to show progress: as asked, or else on a terminal."""
+    """Whether to show progress; by default on a terminal."""
     if options.progress is not None:
         return bool(options.progress)
-    # A program without a console has no stderr.
+    # stderr is None in a program without a console.
     return sys.stderr is not None and sys.stderr.isatty()

@@ -1,14 +1,14 @@
-"""Cells of CSV files that a spreadsheet shows and does not run."""
+"""Escaping of CSV cells that a spreadsheet would run as formulas."""
 
 from __future__ import annotations
 
-# What begins with these is a formula to some spreadsheet.
+# Some spreadsheets run cells that start with these as formulas.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _QUOTE = "'"
 
 
 def escape_cell(text: str) -> str:
-    """Put an apostrophe before text that a spreadsheet would run, or that begins with one.
+    """Prefix an apostrophe to text that a spreadsheet would run, or that starts with one.
 
     Examples
     --------

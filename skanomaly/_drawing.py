@@ -1,7 +1,7 @@
-"""Lines, polygons, blotches and smears that artificial defects are drawn with.
+"""Lines, polygons, blotches and smears to draw artificial defects with.
 
-Nothing here knows what detectors are trained on. Places are pairs (row, column) in pixels, and all
-random numbers come from the random state that is passed.
+Points are pairs (row, column) in pixels. The shapes are independent of those of the corruptions
+that detectors are trained on.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Shape = tuple[int, int]
 def random_walk(
     start: Floats, heading: float, length: float, random_state: np.random.RandomState
 ) -> Floats:
-    """Return points (m, 2) of a path whose heading wanders."""
+    """Draw points (m, 2) of a path with a random-walk heading."""
     n_steps = 12
     headings = heading + np.cumsum(random_state.normal(0, 0.4, n_steps))
     steps = length / n_steps * np.column_stack([np.sin(headings), np.cos(headings)])
@@ -28,7 +28,7 @@ def random_walk(
 
 
 def add_line(coverage: Floats, points: Floats, width: float) -> None:
-    """Draw an antialiased line through points, in place, as the larger of old and new coverage."""
+    """Draw an antialiased line through points, in place, by the maximum of the coverages."""
     rows, columns = np.indices(coverage.shape)
     for first, last in itertools.pairwise(points):
         along = last - first
@@ -45,7 +45,7 @@ def add_line(coverage: Floats, points: Floats, width: float) -> None:
 def random_polygon(
     shape: Shape, random_state: np.random.RandomState, area: float
 ) -> NDArray[np.bool_]:
-    """Return a bool image (h, w) of a jagged polygon that covers about `area` of a square one."""
+    """Draw a bool image (h, w) of a polygon that covers a fraction of about `area` of a square."""
     size = min(shape)
     n_corners = random_state.randint(4, 8)
     angles = 2 * np.pi * (np.arange(n_corners) + random_state.uniform(-0.3, 0.3, n_corners))
@@ -61,7 +61,7 @@ def random_polygon(
 def turned_rectangle(
     shape: Shape, center: Floats, half_sides: Floats, angle: float
 ) -> NDArray[np.bool_]:
-    """Return a bool image (h, w) of a rectangle whose first side points along `angle`."""
+    """Draw a bool image (h, w) of a rectangle whose first side has the direction `angle`."""
     direction = np.array([np.sin(angle), np.cos(angle)])
     normal = direction[::-1] * [1, -1]
     corners = np.array([(1, 1), (1, -1), (-1, -1), (-1, 1)]) * half_sides
@@ -73,9 +73,9 @@ def turned_rectangle(
 def random_blotch(
     shape: Shape, random_state: np.random.RandomState, area: tuple[float, float]
 ) -> Floats:
-    """Return the coverage (h, w), from 0 to 1, of a level set of a Gaussian random field.
+    """Draw the coverage (h, w), from 0 to 1, of a level set of a Gaussian random field.
 
-    It lies around one point and takes a fraction of the image between the two of `area`.
+    It is centred on a random point and covers a fraction of the image within the range `area`.
     """
     size = min(shape)
     rows, columns = np.indices(shape)
@@ -85,14 +85,14 @@ def random_blotch(
     field = field / field.std() - (distance / random_state.uniform(0.1, 0.18)) ** 2
     n_pixels = max(1, int(random_state.uniform(*area) * field.size))
     level = np.sort(field, axis=None)[-n_pixels]
-    # An edge of about two pixels at a side of 64: blotches on a surface end sharply.
+    # An edge of about two pixels at a side of 64, since blotches have sharp edges.
     coverage = ndimage.gaussian_filter((field > level).astype(float), 0.8 * size / 64)
     coverage[coverage < 0.02] = 0
     return coverage
 
 
 def average_along(image: Floats, support: NDArray[np.bool_], angle: float, reach: float) -> Floats:
-    """Return means (m,) of the image (h, w) along one direction, for each pixel of the support."""
+    """Average the image (h, w) along one direction at each of m pixels of the support: (m,)."""
     direction = np.array([np.sin(angle), np.cos(angle)])
     offsets = np.linspace(-reach, reach, 2 * int(np.ceil(reach)) + 1)
     pixels = np.argwhere(support).T[:, np.newaxis]

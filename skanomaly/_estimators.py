@@ -1,4 +1,4 @@
-"""Detectors inside pipelines and searches, and what they compute of images in one pass."""
+"""Detectors inside pipelines and searches, and their results in one pass."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import Bunch, _safe_indexing, indexable
 from sklearn.utils.validation import _num_samples
 
-# Images whose maps are held in memory at once, where there is no need to keep them.
+# Number of images whose maps are computed at once.
 _BATCH_SIZE = 32
 
 
 def layers(estimator: Any) -> Iterator[Any]:
-    """Give an estimator, and one by one those inside it that do its work, down to the detector."""
+    """Yield an estimator and those inside pipelines, searches and so on, down to the detector."""
     while True:
         yield estimator
         if isinstance(estimator, Pipeline):
@@ -30,12 +30,12 @@ def layers(estimator: Any) -> Iterator[Any]:
 
 
 def find_attribute(estimator: Any, name: str) -> Any:
-    """Find an attribute, such as a threshold, of the outermost layer that has it; else None."""
+    """Return an attribute of the outermost layer that has it, or None."""
     return next((getattr(layer, name) for layer in layers(estimator) if hasattr(layer, name)), None)
 
 
 def find_parameter(estimator: Any, name: str) -> Any:
-    """Find a parameter of the detector, that inside a ConformalDetector too; else None."""
+    """Return a parameter of the detector, also inside a ConformalDetector, or None."""
     *_, detector = layers(estimator)
     if hasattr(detector, name):
         return getattr(detector, name)
@@ -44,9 +44,9 @@ def find_parameter(estimator: Any, name: str) -> Any:
 
 
 def find_method(estimator: Any, name: str) -> Callable[[Any], Any] | None:
-    """Find a method of the outermost layer that has it; else None.
+    """Return a method of the outermost layer that has it, or None.
 
-    It takes what the whole estimator takes: steps of pipelines before that layer are applied first.
+    Its input is that of the whole estimator; earlier steps of pipelines are applied first.
     """
     steps: list[Pipeline] = []
     for layer in layers(estimator):
@@ -68,9 +68,9 @@ def _after(steps: list[Pipeline], method: Callable[[Any], Any]) -> Callable[[Any
 
 
 def detect(estimator: Any, X: Any, *names: str) -> Bunch:
-    """Compute what some methods return, from one pass if the estimator has `detect_batches`.
+    """Compute the results of methods, in one pass if the estimator has `detect_batches`.
 
-    Methods that the estimator lacks are left out.
+    Methods that the estimator lacks are skipped.
     """
     methods = _find_methods(estimator, names)
     if "detect_batches" not in methods:
@@ -79,7 +79,7 @@ def detect(estimator: Any, X: Any, *names: str) -> Bunch:
 
 
 def detect_batches(estimator: Any, X: Any, *names: str) -> Iterator[Bunch]:
-    """Compute what `detect` does, a few images at a time."""
+    """Compute the results of `detect` batch by batch."""
     methods = _find_methods(estimator, names)
     in_one_pass = methods.pop("detect_batches", None)
     if in_one_pass is not None:
@@ -91,13 +91,13 @@ def detect_batches(estimator: Any, X: Any, *names: str) -> Iterator[Bunch]:
 
 
 def join(batches: Iterator[Bunch]) -> Bunch:
-    """Concatenate the fields of batches, of which there is one at least."""
+    """Concatenate the fields of at least one batch."""
     parts = list(batches)
     return Bunch(**{name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
 
 
 def _find_methods(estimator: Any, names: tuple[str, ...]) -> dict[str, Callable[[Any], Any]]:
-    """Those that the estimator has, with `detect_batches` if it saves a pass."""
+    """Find methods by name, with `detect_batches` if it saves a pass."""
     found = {name: find_method(estimator, name) for name in names}
     methods = {name: method for name, method in found.items() if method is not None}
     in_one_pass = find_method(estimator, "detect_batches")
@@ -107,8 +107,8 @@ def _find_methods(estimator: Any, names: tuple[str, ...]) -> dict[str, Callable[
 
 
 def iterate_batches(X: Any) -> Iterator[Any]:
-    """Give a few images at a time."""
+    """Split images into batches."""
     (X,) = indexable(X)
-    # One batch at least, so that the detector gets to complain of none.
+    # At least one batch, so that the detector raises an error for empty X.
     for start in range(0, max(1, _num_samples(X)), _BATCH_SIZE):
         yield _safe_indexing(X, slice(start, start + _BATCH_SIZE))

@@ -1,4 +1,4 @@
-"""Outputs: checked before the work is done, and written whole or not at all."""
+"""Output files: checked before the work, and written atomically."""
 
 from __future__ import annotations
 
@@ -20,23 +20,22 @@ except ImportError:  # Windows
 
 @contextmanager
 def atomic_write(path: Path, *, durable: bool = False) -> Iterator[Path]:
-    """Give the path of a new file beside ``path`` that takes its place when all went well.
+    """Yield the path of a temporary file that replaces ``path`` if the block succeeds.
 
-    Of a link, the file that it points to is replaced; a file that exists keeps its mode. What a
-    killed process left of such a write is removed by the next one.
+    If ``path`` is a link, its target is replaced; an existing file keeps its mode. The temporary
+    file of a killed process is removed by the next write.
 
     Parameters
     ----------
     path : Path
     durable : bool, default=False
-        Whether the new file is on the disk, and not in its cache alone, before it replaces the
-        old one, so that a power cut leaves one of them too.
+        Whether to flush the new file to the disk before it replaces the old one, so that one of
+        them survives a power cut.
 
     Raises
     ------
     OSError
-        If ``path`` is a folder, a device or anything else that is no regular file, or cannot be
-        written.
+        If ``path`` is not a regular file, or cannot be written.
     """
     path = Path(os.path.realpath(path))
     mode = None
@@ -56,7 +55,7 @@ def atomic_write(path: Path, *, durable: bool = False) -> Iterator[Path]:
         except BaseException:
             aside.unlink(missing_ok=True)
             raise
-        # From here on the name may be that of another write.
+        # From here on, another write may use the name.
         if durable and os.name == "posix":
             _flush(path.parent)
     finally:
@@ -65,12 +64,12 @@ def atomic_write(path: Path, *, durable: bool = False) -> Iterator[Path]:
 
 
 def _create_aside(path: Path, mode: int | None) -> tuple[Path, int | None]:
-    """Make an empty file beside another, which is locked while the handle is open."""
-    # A name of the greatest length leaves no room for more.
+    """Create an empty file beside another, which is locked while the handle is open."""
+    # A name of maximum length cannot be extended.
     start = f".{path.name[:40]}."
     digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()
     aside = path.parent / f"{start}{digest[:16]}.part"
-    # With the permissions that the user's mask leaves, as any new file; of an old one, no more.
+    # The permissions of a new file, or at most those of the old one.
     mode = 0o666 if mode is None else mode & 0o666 | 0o600
     flags = os.O_CREAT | os.O_EXCL | os.O_RDWR
     while True:
@@ -78,21 +77,21 @@ def _create_aside(path: Path, mode: int | None) -> tuple[Path, int | None]:
         try:
             handle = os.open(aside, flags, mode)
         except FileExistsError:
-            # Somebody else writes the same file at this moment.
+            # Another write of the same file is running.
             aside = path.parent / f"{start}{secrets.token_hex(8)}.part"
             handle = os.open(aside, flags, mode)
         if fcntl is None:
-            # Where there are no such locks, a file that is open cannot take another's place.
+            # Windows cannot move a file that is open.
             os.close(handle)
             return aside, None
         if _try_lock(handle) is not False and _is_at(aside, handle):
             return aside, handle
-        # It was taken for abandoned before it was locked.
+        # Another process removed it as abandoned before it was locked.
         os.close(handle)
 
 
 def _remove_abandoned(aside: Path) -> None:
-    """Remove a file whose writer was killed; that of one who lives is locked."""
+    """Remove the file of a killed process; that of a running one is locked."""
     if fcntl is None:
         return
     with suppress(OSError):
@@ -105,7 +104,7 @@ def _remove_abandoned(aside: Path) -> None:
 
 
 def _try_lock(handle: int) -> bool | None:
-    """Lock a file if nobody else has; None where the file system knows no locks."""
+    """Lock a file, if it is not locked; None if the file system has no locks."""
     assert fcntl is not None
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -117,7 +116,7 @@ def _try_lock(handle: int) -> bool | None:
 
 
 def _is_at(path: Path, handle: int) -> bool:
-    """Whether this file, and no later one, has this name."""
+    """Whether the path is that of the open file, not of a later one."""
     try:
         return os.path.samestat(path.lstat(), os.fstat(handle))
     except FileNotFoundError:
@@ -126,18 +125,18 @@ def _is_at(path: Path, handle: int) -> bool:
 
 @contextmanager
 def exclusive_use(path: Path) -> Iterator[bool]:
-    """Keep a path for oneself, among all threads and processes that ask for it by this function.
+    """Reserve a path among all threads and processes that use this function.
 
     Parameters
     ----------
     path : Path
-        A file that need not exist, in a folder that can be written to. It is not touched: an empty
-        file beside it, which is removed at the end, carries the lock.
+        File in a writable folder, which need not exist. The lock is on an empty file beside it,
+        which is removed at the end.
 
     Yields
     ------
     bool
-        False if somebody else has it. True where the system has no such locks, as Windows.
+        False if the path is reserved. True on systems without such locks, such as Windows.
     """
     if fcntl is None:
         yield True
@@ -148,7 +147,7 @@ def exclusive_use(path: Path) -> Iterator[bool]:
     while True:
         handle = os.open(beside, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o666)
         locked = _try_lock(handle)
-        # Whoever had it before may have removed it since it was opened.
+        # The last holder may have removed it since it was opened.
         if locked is not True or _is_at(beside, handle):
             break
         os.close(handle)
@@ -161,28 +160,28 @@ def exclusive_use(path: Path) -> Iterator[bool]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write text durably and atomically; file names in it need not be valid text."""
+    """Write text durably and atomically; it may contain undecodable file names."""
     with atomic_write(path, durable=True) as aside:
         aside.write_text(text, encoding="utf-8", errors="surrogateescape", newline="")
 
 
 def check_output_file(path: Path, name: str, *, exist_ok: bool = True) -> None:
-    """Find out before the work whether a file can be written.
+    """Check before the work that a file can be written.
 
     Parameters
     ----------
     path : Path
     name : str
-        Of the option or parameter.
+        Name of the option or parameter.
     exist_ok : bool, default=True
         Whether a file that exists may be replaced.
 
     Raises
     ------
     ValueError
-        If it is a folder or exists, or there is no such folder.
+        If the path is a folder, its folder does not exist, or the file exists and may not.
     OSError
-        If the folder cannot be written to.
+        If the folder is not writable.
     """
     if path.is_dir():
         raise ValueError(f"{name} must be a file, but '{path}' is a folder.")
@@ -204,15 +203,15 @@ def check_output_file(path: Path, name: str, *, exist_ok: bool = True) -> None:
 
 
 def check_output_folder(folder: Path, name: str, *, exist_ok: bool = True) -> None:
-    """Find out before the work whether a folder can be made or written into.
+    """Check before the work that a folder can be created or written into.
 
     Parameters
     ----------
     folder : Path
     name : str
-        Of the option or parameter.
+        Name of the option or parameter.
     exist_ok : bool, default=True
-        Whether it may hold something.
+        Whether it may be a folder with files.
 
     Raises
     ------
@@ -225,14 +224,14 @@ def check_output_folder(folder: Path, name: str, *, exist_ok: bool = True) -> No
 
 
 def check_apart(outputs: Iterable[tuple[str, Path]], others: Iterable[Path]) -> None:
-    """Refuse outputs that are, contain or lie in an input or another output.
+    """Check that no output is, contains or lies in an input or another output.
 
     Parameters
     ----------
     outputs : iterable of (str, Path)
-        Files and folders, and the options that name them.
+        Options, and the files or folders that they name.
     others : iterable of Path
-        What they must leave alone.
+        Inputs and other outputs.
 
     Raises
     ------
@@ -250,7 +249,7 @@ def check_apart(outputs: Iterable[tuple[str, Path]], others: Iterable[Path]) -> 
 
 
 def _flush(path: Path) -> None:
-    """Bring a file, or the names in a folder, to the disk."""
+    """Flush a file, or the names in a folder, to the disk."""
     handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
         os.fsync(handle)

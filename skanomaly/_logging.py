@@ -1,4 +1,4 @@
-"""Messages of long tasks, under the logger "skanomaly"."""
+"""Progress messages of the logger "skanomaly"."""
 
 from __future__ import annotations
 
@@ -9,16 +9,10 @@ _LOGGER = logging.getLogger("skanomaly")
 
 
 def log_progress(message: str, *, verbose: int) -> None:
-    """Log a message on how far a task is: at INFO if it is verbose, else at DEBUG.
+    """Log a progress message at level INFO if ``verbose``, else at DEBUG.
 
-    With ``verbose`` a message is seen by those who have set up no logging, too: it goes to stderr
-    where logging has no handler, or is left at a level of warnings. A level above INFO that is set
-    on the logger "skanomaly" itself keeps it quiet.
-
-    Parameters
-    ----------
-    message : str
-    verbose : int
+    Verbose messages go to stderr if logging has no handler, or the level of another logger hides
+    them. A level above INFO of the logger "skanomaly" itself silences them.
     """
     if not verbose:
         _LOGGER.debug("%s", message)
@@ -29,7 +23,7 @@ def log_progress(message: str, *, verbose: int) -> None:
 
 
 def _write(message: str) -> None:
-    """Write a line to stderr, where there is one, in the characters that it has."""
+    """Write a line to stderr in its encoding."""
     if sys.stderr is None:  # as under pythonw
         return
     encoding = getattr(sys.stderr, "encoding", None) or "utf-8"

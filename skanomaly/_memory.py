@@ -1,4 +1,4 @@
-"""Errors that come before memory runs out, where it can be known."""
+"""Errors for results that do not fit into memory, before they are allocated."""
 
 from __future__ import annotations
 
@@ -6,19 +6,15 @@ import math
 from pathlib import Path
 
 _MEMINFO = Path("/proc/meminfo")
-# Bytes that are not worth a look at what is free.
+# Smaller allocations are not checked.
 _LITTLE = 2**26
 _LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 
 def available_memory() -> float:
-    """Read how much memory is free.
+    """Return the available memory in bytes, infinite on systems other than Linux.
 
-    Returns
-    -------
-    float
-        Bytes that can be had at most, swap among them and the limit of a container respected;
-        infinite on systems other than Linux.
+    It includes swap and respects the limit of a container.
     """
     try:
         lines = dict(line.split(":", 1) for line in _MEMINFO.read_text().splitlines())
@@ -28,25 +24,21 @@ def available_memory() -> float:
     for path in _LIMITS:
         try:
             free = min(free, float(path.read_text()))
-        except (OSError, ValueError):  # no container, or "max"
+        except (OSError, ValueError):  # no container, or no limit
             continue
     return free
 
 
 def require_memory(n_bytes: float, what: str, remedy: str) -> None:
-    """Refuse what cannot fit into memory, before any of it is taken.
+    """Raise a MemoryError if more memory is required than is available.
 
     Parameters
     ----------
     n_bytes : float
     what : str
-        What takes it, in the plural.
+        Name of the result, in the plural.
     remedy : str
-        What to do, as a sentence.
-
-    Raises
-    ------
-    MemoryError
+        Advice, as a sentence.
     """
     if n_bytes < _LITTLE:
         return

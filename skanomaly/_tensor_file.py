@@ -1,7 +1,7 @@
-"""Named arrays and text in one file, in the layout of safetensors, with a checksum.
+"""Named arrays and text in one file, in the safetensors format, with a checksum.
 
-A file is the length of a header in eight bytes, the header in JSON, and the bytes of the arrays.
-Reading it runs no code, and takes no more memory than the file is long.
+A file holds the length of the header in eight bytes, the header in JSON, and the bytes of the
+arrays. Reading it runs no code, and takes no more memory than the size of the file.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 
 from ._files import atomic_write
 
-# A parsed header takes some twenty times its length in memory.
+# A parsed header takes about twenty times its length in memory.
 _LARGEST_HEADER = 4 * 2**20
 _LARGEST_FILE = 2 * 2**30
-# Lists and objects in one another; a detector has some ten.
+# Largest depth of nested lists and objects; that of a detector is about ten.
 _DEEPEST = 100
 _CHECKSUM = "sha256"
 _NO_CHECKSUM = "0" * 64
@@ -37,7 +37,7 @@ _NAMES = {np.dtype(code): name for name, code in _DTYPES.items()}
 
 
 class ModelFileError(ValueError):
-    """A file is not a model of this library, is damaged, or is of a newer version.
+    """A file is not a model of this library, is damaged, or has another format version.
 
     Examples
     --------
@@ -58,14 +58,14 @@ class ModelFileError(ValueError):
 def write_tensor_file(
     path: Path, metadata: Mapping[str, str], arrays: Mapping[str, NDArray[Any]]
 ) -> None:
-    """Write text and arrays; what was there is replaced only once all is on the disk.
+    """Write text and arrays durably, and replace an old file atomically.
 
     Raises
     ------
     TypeError
-        If an array's dtype has no name in the format.
+        If the format does not support the dtype of an array.
     ValueError
-        If there is more of it than would be read.
+        If the file would be too large to be read.
     OSError
         If the file cannot be written.
     """
@@ -93,7 +93,7 @@ def write_tensor_file(
     digest = hashlib.sha256(head)
     for part in parts:
         digest.update(part)
-    # The value of the checksum stands for itself as zeros; it is the last of the metadata.
+    # The checksum is computed with zeros in its place, at the end of the metadata.
     position = head.index(f'"{_CHECKSUM}":"{_NO_CHECKSUM}"}}'.encode()) + len(_CHECKSUM) + 4
     with atomic_write(path, durable=True) as aside, aside.open("wb") as file:
         file.write(head[:position] + digest.hexdigest().encode() + head[position + 64 :])
@@ -104,22 +104,22 @@ def write_tensor_file(
 def read_tensor_file(
     path: Path, *, kind: str, versions: tuple[int, int]
 ) -> tuple[dict[str, str], dict[str, NDArray[Any]]]:
-    """Read what `write_tensor_file` wrote.
+    """Read a file of `write_tensor_file`.
 
     Parameters
     ----------
     path : Path
     kind : str
-        What ``metadata["format"]`` must be.
+        Required value of ``metadata["format"]``.
     versions : (int, int)
-        Lowest and highest that ``metadata["format_version"]`` may be.
+        Lowest and highest accepted value of ``metadata["format_version"]``.
 
     Raises
     ------
     ModelFileError
-        If the file is anything else.
+        If the file is invalid.
     OSError
-        If there is no such file, or it cannot be read.
+        If the file does not exist or cannot be read.
     """
     if not stat.S_ISREG(path.stat().st_mode):
         raise ModelFileError(f"'{path}' is not a file.")
@@ -151,7 +151,7 @@ def _read(
 
     claimed = metadata.get(_CHECKSUM, "")
     if not re.fullmatch("[0-9a-f]{64}", claimed):
-        raise ModelFileError("is damaged: its checksum is another one")
+        raise ModelFileError("is damaged: checksum mismatch")
     digest = hashlib.sha256(start)
     digest.update(header.replace(claimed.encode(), _NO_CHECKSUM.encode(), 1))
     arrays, end = {}, 0
@@ -168,30 +168,27 @@ def _read(
             raise ModelFileError("was cut short while it was read")
         digest.update(buffer)
         if dtype.kind == "b" and max(buffer) > 1:
-            raise ModelFileError(f"is damaged: {name!r} holds something else than truth values")
+            raise ModelFileError(f"is damaged: {name!r} holds other values than 0 and 1")
         arrays[name] = np.frombuffer(buffer, dtype).reshape(shape)
     if digest.hexdigest() != claimed:
-        raise ModelFileError("is damaged: its checksum is another one")
+        raise ModelFileError("is damaged: checksum mismatch")
     return metadata, arrays
 
 
 def _check_version(found: str, kind: str, oldest: int, newest: int) -> None:
     if not (found.isascii() and found.isdecimal() and 1 <= len(found) <= 9):
         raise ModelFileError(f"is not a {kind}, or is damaged")
-    if int(found) < oldest:
+    if not oldest <= int(found) <= newest:
+        writer = "an older" if int(found) < oldest else "a newer"
+        remedy = "Fit the detector again" if int(found) < oldest else "Update skanomaly"
         raise ModelFileError(
-            f"was written by an older version of skanomaly: it has format {found}, and this "
-            f"version reads formats from {oldest} on. Fit the detector again"
-        )
-    if int(found) > newest:
-        raise ModelFileError(
-            f"was written by a newer version of skanomaly: it has format {found}, and this "
-            f"version reads up to {newest}"
+            f"was written by {writer} version of skanomaly: it has format {found}, and this "
+            f"version reads formats {oldest} to {newest}. {remedy}"
         )
 
 
 def _checked_entry(name: str, entry: Any) -> tuple[np.dtype[Any], tuple[int, ...], int, int]:
-    """Dtype, shape, first byte and the one after the last, which agree with one another."""
+    """Return dtype, shape, first byte and end of an array, after checking that they agree."""
     try:
         dtype, shape = np.dtype(_DTYPES[entry["dtype"]]), entry["shape"]
         first, last = entry["data_offsets"]
@@ -200,16 +197,16 @@ def _checked_entry(name: str, entry: Any) -> tuple[np.dtype[Any], tuple[int, ...
             return dtype, tuple(shape), first, last
     except (KeyError, TypeError, ValueError):
         pass
-    raise ModelFileError(f"is damaged: what it says of the array {name!r} makes no sense")
+    raise ModelFileError(f"is damaged: its entry of the array {name!r} is invalid")
 
 
 def parse_json(text: str | bytes) -> Any:
-    """Parse JSON from anywhere, without numbers that are not finite.
+    """Parse untrusted JSON.
 
     Raises
     ------
     ModelFileError
-        If it is no JSON, or nested too deeply.
+        If it is invalid, has numbers that are not finite, or is nested too deeply.
     """
 
     def refuse(constant: str) -> Any:
@@ -220,7 +217,7 @@ def parse_json(text: str | bytes) -> Any:
 
     try:
         text = text if isinstance(text, str) else text.decode()
-        # Before it is parsed: the parser may end the process where it recurses too far.
+        # Before parsing, since too deep a recursion of the parser may crash the process.
         if _depth(text) > _DEEPEST:
             raise ValueError("it is nested too deeply")
         return json.loads(text, parse_float=finite, parse_constant=refuse)
@@ -229,8 +226,8 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def _depth(text: str) -> int:
-    """How deeply JSON is nested."""
-    # A string that does not end is one too, so that each character is looked at once.
+    """Nesting depth of JSON."""
+    # Also matches an unterminated string, so that the time is linear in the length.
     outside = re.sub(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)', "", text, flags=re.DOTALL)
     brackets = np.frombuffer(re.sub(r"[^][{}]", "", outside).encode(), dtype=np.uint8)
     opening = (brackets == ord("[")) | (brackets == ord("{"))

@@ -1,11 +1,11 @@
-"""Fixtures that all tests share."""
+"""Shared fixtures."""
 
 import os
 from pathlib import Path
 
 # Read when scipy is imported: without it scikit-learn skips one of its estimator checks.
 os.environ.setdefault("SCIPY_ARRAY_API", "1")
-# Tests that run side by side share the cores.
+# Parallel test processes share the cores.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -21,7 +21,7 @@ def fixed_random_numbers() -> None:
 
 @pytest.fixture(autouse=True)
 def full_precision(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave out TF32 on GPUs, whose eleven binary digits tests of equality would see."""
+    """Disable TF32 on GPUs, whose precision of 11 bits is too low for tests of equality."""
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
 
 

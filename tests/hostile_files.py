@@ -1,4 +1,4 @@
-"""Model files made by somebody who means harm, and what they do while they are read."""
+"""Malicious model files, and the effects of reading them."""
 
 import copy
 import hashlib
@@ -30,13 +30,13 @@ HOSTILE_VALUES = [
 
 
 def take_apart(content):
-    """Header and data of a file."""
+    """Split a file into header and data."""
     length = int.from_bytes(content[:8], "little")
     return json.loads(content[8 : 8 + length]), content[8 + length :]
 
 
 def put_together(header, data, *, raw_header=None):
-    """Make a file with the right checksum, as anybody can."""
+    """Make a file with a valid checksum."""
     header = copy.deepcopy(header)
     header["__metadata__"]["sha256"] = "0" * 64
     text = json.dumps(header).encode() if raw_header is None else raw_header
@@ -46,13 +46,13 @@ def put_together(header, data, *, raw_header=None):
 
 
 def damage(content, random):
-    """Change bytes in one of many ways; the outcome differs from the file."""
+    """Change bytes of a file at random."""
     while True:
         place, other = random.randrange(len(content)), random.randrange(len(content))
         kind = random.choice(
             ["bit", "byte", "short", "longer", "remove", "repeat", "swap", "zeros"]
         )
-        # Half of the changes fall into the header, where there is more to be wrong.
+        # Half of the changes are in the header, which has more structure.
         if random.random() < 0.5:
             place = random.randrange(min(len(content), 4000))
         count = random.randrange(1, 64)
@@ -72,7 +72,7 @@ def damage(content, random):
 
 
 def forge(content, random):
-    """Change what a file says, at one to three places, under a right checksum."""
+    """Change one to three entries of the header, and update the checksum."""
     header, data = take_apart(content)
     detector = json.loads(header["__metadata__"]["detector"])
     for _ in range(random.randrange(1, 4)):
@@ -110,7 +110,7 @@ def _note(event, arguments):
 
 @contextmanager
 def watched():
-    """Collect what code of a file could do: run, import, unpickle, write, connect."""
+    """Collect audit events of code that runs, imports, unpickles, writes or connects."""
     if not getattr(sys, "_skanomaly_watched", False):
         sys.addaudithook(_note)
         sys._skanomaly_watched = True
@@ -123,7 +123,7 @@ def watched():
 
 
 def highest_memory():
-    """Highest memory of this process in bytes since `reset_highest_memory`."""
+    """Peak memory of this process in bytes since `reset_highest_memory`."""
     with open("/proc/self/status") as file:
         return next(1024 * int(line.split()[1]) for line in file if line.startswith("VmHWM"))
 

@@ -1,4 +1,4 @@
-"""A training to be interrupted, in this process or in one of its own."""
+"""Trainings to interrupt, in this or in another process."""
 
 import signal
 
@@ -11,7 +11,7 @@ from skanomaly.training import _loop
 
 
 def weights(detector):
-    """What must be equal to the bit: weights, thresholds, losses."""
+    """Weights, thresholds and losses, which must be exactly equal."""
     arrays = {name: value.numpy() for name, value in detector.network_.state_dict().items()}
     arrays["thresholds"] = np.array([detector.offset_, detector.map_threshold_])
     arrays["loss_curve"] = np.array(detector.loss_curve_)

@@ -1,4 +1,4 @@
-"""Small networks and functions that other processes import; some fail as machines do."""
+"""Small networks, some of which fail, to be imported by other processes."""
 
 import os
 
@@ -11,7 +11,7 @@ def tiny_network(image_shape):
 
 
 class ShortOfMemory(nn.Module):
-    """Has room for so many images at once."""
+    """Runs out of memory beyond a number of images."""
 
     def __init__(self, image_shape, room):
         super().__init__()
@@ -40,7 +40,7 @@ class NoRoomToTrain(nn.Module):
 
 
 def dying_network(image_shape):
-    """Ends its process without a word, as the kernel does where memory runs out."""
+    """Ends its process without a message, as the kernel does when memory runs out."""
     os._exit(1)
 
 

@@ -1,4 +1,4 @@
-"""Writes what a release leaves for the tests of all later ones; run it once for each release."""
+"""Write the model files of a release for the tests of later ones; run once per release."""
 
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ NETWORK = partial(ConvolutionalAutoencoder, width=2, depth=1, n_blocks=1, dilati
 
 
 def make_detectors():
-    """Detectors and what they score, by name: small ones that hold most of what there can be."""
+    """Small detectors with most kinds of content, and the data that they score, by name."""
     rows, columns = np.indices((12, 16))
     images = 0.5 + 0.3 * np.sin(rows + columns / 2 + np.arange(6).reshape(6, 1, 1))
     options = dict(max_iter=20, batch_size=4, precision="float32", device="cpu", random_state=0)

@@ -1,4 +1,4 @@
-"""Small images and defects that the tests share."""
+"""Small images and defects for tests."""
 
 import numpy as np
 
@@ -17,7 +17,7 @@ def make_images(count, *, size=(32, 32), channels=None, seed=0):
 
 
 def plant_defects(images):
-    """A square of each image turned upside down in brightness, and the mask of it.
+    """Invert the brightness of a square in each image; return images and masks.
 
     Every value is one that normal images have too: only the pattern is broken.
     """

@@ -1,4 +1,4 @@
-"""The examples of CONTRIBUTING.md work as they stand there."""
+"""The examples of CONTRIBUTING.md work."""
 
 import re
 from pathlib import Path
@@ -17,7 +17,7 @@ OPTIONS = dict(max_iter=2, random_state=0)
 
 
 def example(name):
-    """Run one block of code: what it defines last."""
+    """Run one block of code and return its last definition."""
     (code,) = re.findall(rf"<!-- example: {name} -->\n```python\n(.*?)```", TEXT, re.DOTALL)
     namespace = {"__name__": "example"}
     exec(compile(code, "CONTRIBUTING.md", "exec"), namespace)
@@ -25,7 +25,7 @@ def example(name):
 
 
 def assert_same(detector, path, **options):
-    """Store, load and compare."""
+    """Save, load and compare."""
     detector.save(path)
     loaded = skanomaly.load(path, **options)
     np.testing.assert_array_equal(loaded.anomaly_map(IMAGES), detector.anomaly_map(IMAGES))
@@ -33,11 +33,11 @@ def assert_same(detector, path, **options):
 
 def test_a_map_step(monkeypatch, tmp_path):
     from skanomaly import scoring
-    from skanomaly.detectors import _calibration
+    from skanomaly.detectors import _fitting
 
     before = DenoisingAE(region_size=None, **OPTIONS).fit(IMAGES)
     step = example("map step")
-    monkeypatch.setattr(_calibration, "OPTIONAL_STEPS", (*scoring.OPTIONAL_STEPS, step))
+    monkeypatch.setattr(_fitting, "OPTIONAL_STEPS", (*scoring.OPTIONAL_STEPS, step))
     monkeypatch.setitem(scoring.MAP_STEPS, step.__name__, step)
     after = clone(before).fit(IMAGES)
     np.testing.assert_allclose(after.anomaly_map(IMAGES), before.anomaly_map(IMAGES) ** 2)

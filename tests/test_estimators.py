@@ -1,4 +1,4 @@
-"""What is found inside pipelines, searches and wrappers, however they are nested."""
+"""Attributes and methods of detectors in nested pipelines, searches and wrappers."""
 
 import numpy as np
 import pytest
@@ -43,7 +43,7 @@ class Distance(OutlierMixin, BaseEstimator):
 
 
 class OnePass(Distance):
-    """Offers all at once, three images at a time."""
+    """Has `detect_batches`, with three images in a batch."""
 
     def detect_batches(self, X):
         self.calls_.append(("detect_batches", len(X)))
@@ -133,7 +133,7 @@ def test_what_is_not_there(X):
 def test_one_pass_where_it_is_offered(X):
     detector = OnePass().fit(X)
     detect(doubled(FrozenEstimator(detector)), X, "score_samples", "anomaly_map")
-    # A single method needs no other.
+    # `detect_batches` is not needed for one method.
     detect(detector, X, "score_samples")
     assert [len(batch.anomaly_map) for batch in detect_batches(detector, X[:7], "anomaly_map")] == [
         7

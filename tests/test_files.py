@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, over what stands there already."""
+"""Atomic writes of new and existing files."""
 
 import os
 import signal
@@ -58,7 +58,7 @@ def test_the_mode_of_a_file_stays(mode, tmp_path):
     path.touch()
     path.chmod(mode)
     with atomic_write(path) as aside:
-        # Nobody reads the new content who could not read the old one.
+        # The new file is not readable by others than the old one.
         assert aside.stat().st_mode & 0o777 & ~mode & ~0o600 == 0
         aside.write_text("new")
     assert path.stat().st_mode & 0o777 == mode

@@ -1,4 +1,4 @@
-"""Data frames, tensors and the tools of scikit-learn that look at a fitted estimator."""
+"""Data frames, tensors, and scikit-learn's tools for fitted estimators."""
 
 import re
 from pathlib import Path
@@ -13,7 +13,7 @@ from sklearn.utils import estimator_html_repr
 
 import skanomaly
 from skanomaly import ContractiveAE, DenoisingAE, PatchCorruption, SelfSupervisedAutoencoderDetector
-from skanomaly.detectors._images import validate_input
+from skanomaly._validation import validate_input
 from skanomaly.model_selection import ConformalDetector
 
 NAMES = ["height", "width", "weight"]

@@ -1,4 +1,4 @@
-"""What verbose shows, with logging set up and without."""
+"""Output of verbose, with and without a logging configuration."""
 
 import io
 import logging
@@ -33,7 +33,7 @@ fit(1)
 
 
 def test_verbose_is_seen_unless_the_logger_is_told_otherwise():
-    # A process of its own: pytest sets up logging.
+    # In another process, since pytest configures logging.
     run = [sys.executable, "-c", PROGRAM]
     result = subprocess.run(run, capture_output=True, text=True, check=True)
     assert result.stdout == ""

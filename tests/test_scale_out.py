@@ -1,4 +1,4 @@
-"""Search and scoring on several processes: joblib's own, and a Dask cluster of two."""
+"""Search and scoring in several processes of joblib and of a Dask cluster."""
 
 import os
 
@@ -22,7 +22,7 @@ COLOUR = make_images(11, size=(16, 16), channels=3, seed=1)
 
 @pytest.fixture(scope="module", autouse=True)
 def no_threads_given():
-    """Whoever runs the tests with a single thread shall not hide a worker that takes all."""
+    """Unset the limit on threads of the tests, which would hide workers without one."""
     with pytest.MonkeyPatch.context() as patch:
         for library in ("OMP", "MKL", "OPENBLAS"):
             patch.delenv(f"{library}_NUM_THREADS", raising=False)
@@ -43,7 +43,7 @@ def cluster(no_threads_given):
 
 @pytest.fixture
 def one_thread():
-    """As in a worker: the last digits of what training gives depend on the number of threads."""
+    """Use the threads of a worker, since the last digits of training depend on their number."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -56,14 +56,14 @@ def fitted():
 
 
 def search(scoring):
-    """Results of a small search over the corruption, by the backend that is set."""
+    """Results of a small search over the corruption with the current backend."""
     grid = {"corruption__radius": [0.1, (0.2, 0.4)]}
     found = GridSearchCV(DETECTOR, grid, scoring=scoring, cv=2, refit=False, error_score="raise")
     return found.fit(IMAGES).cv_results_
 
 
 def report_worker(detector, X, y=None):
-    """Score a detector by where it is: its process, and the threads there after a fit."""
+    """Return process and number of threads, after a fit, as a score."""
     return {"process": os.getpid(), "threads": torch.get_num_threads()}
 
 
@@ -104,7 +104,7 @@ def test_search_on_a_cluster(cluster, one_thread):
 
 @pytest.mark.parametrize("images", [IMAGES, COLOUR], ids=["gray", "colour"])
 def test_blocks_of_a_dask_array(cluster, images):
-    """Scored one by one, in the workers, with the numbers of a direct call."""
+    """Images scored one by one in workers have the scores of a direct call."""
     detector = clone(DETECTOR).fit(images)
     array = pytest.importorskip("dask.array")
     blocks = array.from_array(images, chunks=(4, *images.shape[1:]))
@@ -118,7 +118,7 @@ def test_blocks_of_a_dask_array(cluster, images):
 
 @pytest.mark.parametrize("backend", ["loky", "dask"])
 def test_slices_of_a_list_of_files(cluster, fitted, backend, tmp_path):
-    """Only paths travel to the workers, which read the files themselves."""
+    """Workers are sent paths only, and read the files."""
     paths = [tmp_path / f"{index:02d}.png" for index in range(len(IMAGES))]
     for path, image in zip(paths, IMAGES, strict=True):
         Image.fromarray((255 * image).astype(np.uint8)).save(path)

@@ -1,4 +1,4 @@
-"""What importing the library, and the first prediction, bring along."""
+"""Modules that are imported with the library and by the first prediction."""
 
 import pkgutil
 import subprocess
@@ -17,7 +17,7 @@ PACKAGES = [
     for module in pkgutil.iter_modules(skanomaly.__path__)
     if module.ispkg and not module.name.startswith("_")
 ]
-# skimage comes with lazy_loader.
+# lazy_loader is a dependency of skimage.
 REQUIRED = {"skanomaly", "numpy", "scipy", "sklearn", "skimage", "lazy_loader", "torch", "joblib"}
 OPTIONAL_OR_SLOW = {
     *("matplotlib", "PIL", "imageio", "skimage.io", "dask", "distributed"),
@@ -26,7 +26,7 @@ OPTIONAL_OR_SLOW = {
 
 
 def run_in_a_fresh_process(code, *arguments):
-    """What it prints, as a set of words."""
+    """Run code in another process, and return the words that it prints."""
     result = subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)],
         capture_output=True,
@@ -51,7 +51,7 @@ def imported_by(*names):
 def test_import_needs_torch_and_scikit_learn_and_little_else():
     added = imported_by("skanomaly")
     assert "skanomaly.detectors" in added and not OPTIONAL_OR_SLOW & added
-    # Compiled modules leave names with an underscore.
+    # Compiled modules add names with an underscore.
     roots = {module.split(".")[0] for module in added if not module.startswith("_")}
     assert roots - sys.stdlib_module_names <= REQUIRED
 
@@ -80,7 +80,7 @@ def test_first_prediction_imports_and_compiles_nothing(images, tmp_path):
 
 
 def test_training_compiles_nothing(images, tmp_path):
-    """torch's own optimisers import the compiler; what it has compiled, it counts."""
+    """torch's optimizers would import the compiler, which counts what it compiles."""
     np.save(tmp_path / "images.npy", images)
     words = run_in_a_fresh_process(
         "import sys, numpy as np, torch._dynamo\n"

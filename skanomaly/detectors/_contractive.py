@@ -2,42 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Unpack
 
 from sklearn.utils._param_validation import Interval, StrOptions
-from torch import Tensor, nn
+from torch import nn
 
 from ..networks import find_encoder
 from ..training import PENALTIES, ContractiveObjective
-from ._base import BaseAutoencoderDetector, Objective
+from ._base import BaseAutoencoderDetector
+from ._fit_plan import Objective, Represent
 from ._parameters import SharedParameters, set_shared, shared_parameters
 
 
 @shared_parameters(auto_network='"sdc" for images, "dense" for vectors')
 class ContractiveAE(BaseAutoencoderDetector):
-    r"""Find anomalies by an autoencoder that pays for every change that its input makes.
+    r"""Find anomalies by an autoencoder with a penalty on its sensitivity to the input.
 
-    The network f learns to give normal images back, while the squared norm of a Jacobian is kept
-    small: of the code (CAE, Rifai et al., ICML 2011) or of the whole reconstruction (RCAE, Alain
-    and Bengio, JMLR 15, 2014). What reconstruction needs, the directions along which normal images
-    differ, is kept, and all other directions are given up. A baseline: nothing here punishes
-    that an anomaly is reconstructed too, which `SelfSupervisedAutoencoderDetector` does.
+    The network f learns to reconstruct normal images, with a penalty on the squared norm of a
+    Jacobian: of the code (CAE, Rifai et al., ICML 2011) or of the reconstruction (RCAE, Alain and
+    Bengio, JMLR 15, 2014). The directions along which normal images differ are reconstructed, and
+    all other directions are suppressed. This is a baseline: its objective has no term against the
+    reconstruction of anomalies, as that of `SelfSupervisedAutoencoderDetector` has.
 
     Parameters
     ----------
     penalty : {"encoder", "reconstruction"}, default="reconstruction"
-        Whose Jacobian is penalised: that of the code, in units of the code's own spread, or that
-        of f. "encoder" needs a network with a method ``encode`` that all of the output depends
-        on: "plain", "sdc", "dense", "linear" or one of your own, and a ``batch_size`` of at least
-        2, which the spread is taken over.
+        "encoder" penalizes the Jacobian of the code, divided by the standard deviation of the code
+        over a batch, and "reconstruction" that of f. "encoder" needs a ``batch_size`` of at least 2
+        and a network with a method ``encode`` whose result determines the output: "plain", "sdc",
+        "dense", "linear" or your own.
     penalty_weight : float, default=0.1
-        Weight γ of the squared norm, in squared units of the standardised values. 0 leaves it
-        out, and nothing holds the network back from the identity but its own narrowness.
+        Weight γ of the squared norm, in squared units of the standardized values. With 0, only the
+        bottleneck of the network keeps it from the identity.
     n_probes : int, default=1
-        Random vectors that the norm is estimated with in each step, without bias. Where the
-        Jacobian has at most as many rows as that, or 32, it is computed exactly.
+        Number of random vectors for an unbiased estimate of the norm in each step. If the Jacobian
+        has at most that many rows, or 32, its norm is computed exactly.
     {parameters}
 
     Attributes
@@ -46,13 +46,13 @@ class ContractiveAE(BaseAutoencoderDetector):
 
     See Also
     --------
-    DenoisingAE : Another baseline, which is trained by noise.
-    SelfSupervisedAutoencoderDetector : Learns to repair damage.
+    DenoisingAE : Another baseline, which learns to remove noise.
+    SelfSupervisedAutoencoderDetector : Learns to repair patches.
 
     Notes
     -----
-    Training costs about three times as much as that of `DenoisingAE`: the norm's gradient goes
-    through the network's derivative.
+    Training takes about three times as long as that of `DenoisingAE`, since the gradient of the
+    norm involves second derivatives of the network.
 
     Examples
     --------
@@ -85,12 +85,10 @@ class ContractiveAE(BaseAutoencoderDetector):
         self.n_probes = n_probes
 
     def _auto_network(self, is_image: bool) -> str:
-        # Where the image passes by the code, the identity costs little.
+        # With skip connections that bypass the code, the identity has a small penalty.
         return "sdc" if is_image else super()._auto_network(is_image)
 
-    def _make_objective(
-        self, network: nn.Module, represent: Callable[[Tensor], Tensor]
-    ) -> Objective:
+    def _make_objective(self, network: nn.Module, represent: Represent) -> Objective:
         if self.penalty == "encoder":
             self._check_encoder(network)
         return ContractiveObjective(
@@ -104,11 +102,11 @@ class ContractiveAE(BaseAutoencoderDetector):
         if find_encoder(network) is None:
             raise ValueError(
                 "penalty='encoder' needs a network whose output goes through a code, which its "
-                "method encode gives: 'plain', 'sdc', 'dense' or 'linear'; got "
-                f"network={self.network!r}. penalty='reconstruction' takes any network."
+                "method encode returns: 'plain', 'sdc', 'dense' or 'linear', got "
+                f"network={self.network!r} instead. penalty='reconstruction' accepts any network."
             )
         if self.batch_size < 2:
             raise ValueError(
-                "penalty='encoder' takes the spread of the code over a batch: batch_size must be "
-                f"at least 2, got {self.batch_size}."
+                "penalty='encoder' takes the spread of the code over a batch. batch_size must be "
+                f"at least 2, got {self.batch_size} instead."
             )

@@ -2,41 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from numbers import Real
 from typing import Unpack
 
 from sklearn.utils._param_validation import Interval, StrOptions
-from torch import Tensor, nn
+from torch import nn
 
 from ..corruption import NOISES, add_noise
 from ..training import DenoisingObjective
-from ._base import BaseAutoencoderDetector, Objective
+from ._base import BaseAutoencoderDetector
+from ._fit_plan import Objective, Represent
 from ._parameters import SharedParameters, set_shared, shared_parameters
 
 
 @shared_parameters(auto_network='"sdcc" for images, "dense" for vectors')
 class DenoisingAE(BaseAutoencoderDetector):
-    r"""Find anomalies by an autoencoder that takes noise away from normal images.
+    r"""Find anomalies by an autoencoder that removes noise from normal images.
 
-    The network f reads a normal image with noise on each value and learns to give the image itself
-    back (DAE, Vincent et al., JMLR 11, 2010). With Gaussian noise of a small standard deviation σ,
-    f(x) - x is σ² times the gradient of the logarithm of the normal images' density, which points
-    to where images are more normal (Alain and Bengio, JMLR 15, 2014). A baseline: noise on single
-    values teaches little about damage that covers many of them, which
-    `SelfSupervisedAutoencoderDetector` trains on.
+    The network f is given a normal image with noise and learns to return the image without noise
+    (DAE, Vincent et al., JMLR 11, 2010). For Gaussian noise of a small standard deviation σ,
+    f(x) - x is σ² times the gradient of the log-density of normal images, which points towards more
+    normal images (Alain and Bengio, JMLR 15, 2014). This is a baseline: independent noise trains
+    the network little for damage of whole regions, which `SelfSupervisedAutoencoderDetector` is
+    trained on.
 
     Parameters
     ----------
     noise : float, default=1.0
-        Standard deviation σ of Gaussian noise, in units of the standardised values, local contrast
-        included. With another ``noise_type``, the fraction of the values to replace, up to 1.
-        Images bear strong noise, since a pixel has many neighbours that tell of it; vectors of a
-        few features need less, such as 0.5.
+        Standard deviation σ of Gaussian noise on the standardized values, including the local
+        contrast. With another ``noise_type``, fraction of the values to replace, up to 1. Images
+        allow strong noise, since neighbouring pixels are correlated; vectors of few features need
+        less, such as 0.5.
     noise_type : {"gaussian", "masking", "salt_and_pepper"}, default="gaussian"
         "gaussian" adds noise to each value; "masking" replaces values by their mean;
-        "salt_and_pepper" replaces values by the smallest or the largest of the batch.
+        "salt_and_pepper" replaces values by the smallest or largest value of the batch.
     {parameters}
 
     Attributes
@@ -45,8 +45,8 @@ class DenoisingAE(BaseAutoencoderDetector):
 
     See Also
     --------
-    ContractiveAE : Another baseline, which tends to the same as σ tends to 0.
-    SelfSupervisedAutoencoderDetector : Learns to repair patches in place of noise.
+    ContractiveAE : Another baseline, which is equivalent for σ → 0.
+    SelfSupervisedAutoencoderDetector : Learns to repair patches instead of noise.
 
     Examples
     --------
@@ -75,13 +75,11 @@ class DenoisingAE(BaseAutoencoderDetector):
         self.noise = noise
         self.noise_type = noise_type
 
-    def _make_objective(
-        self, network: nn.Module, represent: Callable[[Tensor], Tensor]
-    ) -> Objective:
+    def _make_objective(self, network: nn.Module, represent: Represent) -> Objective:
         if self.noise_type != "gaussian" and self.noise > 1:
             raise ValueError(
                 f"noise must be a fraction from 0 to 1 with noise_type={self.noise_type!r}, got "
-                f"{self.noise}."
+                f"{self.noise} instead."
             )
         noisy = partial(add_noise, kind=self.noise_type, amount=float(self.noise))
         return DenoisingObjective(noisy, represent=represent)

@@ -1,46 +1,172 @@
-"""A fitted detector over many images, batch by batch, and over large ones tile by tile."""
+"""Fitted models applied to many images batch by batch, and to large images tile by tile."""
 
 from __future__ import annotations
 
 import copy
+import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import groupby
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 from torch import Tensor
 
+from .._memory import require_memory
+from .._validation import Shape, ValidatedInput, channels_first, to_image_dtype
 from ..networks import receptive_field
 from ..scoring import MapStep
 from ..training import autocast
-from ._images import ValidatedInput, channels_first
 from ._model import DetectorModel
-from ._standardization import undo
-from ._tiles import Tile, tiles
 
-# Pixels in one forward pass: with more, a CPU is no faster. Of rows, values.
+T = TypeVar("T")
+Slices = tuple[slice, slice]
+
+# Pixels, or values of rows, in one forward pass: with more, a CPU is no faster.
 _CHUNK_PIXELS = 2**18
 _ACCELERATOR_CHUNK_PIXELS = 2**23
 _LARGEST_CHUNK = 256
+# Side in pixels beyond which images are cut into tiles.
+_SIDE = 1536
+
+
+@contextmanager
+def usual_torch_state() -> Iterator[None]:
+    """Compute on the CPU by default, with gradients and without mixed precision.
+
+    Only the state of this thread is set.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
+        for kind in ("cpu", "cuda", "mps"):
+            if torch.is_autocast_enabled(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+        if torch.get_default_device().type != "cpu":
+            # Slows every call of torch down a little.
+            stack.enter_context(torch.device("cpu"))
+        yield
+
+
+def in_usual_torch_state(batches: Iterator[T]) -> Iterator[T]:
+    """Compute each batch in `usual_torch_state`, and yield it in the state of the caller."""
+    while True:
+        with usual_torch_state():
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+        yield batch
+
+
+class Tile(NamedTuple):
+    """A part of an image.
+
+    Attributes
+    ----------
+    size : (int, int)
+        Height and width of the image.
+    seen : (slice, slice)
+        Rows and columns that the network reads.
+    kept : (slice, slice)
+        Rows and columns, inside those, whose result is kept. Those of all tiles cover the image
+        without overlap.
+    """
+
+    size: tuple[int, int]
+    seen: Slices
+    kept: Slices
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether this is the whole image."""
+        return self.is_last and self.kept[0].start == self.kept[1].start == 0
+
+    @property
+    def is_last(self) -> bool:
+        """Whether this is the last tile of its image."""
+        return tuple(part.stop for part in self.kept) == self.size
+
+    def near(self, margin: int) -> Tile:
+        """Return the tile that keeps the same and sees at most ``margin`` pixels around it."""
+        rows, columns = (
+            slice(max(seen.start, kept.start - margin), min(seen.stop, kept.stop + margin))
+            for seen, kept in zip(self.seen, self.kept, strict=True)
+        )
+        return Tile(self.size, (rows, columns), self.kept)
+
+    def cut(self, values: Tensor, around: Tile) -> Tensor:
+        """Cut values seen by another tile, (…, h, w), down to those seen by this one."""
+        return values[(..., *_within(self.seen, around.seen))]
+
+    def crop(self, values: Tensor) -> Tensor:
+        """Cut values that are seen, (…, h, w), down to those that are kept."""
+        return values[(..., *_within(self.kept, self.seen))]
+
+
+def _within(parts: Slices, around: Slices) -> Slices:
+    rows, columns = (
+        slice(part.start - outer.start, part.stop - outer.start)
+        for part, outer in zip(parts, around, strict=True)
+    )
+    return rows, columns
+
+
+def tiles(height: int, width: int, *, reach: int | None, stride: int = 1) -> Iterator[Tile]:
+    """Cut an image into tiles, row by row.
+
+    Parameters
+    ----------
+    height, width : int
+        Size of the image in pixels.
+    reach : int or None
+        Radius of the receptive field, in pixels. None does not cut the image.
+    stride : int, default=1
+        Tiles start at multiples of it.
+
+    Yields
+    ------
+    Tile
+    """
+    rows, columns = (_intervals(length, reach, stride) for length in (height, width))
+    for seen_rows, kept_rows in rows:
+        for seen_columns, kept_columns in columns:
+            yield Tile((height, width), (seen_rows, seen_columns), (kept_rows, kept_columns))
+
+
+def _intervals(length: int, reach: int | None, stride: int) -> list[Slices]:
+    """Cut one side into what is seen and what is kept."""
+    if reach is None or length <= _SIDE:
+        return [(slice(0, length), slice(0, length))]
+    margin = -(-reach // stride) * stride
+    # At least half of each seen side is kept.
+    step = max(_SIDE - 2 * margin, 2 * margin, stride) // stride * stride
+    return [
+        (
+            slice(max(0, start - margin), min(length, start + step + margin)),
+            slice(start, min(length, start + step)),
+        )
+        for start in range(0, length, step)
+    ]
 
 
 class Piece(NamedTuple):
-    """A batch of images, or one tile of it, and what the network makes of it.
+    """A batch of images, or one tile of it, and the output of the network.
 
     Attributes
     ----------
     tile : Tile or None
         None for rows.
     images, reconstructions : Tensor of shape (b, c [+ 1], h, w) or (b, n_features)
-        Standardised, and with the local contrast as the last channel where there is one.
+        As `DetectorModel.repair` returns them.
     shift, scale : Tensor broadcastable to them
-        What brings them back to their own range.
+        As `Standardization` returns them.
     frame : Tensor of shape (b, 5), float64
-        `frame_sums` of the whole images, in units of the training data; of rows, zeros.
+        `DetectorModel.frame` of the whole images.
     """
 
     tile: Tile | None
@@ -50,71 +176,63 @@ class Piece(NamedTuple):
     scale: Tensor
     frame: Tensor
 
-    def kept(self, values: Tensor) -> Tensor:
-        """Cut values of what is seen, (…, h, w), down to what is kept."""
-        return values if self.tile is None else self.tile.crop(values)
-
 
 @dataclass(frozen=True)
 class Inference:
-    """Runs models over data, in constant memory.
+    """Applies a model to data in constant memory.
 
     Attributes
     ----------
+    model : DetectorModel
     device : torch.device
-        Where the networks of the models are.
-    dtype : torch.dtype
-        Of the networks' products on images; rows are computed in float64.
+        Device of the network.
+    precision : {"auto", "float32", "bfloat16"}
+        Of the network's products on images, where "auto" is float32. Rows are computed in float64.
     """
 
+    model: DetectorModel
     device: torch.device
-    dtype: torch.dtype
+    precision: str
 
-    def maps(self, model: DetectorModel, data: ValidatedInput) -> Iterator[Tensor]:
-        """Yield anomaly maps batch by batch: (b, h, w) or (b, n_features), float64."""
-        for maps, frame in self.difference_maps(model, data):
-            for step in model.steps:
+    def maps(self, data: ValidatedInput) -> Iterator[Tensor]:
+        """Yield anomaly maps (b, h, w) or (b, n_features), float64, batch by batch."""
+        for maps, frame in self.difference_maps(data):
+            for step in self.model.steps:
                 maps = apply_step(step, maps, frame)
             yield maps
 
-    def difference_maps(
-        self, model: DetectorModel, data: ValidatedInput
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield difference maps (b, k, …) and `frame_sums` (b, 5), float64, batch by batch."""
+    def difference_maps(self, data: ValidatedInput) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield difference maps (b, k, …) and frames (b, 5), float64, batch by batch."""
         return _assemble(
-            self.pieces(model, data),
-            lambda piece: piece.kept(model.compare(piece.images, piece.reconstructions)),
+            self._pieces(data),
+            lambda piece: self.model.compare(piece.images, piece.reconstructions),
         )
 
-    def reconstructions(self, model: DetectorModel, data: ValidatedInput) -> Iterator[Tensor]:
-        """Yield reconstructions in the range of the data: (b, c, h, w) or (b, n_features)."""
+    def reconstructions(self, data: ValidatedInput) -> Iterator[NDArray[Any]]:
+        """Yield reconstructions (b, h, w, c) in the dtype of the data, or (b, n_features)."""
         channels = data.shape[-1]
+        for values, _ in _assemble(
+            self._pieces(data),
+            lambda piece: piece.reconstructions[:, :channels] * piece.scale + piece.shift,
+        ):
+            array = values.cpu().numpy()
+            if data.is_image:
+                array = to_image_dtype(np.moveaxis(array, 1, -1), data.source.dtype)
+            yield array
 
-        def in_own_range(piece: Piece) -> Tensor:
-            values = piece.reconstructions[:, :channels]
-            return piece.kept(undo(values, piece.shift, piece.scale))
+    def _pieces(self, data: ValidatedInput) -> Iterator[Piece]:
+        """Apply the network batch by batch, and to the tiles of a batch one after another.
 
-        for values, _ in _assemble(self.pieces(model, data), in_own_range):
-            yield values
-
-    def pieces(self, model: DetectorModel, data: ValidatedInput) -> Iterator[Piece]:
-        """Reconstruct batch by batch, and tile by tile where images are large.
-
-        Yields
-        ------
-        Piece
-            On the CPU, or on a CUDA device that the network is on; the tiles of a batch one after
-            another.
+        Pieces are on the CPU, or on the CUDA device of the network.
         """
-        device, dtype = self.device, self.dtype
+        model, device = self.model, self.device
+        dtype = torch.bfloat16 if self.precision == "bfloat16" else torch.float32
         if not data.is_image:
-            # Matrix products in double precision, whose rounding no score can show.
+            # In float64 the rounding of matrix products is negligible.
             model, dtype = copy.deepcopy(model), torch.float32
             model.network.double()
-        standardization, margin = model.standardization, model.margin
-        # Apple's devices know no float64, which maps are computed in.
+        # Apple's devices have no float64, which maps are computed in.
         keep_on = device if device.type == "cuda" else torch.device("cpu")
-
         most = _CHUNK_PIXELS if device.type == "cpu" else _ACCELERATOR_CHUNK_PIXELS
         size = max(1, min(_LARGEST_CHUNK, most // int(np.prod(data.shape[:2]))))
         at_once = size
@@ -123,7 +241,7 @@ class Inference:
             nonlocal at_once
             count = len(standardized)
             if standardized.ndim == 2:
-                # Kernels differ from one number of rows to another, in the last digit.
+                # The last digit may depend on the number of rows.
                 filled = torch.nn.functional.pad(standardized, (0, 0, 0, size - count))
                 return standardized, model.repair(filled)[1][:count]
             while True:
@@ -137,7 +255,7 @@ class Inference:
                     at_once = min(at_once, count)
                     if at_once == 1:
                         raise
-                # Tried again outside the handler, which holds on to what the failed pass allocated.
+                # Outside the handler, which keeps the memory of the failed pass allocated.
                 at_once //= 2
                 warnings.warn(
                     f"Out of memory on {device}: going on with {at_once} images of {data.shape} at "
@@ -147,11 +265,11 @@ class Inference:
                 )
 
         def piece(
-            values: NDArray, tile: Tile | None, whole: tuple[Tensor, Tensor, Tensor] | None
+            values: NDArray, tile: Tile | None, whole: tuple[Tensor, Tensor, Tensor] | None = None
         ) -> Piece:
-            batch = _to_tensor(values, device)
+            batch = channels_first(values).to(device)
             if whole is None:
-                standardized, shift, scale = standardization(batch)
+                standardized, shift, scale = model.standardization(batch)
                 frame = model.frame(batch.to(keep_on))
             else:
                 shift, scale, frame = whole
@@ -159,71 +277,51 @@ class Inference:
             with torch.inference_mode(), autocast(device, dtype):
                 images, reconstructions = repair(standardized)
             if tile is not None and not tile.is_whole:
-                # Maps reach less far than the network does.
-                near = tile.near(margin)
+                # The maps' own receptive field is smaller than that of the network.
+                near = tile.near(model.margin)
                 images, reconstructions = near.cut(images, tile), near.cut(reconstructions, tile)
                 tile = near
-            return Piece(
-                tile, *(t.to(keep_on) for t in (images, reconstructions, shift, scale, frame))
-            )
+            tensors = (images, reconstructions, shift, scale, frame)
+            return Piece(tile, *(tensor.to(keep_on) for tensor in tensors))
 
-        cuts: list[Tile | None] = [None]
+        cuts: list[Tile] = []
         if data.is_image:
             reach, stride = receptive_field(model.network)
-            reach = None if reach is None else reach + margin
+            reach = None if reach is None else reach + model.margin
             cuts = list(tiles(*data.shape[:2], reach=reach, stride=stride))
-        batches = (
-            np.arange(start, min(start + size, len(data))) for start in range(0, len(data), size)
-        )
+        starts = range(0, len(data), size)
+        batches = (np.arange(start, min(start + size, len(data))) for start in starts)
         for batch in data.load_ahead(batches):
-            if len(cuts) == 1:
-                yield piece(data.scale(batch), cuts[0], None)
+            if len(cuts) < 2:
+                yield piece(data.scale(batch), cuts[0] if cuts else None)
                 continue
-            parts = (cut.kept for cut in cuts if cut is not None)
-            strips = (_to_tensor(data.scale(batch[:, *part]), device) for part in parts)
-            scaling = standardization.of_large_images(strips)
+            strips = (channels_first(data.scale(batch[:, *cut.kept])).to(device) for cut in cuts)
+            scaling = model.standardization.of_large_images(strips)
             frame = torch.zeros(())
             for cut in cuts:
-                assert cut is not None
                 # One row and column more, for the differences across the border.
                 grown = (slice(part.start, part.stop + 1) for part in cut.kept)
                 core = cut.kept[0].stop - cut.kept[0].start, cut.kept[1].stop - cut.kept[1].start
-                frame = frame + model.frame(_to_tensor(data.scale(batch[:, *grown]), keep_on), core)
+                values = channels_first(data.scale(batch[:, *grown])).to(keep_on)
+                frame = frame + model.frame(values, core)
             for cut in cuts:
-                assert cut is not None
                 yield piece(data.scale(batch[:, *cut.seen]), cut, (*scaling, frame))
-
-
-def _to_tensor(values: NDArray, device: torch.device) -> Tensor:
-    """Bring images (b, h, w, c) channels first, and rows as they are, onto the device."""
-    return channels_first(values).to(device)
 
 
 def _assemble(
     pieces: Iterable[Piece], function: Callable[[Piece], Tensor]
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Put together what a function makes of pieces, batch by batch.
+    """Yield a function's values for whole images, with their frames, batch by batch.
 
-    Parameters
-    ----------
-    pieces : iterable of Piece
-    function : callable
-        Makes (b, …, h, w) of what is kept of a tile, or anything of a whole batch.
-
-    Yields
-    ------
-    Tensor
-        For each batch.
-    Tensor of shape (b, 5), float64
-        `frame_sums` of its images.
+    The function returns (b, …, h, w) for tiles, and is also given whole batches.
     """
     whole: Tensor | None = None
     for piece in pieces:
-        part = function(piece)
-        tile = piece.tile
+        part, tile = function(piece), piece.tile
         if tile is None or tile.is_whole:
             yield part, piece.frame
             continue
+        part = tile.crop(part)
         if whole is None:
             whole = part.new_empty(*part.shape[:-2], *tile.size)
         whole[(..., *tile.kept)] = part
@@ -232,26 +330,15 @@ def _assemble(
             whole = None
 
 
-def fill(out: NDArray, batches: Iterable[NDArray]) -> NDArray:
-    """Fill an array with what comes batch by batch, so that nothing is held twice."""
-    start = 0
-    for batch in batches:
-        out[start : start + len(batch)] = batch
-        start += len(batch)
-    return out
-
-
 def apply_step(step: MapStep, maps: Tensor, frame: Tensor) -> Tensor:
-    """Take a step with maps, part by part and in place where they are large."""
-    if not step.reach:
-        return step(maps, frame)
-    cuts = list(tiles(*maps.shape[1:], reach=step.reach))
-    if len(cuts) == 1:
+    """Apply a step to maps; to large ones tile by tile and in place."""
+    cuts = list(tiles(*maps.shape[1:], reach=step.reach)) if step.reach else []
+    if len(cuts) < 2:
         return step(maps, frame)
     before: list[tuple[Tile, Tensor]] = []
     for _, row in groupby(cuts, key=lambda cut: cut.kept[0].start):
-        done = [(cut, cut.crop(step(cut.cut(maps), frame))) for cut in row]
-        # A row of tiles looks at its neighbours as they were.
+        done = [(cut, cut.crop(step(maps[(..., *cut.seen)], frame))) for cut in row]
+        # The next row of tiles reads this one unchanged.
         _put(before, maps)
         before = done
     _put(before, maps)
@@ -263,17 +350,33 @@ def _put(parts: Iterable[tuple[Tile, Tensor]], maps: Tensor) -> None:
         maps[(..., *cut.kept)] = part
 
 
+def allocate(shape: Shape, dtype: DTypeLike, what: str) -> NDArray[Any]:
+    """Make an array for results, or raise a MemoryError that names them."""
+    n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
+    require_memory(n_bytes, f"{what} of shape {shape}", "Pass fewer images at a time.")
+    return np.empty(shape, dtype)
+
+
+def fill(out: NDArray, batches: Iterable[NDArray]) -> NDArray:
+    """Fill an array batch by batch, which holds nothing twice as concatenation does."""
+    start = 0
+    for batch in batches:
+        out[start : start + len(batch)] = batch
+        start += len(batch)
+    return out
+
+
 def reconstruction_function(
     model: DetectorModel, data: ValidatedInput, device: torch.device
 ) -> tuple[Callable[[Tensor], Tensor], Tensor]:
-    """Make a differentiable function of what the network takes for normal.
+    """Make the reconstruction a differentiable function.
 
     Parameters
     ----------
     model : DetectorModel
         Its network is on ``device``.
     data : ValidatedInput
-        All of it is read.
+        Is read at once.
     device : torch.device
 
     Returns
@@ -283,16 +386,15 @@ def reconstruction_function(
     values : Tensor of shape (n, c, h, w), float32, or (n, n_features), float64
         The data.
     """
-    values = _to_tensor(data.read(np.arange(len(data))), device)
+    values = channels_first(data.read(np.arange(len(data)))).to(device)
     values = values.float() if data.is_image else values.double()
     # A copy, whose weights take no part in derivatives.
     network = copy.deepcopy(model.network).requires_grad_(False).to(values.dtype)
     standardization = model.standardization
-    channels = data.shape[-1]
 
     def function(batch: Tensor) -> Tensor:
         standardized, shift, scale = standardization(batch)
         output = network(standardization.represent(standardized))
-        return undo(output[:, :channels], shift, scale)
+        return output[:, : data.shape[-1]] * scale + shift
 
     return function, values

@@ -1,4 +1,4 @@
-"""Reading a model file."""
+"""Loading a model file."""
 
 from __future__ import annotations
 
@@ -27,41 +27,39 @@ def load(
     network: Callable[..., nn.Module] | None = None,
     classes: Sequence[type] = (),
 ) -> BaseAutoencoderDetector | ConformalDetector:
-    """Read a fitted detector that its ``save`` wrote.
+    """Load a fitted detector that its ``save`` wrote.
 
-    No code of the file is run: it holds numbers and names alone, which are checked before memory
-    is taken. This makes a model of a stranger safe to read, not right: what it calls normal is
-    the stranger's choice.
+    The file holds only numbers and names, which are checked before memory is allocated, and no code
+    from it is run. So loading an untrusted model is safe, but its results are not to be trusted.
 
     Parameters
     ----------
     path : str or path
     network : callable, default=None
-        What makes the network, if the detector was given a callable rather than a name: its code
-        is not in the file.
+        The callable that makes the network, if the detector was fitted with one, since its code is
+        not in the file.
     classes : sequence of type, default=()
-        Classes of your own that the detector or its parameters may be of, such as a corruption with
-        `get_params` or a subclass of a detector. A file names them, and only those that are given
-        here are made.
+        Your own classes of the detector or its parameters, such as a subclass of a detector or a
+        corruption with `get_params`. No other classes named in the file are instantiated.
 
     Returns
     -------
     detector : SelfSupervisedAutoencoderDetector, DenoisingAE, ContractiveAE or ConformalDetector
-        With the same scores and thresholds, on the device that it asks for or else the CPU, and
-        with ``checkpoint=None``.
+        It gives the same scores, is on its ``device`` if that is available or else on the CPU, and
+        has ``checkpoint=None``.
 
     Raises
     ------
     ModelFileError
-        If the file is something else, is damaged, was altered, is of a newer version, or its
+        If the file is not a model, is damaged, was altered, has another format version, or its
         weights do not fit the network.
     OSError
-        If there is no such file, or it cannot be read.
+        If the file does not exist or cannot be read.
 
     See Also
     --------
-    SelfSupervisedAutoencoderDetector.save : Writes it.
-    skanomaly.model_selection.ConformalDetector.save : Writes a calibrated detector.
+    SelfSupervisedAutoencoderDetector.save : Save a detector.
+    skanomaly.model_selection.ConformalDetector.save : Save a calibrated detector.
 
     Examples
     --------

@@ -1,22 +1,214 @@
-"""The fitted detector: from images to anomaly maps and scores."""
+"""The fitted detector as one module: from images to anomaly maps and scores."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..scoring import MapStep, aggregate, difference_map, frame_sums, smooth
-from ._standardization import Standardization
+from .._validation import Shape, ValidatedInput, channels_first
+from ..scoring import FrameTerm, MapStep, aggregate, difference_map, frame_sums, smooth
+
+STANDARDIZATIONS = ("image", "dataset", "none")
+
+# Number of images that the standardization is fitted on.
+_FITTING_LIMIT = 1000
+# Least standard deviation that an image is divided by, as a fraction of that of the dataset.
+_LEAST_SPREAD = 0.1
+# Is added to the variance in a window, so that flat regions have a finite contrast.
+_FLAT_VARIANCE = 4e-3
+
+
+class Standardization(nn.Module):
+    """Scale by the training data, and optionally by each image's own mean and deviation.
+
+    Buffers are float64, stay on the CPU, and follow their input.
+
+    Parameters
+    ----------
+    mean, deviation : Tensor of shape (c,) or (n_features,)
+        Of the training data; constant features have standard deviation 1.
+    per_image : bool
+        Whether each image is also scaled to mean 0 and standard deviation 1 over all its channels
+        together.
+    contrast_size : int or None
+        Side of the window of `local_contrast`, in pixels; None for no such channel.
+    contrast_mean, contrast_deviation : float
+        Of the local contrast of the standardized training images.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(
+        self,
+        *,
+        mean: Tensor,
+        deviation: Tensor,
+        per_image: bool,
+        contrast_size: int | None = None,
+        contrast_mean: float = 0.0,
+        contrast_deviation: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.register_buffer("mean", mean)
+        self.register_buffer("deviation", deviation)
+        self.per_image = per_image
+        self.contrast_size = contrast_size
+        self.contrast_mean = contrast_mean
+        self.contrast_deviation = contrast_deviation
+
+    @classmethod
+    def fit(
+        cls, data: ValidatedInput, *, standardization: str, contrast_size: int | None
+    ) -> Standardization:
+        """Learn means and standard deviations, from at most 1000 images.
+
+        Parameters
+        ----------
+        data : ValidatedInput
+        standardization : {"image", "dataset", "none"}
+        contrast_size : int or None
+        """
+        data = data.subset(_FITTING_LIMIT) if data.is_image else data
+        mean = mean_square = np.zeros(data.shape[-1])
+        for index in range(len(data)):
+            values = data.read(np.array([index])).reshape(-1, data.shape[-1]).astype(np.float64)
+            mean = mean + values.mean(0) / len(data)
+            mean_square = mean_square + np.square(values).mean(0) / len(data)
+        variance = np.maximum(mean_square - np.square(mean), 0.0)
+        flat = variance <= 1e-12 * np.maximum(1.0, np.square(mean))
+        deviation = np.sqrt(np.where(flat, 1.0, variance))
+        if standardization == "none":
+            mean, deviation = np.zeros_like(mean), np.ones_like(deviation)
+        scaling = cls(
+            mean=torch.from_numpy(mean),
+            deviation=torch.from_numpy(deviation),
+            per_image=standardization == "image",
+        )
+        if contrast_size is None or not data.is_image:
+            return scaling
+        moments = torch.zeros(2, dtype=torch.float64)
+        for index in range(len(data)):
+            image = channels_first(data.read(np.array([index])))
+            contrast = local_contrast(scaling(image)[0], contrast_size).double()
+            moments += torch.stack([contrast.mean(), contrast.square().mean()]) / len(data)
+        spread = float((moments[1] - moments[0] ** 2).clamp(min=0).sqrt())
+        scaling.contrast_size = contrast_size
+        scaling.contrast_mean = float(moments[0])
+        scaling.contrast_deviation = spread if spread > 1e-6 else 1.0
+        return scaling
+
+    def config(self) -> dict[str, Any]:
+        """Return the arguments of the constructor that are not tensors."""
+        names = ("per_image", "contrast_size", "contrast_mean", "contrast_deviation")
+        return {name: getattr(self, name) for name in names}
+
+    def forward(self, batch: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Standardize a batch.
+
+        Parameters
+        ----------
+        batch : Tensor of shape (b, c, h, w) or (b, n_features)
+
+        Returns
+        -------
+        standardized : Tensor of that shape
+        shift, scale : Tensor broadcastable to it
+            ``standardized * scale + shift`` is the batch.
+        """
+        relative, shift, scale = self.relative(batch)
+        if not self.per_image or batch.ndim == 2:
+            return relative, shift, scale
+        centre = relative.mean((1, 2, 3), keepdim=True)
+        spread = relative.std((1, 2, 3), keepdim=True, correction=0)
+        shift, scale = _combine(shift, scale, centre, spread)
+        # Rounding errors of a single pixel would be scaled up.
+        return ((batch - shift) / scale).masked_fill(spread == 0, 0.0), shift, scale
+
+    def of_large_images(self, strips: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+        """Compute the shift and scale of `forward` for images that come in parts.
+
+        Parameters
+        ----------
+        strips : iterable of Tensor of shape (b, c, h, w)
+            Parts that cover the images without overlap.
+
+        Returns
+        -------
+        shift, scale : Tensor broadcastable to the images
+        """
+        count, total, squares = 0, torch.zeros(()), torch.zeros(())
+        for strip in strips:
+            relative, shift, scale = self.relative(strip)
+            relative = relative.double()
+            count += relative[0].numel()
+            total = total + relative.sum((1, 2, 3), keepdim=True)
+            squares = squares + relative.square().sum((1, 2, 3), keepdim=True)
+        if self.per_image:
+            centre = total / count
+            spread = (squares / count - centre.square()).clamp(min=0).sqrt()
+            shift, scale = _combine(shift, scale, centre.to(shift), spread.to(shift))
+        return shift, scale
+
+    def relative(self, batch: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Standardize a batch by the training data alone; see `forward`."""
+        shape = (1, -1, 1, 1) if batch.ndim == 4 else (1, -1)
+        shift, scale = self.mean.to(batch).view(shape), self.deviation.to(batch).view(shape)
+        return (batch - shift) / scale, shift, scale
+
+    def network_shape(self, data: ValidatedInput) -> Shape:
+        """Shape of the network's input: (h, w, c), with local contrast c + 1."""
+        if self.contrast_size is None:
+            return data.shape
+        return *data.shape[:2], data.shape[2] + 1
+
+    def represent(self, standardized: Tensor) -> Tensor:
+        """Append the local contrast, if there is one, as a channel: (b, c + 1, h, w)."""
+        if self.contrast_size is None:
+            return standardized
+        contrast = local_contrast(standardized, self.contrast_size)
+        scaled = (contrast - self.contrast_mean) / self.contrast_deviation
+        return torch.cat([standardized, scaled], dim=1)
+
+
+def local_contrast(images: Tensor, size: int) -> Tensor:
+    """Logarithm of the standard deviation in a window around each pixel.
+
+    The best repair of a random texture is smooth, so a blurred or flat region differs little from
+    its repair. Its contrast does differ from that of its surroundings.
+
+    Parameters
+    ----------
+    images : Tensor of shape (b, c, h, w)
+        Standardized; channels are averaged.
+    size : int
+        Side of the window in pixels, odd; windows are cut off at the border.
+
+    Returns
+    -------
+    Tensor of shape (b, 1, h, w)
+    """
+    grey = images.mean(1)
+    # Centred, so that sums of squares lose no digits.
+    grey = grey - grey.mean((1, 2), keepdim=True)
+    mean = smooth(grey, size, 1)
+    variance = smooth(grey.square(), size, 1) - mean.square()
+    return 0.5 * torch.log(variance.clamp(min=0) + _FLAT_VARIANCE).unsqueeze(1)
+
+
+def _combine(shift: Tensor, scale: Tensor, centre: Tensor, spread: Tensor) -> tuple[Tensor, Tensor]:
+    """Combine the scaling of the dataset with that of each image, which is in its units."""
+    return shift + scale * centre, scale * spread.clamp(min=_LEAST_SPREAD)
 
 
 class DetectorModel(nn.Module):
-    """What a fitted detector computes, as one module.
+    """Standardization, network, difference maps, and the map steps that make the anomaly map.
 
-    Standardisation, network, difference maps, and an ordered list of steps that make the anomaly
-    map of them. Estimators, files and exported graphs hold it, and nothing else computes a map.
+    Estimators, files and exported graphs hold it, and nothing else computes a map.
 
     Parameters
     ----------
@@ -24,15 +216,15 @@ class DetectorModel(nn.Module):
     network : torch.nn.Module
         Maps (b, c [+ 1], h, w) or (b, n_features) to the same shape.
     steps : sequence of MapStep
-        The first takes the maps of all kinds: of the image, and of its local contrast.
+        The first takes the difference maps of the image and of its local contrast.
     smoothing_size, smoothing_passes : int
         Side, in pixels, and number of applications of the mean filter on difference maps.
     aggregation : {"max", "mean"} or float
-        How a map becomes a score: see `skanomaly.scoring.aggregate`.
+        See `skanomaly.scoring.aggregate`.
     offset : float
-        Score below which an image is anomalous.
+        Images with lower scores are anomalous.
     map_threshold : float
-        Value of the map above which a pixel is anomalous.
+        Pixels with larger map values are anomalous.
 
     Examples
     --------
@@ -46,7 +238,7 @@ class DetectorModel(nn.Module):
     (torch.Size([50, 4]), True)
     """
 
-    # A ModuleList, which has what is needed of a list.
+    # A ModuleList, used as a list.
     steps: list[MapStep]
 
     def __init__(
@@ -73,12 +265,23 @@ class DetectorModel(nn.Module):
 
     @property
     def margin(self) -> int:
-        """Radius, in pixels, of what a difference map depends on beside the network's own."""
+        """Receptive-field radius, in pixels, of difference maps beyond that of the network."""
         contrast = self.standardization.contrast_size or 0
         return contrast // 2 + self.smoothing_passes * (self.smoothing_size // 2)
 
+    @property
+    def usual_value(self) -> float | None:
+        """Usual absolute value in the training images; None for rows."""
+        term = next((step for step in self.steps if isinstance(step, FrameTerm)), None)
+        if term is None:
+            return None
+        spread = term.variance**0.5
+        mean = spread * max(abs(float(term.lowest[0])), abs(float(term.highest[0])))
+        scaling = self.standardization
+        return float((scaling.mean.abs() + scaling.deviation * (mean + spread)).max())
+
     def config(self) -> dict[str, Any]:
-        """Return the settings that the constructor takes beside modules."""
+        """Return the arguments of the constructor that are not modules."""
         names = ("smoothing_size", "smoothing_passes", "aggregation", "offset", "map_threshold")
         return {name: getattr(self, name) for name in names}
 
@@ -88,7 +291,7 @@ class DetectorModel(nn.Module):
         Parameters
         ----------
         values : Tensor of shape (b, c, h, w) or (b, n_features)
-            Images as floats, white is 1, channels first; or rows.
+            Images as floats with white 1, or rows.
 
         Returns
         -------
@@ -97,44 +300,43 @@ class DetectorModel(nn.Module):
         scores : Tensor of shape (b,), float64
             At most 0, higher is more normal.
         """
-        standardized = self.standardization(values)[0]
-        maps = self.compare(*self.repair(standardized))
+        maps = self.compare(*self.repair(self.standardization(values)[0]))
         frame = self.frame(values)
         for step in self.steps:
             maps = step(maps, frame)
         return maps, self.score(maps)
 
     def frame(self, values: Tensor, core: tuple[int, int] | None = None) -> Tensor:
-        """Compute `frame_sums` of images in their own range, (b, 5), float64; of rows, zeros."""
+        """Compute `frame_sums` (b, 5), float64, of images that are not standardized, or zeros."""
         if values.ndim == 2:
             return values.new_zeros(len(values), 5, dtype=torch.float64)
-        return frame_sums(self.standardization.relative(values), core)
+        return frame_sums(self.standardization.relative(values)[0], core)
 
     def repair(self, standardized: Tensor) -> tuple[Tensor, Tensor]:
-        """Let the network repair standardised images.
+        """Apply the network to standardized images.
 
         Returns
         -------
         images, reconstructions : Tensor of shape (b, c [+ 1], h, w) or (b, n_features)
-            With the local contrast as the last channel where there is one.
+            With the local contrast, if there is one, as the last channel.
         """
         images = self.standardization.represent(standardized)
         parameter = next(self.network.parameters(), images)
         return images, self.network(images.to(parameter.dtype)).to(images.dtype)
 
     def compare(self, images: Tensor, reconstructions: Tensor) -> Tensor:
-        """Compute smoothed difference maps of what `repair` returns.
+        """Compute smoothed difference maps of the tensors that `repair` returns.
 
         Returns
         -------
         Tensor of shape (b, k, h, w) or (b, 1, n_features), float64
-            k is 2 with local contrast, which has a map of its own, else 1.
+            k is 2 with local contrast, which has its own map, else 1.
         """
         if images.ndim == 2:
             return difference_map(images.double(), reconstructions.double()).unsqueeze(1)
         channels = images.shape[1] - (self.standardization.contrast_size is not None)
         parts = zip(images.split(channels, 1), reconstructions.split(channels, 1), strict=True)
-        # In the precision of the images: there are no differences to lose digits in.
+        # Smoothing takes no differences, so float32 is precise enough.
         maps = [
             smooth(difference_map(*part), self.smoothing_size, self.smoothing_passes)
             for part in parts
@@ -142,5 +344,9 @@ class DetectorModel(nn.Module):
         return torch.stack(maps, dim=1).double()
 
     def score(self, maps: Tensor) -> Tensor:
-        """Reduce anomaly maps to scores: (b, …) → (b,)."""
+        """Reduce anomaly maps (b, …) to scores (b,)."""
         return -aggregate(maps, self.aggregation)
+
+    def mask(self, maps: Tensor) -> Tensor:
+        """Mark anomalous pixels, those with NaN among them."""
+        return ~(maps <= self.map_threshold)

@@ -1,4 +1,4 @@
-"""A fitted detector in a file that holds numbers and names, and no code."""
+"""Fitted detectors in files that hold numbers and names, and no code."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from .._tensor_file import ModelFileError, parse_json, read_tensor_file, write_tensor_file
+from .._validation import Shape
 from ..networks import NETWORKS, ROW_NETWORKS
 from ..scoring import MAP_STEPS, ExpectedMap
 from ..training import to_channels_last
-from ._images import Shape
-from ._model import DetectorModel
+from ._inference import usual_torch_state
+from ._model import DetectorModel, Standardization
 from ._network import make_network
-from ._standardization import Standardization
-from ._torch_state import usual_torch_state
+from ._parameters import FittedAttributes
 
 KIND = "skanomaly model"
 FORMAT_VERSION = 3
@@ -36,16 +36,16 @@ Arrays = dict[str, NDArray[Any]]
 Network = Callable[..., nn.Module] | None
 Restore = Callable[[Any, Arrays, Mapping[str, type], Network], Any]
 
-# What a file may ask for in scoring, whatever it says; far beyond what is of use.
+# Limits on the cost of scoring by a model from a file, far beyond useful values.
 _MOST_PASSES = 1000
 _WIDEST_FILTER = 2**14 + 1
 _LONGEST_SIDE = 2**17
-# Belongs to a machine: a model of a stranger is not to choose where training writes to.
+# An untrusted model must not choose the file that training writes to.
 _NOT_STORED = ("checkpoint",)
 
 
 def save_detector(detector: Any, path: str | os.PathLike[str]) -> None:
-    """Write a fitted detector; `BaseAutoencoderDetector.save` says what of it."""
+    """Write a fitted detector; see `BaseAutoencoderDetector.save`."""
     check_is_fitted(detector, "model_")
     describe = partial(detector_data, detector)
     write_model(path, [detector], describe, restore_detector, FORMAT_VERSION)
@@ -67,7 +67,7 @@ def write_model(
     parts : sequence of estimator
         Estimators that are stored, the last one a detector.
     describe : callable
-        Returns what the file holds as JSON, and puts arrays into the dict that it is given.
+        Returns the contents of the file as JSON types, and adds arrays to the dict it is given.
     restore : callable
         Inverse of `describe`; it is called to check that the file can be read.
     version : int
@@ -82,7 +82,7 @@ def write_model(
     data = describe(arrays)
     try:
         text = json.dumps(data, allow_nan=False)
-        # What is written can be read: better an error now than on the day that it is needed.
+        # Restore it once, so that a file that is written can be read.
         own = parts[-1].network if callable(parts[-1].network) else None
         values = [value for part in parts for value in (part, *part.get_params().values())]
         objects = [type(value) for value in values if hasattr(value, "get_params")]
@@ -104,7 +104,7 @@ def write_model(
 
 
 def class_name(cls: type) -> str:
-    """What a file calls a class: its name, with its module if it is not of this library."""
+    """Name of a class in a file; with its module if it is not from this library."""
     if cls.__module__.partition(".")[0] == "skanomaly":
         return cls.__name__
     return f"{cls.__module__}.{cls.__qualname__}"
@@ -123,15 +123,15 @@ def load_detector(
     metadata, arrays = read_tensor_file(path, kind=KIND, versions=versions)
     try:
         return restore(parse_json(metadata["detector"]), arrays, classes, network)
-    except Exception as error:  # What makes no sense can go wrong anywhere.
-        # Its words may quote what the file holds, at any length.
+    except Exception as error:  # invalid data can fail anywhere
+        # The message may quote the file at any length.
         words = str(error)[:500]
-        message = words if isinstance(error, ModelFileError) else f"makes no sense: {words}"
+        message = words if isinstance(error, ModelFileError) else f"is invalid: {words}"
         raise ModelFileError(f"'{path}' {message}.") from error
 
 
 def to_data(name: str, value: Any, arrays: Arrays) -> Any:
-    """Turn a parameter into what JSON knows, with a tag where it does not."""
+    """Convert a parameter to JSON types, with a tag for other types."""
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or isinstance(value, (bool, int, float, str)):
@@ -153,8 +153,8 @@ def to_data(name: str, value: Any, arrays: Arrays) -> Any:
         stored = {key: to_data(key, item, arrays) for key, item in parameters}
         return {"object": [class_name(type(value)), stored]}
     raise TypeError(
-        f"{name}={value!r} cannot be stored as data. Set it to something that can be, such as None "
-        "or a number, by set_params, or store the detector with joblib."
+        f"{name}={value!r} cannot be stored as data. Set it to None or a number with "
+        "set_params, or store the detector with joblib."
     )
 
 
@@ -202,8 +202,8 @@ def detector_data(detector: Any, arrays: Arrays) -> dict[str, Any]:
 
 
 def _learned_data(detector: Any, arrays: Arrays) -> dict[str, Any]:
-    """What `fit` has learned: numbers as they are, weights and maps into ``arrays``."""
-    state = detector.__getstate__()  # Its weights are on the CPU.
+    """Return fitted attributes; weights, maps and curves go into ``arrays``."""
+    state = detector.__getstate__()  # with weights on the CPU
     model = state["model_"]
     for name, value in model.state_dict().items():
         arrays[name] = value.contiguous().numpy()
@@ -224,7 +224,7 @@ def _learned_data(detector: Any, arrays: Arrays) -> dict[str, Any]:
 def restore_parameters(
     data: Any, arrays: Arrays, classes: Mapping[str, type], network: Network
 ) -> Any:
-    """Make an unfitted detector from `parameters_data`, trusting none of it."""
+    """Make an unfitted detector from untrusted data in the form of `parameters_data`."""
     require_class(data["class"], classes)
     parameters = {
         name: from_data(value, arrays, classes) for name, value in data["parameters"].items()
@@ -235,12 +235,12 @@ def restore_parameters(
         if network is None:
             raise ModelFileError(
                 f"has a network of its own, {str(data['network'])[:150]}, whose code is not in the "
-                "file: give what makes it as load(path, network=...)"
+                "file: pass the callable that makes it as load(path, network=...)"
             )
         parameters["network"] = network
     elif network is not None:
         raise ModelFileError("has a network of this library: leave network out")
-    # Named parameters of a constructor that does no work: others are a TypeError.
+    # Unknown names are a TypeError of the constructor.
     detector = classes[data["class"]](**parameters)
     detector._validate_params()
     _require(detector.smoothing_passes <= _MOST_PASSES, "smoothing_passes")
@@ -260,7 +260,7 @@ def restore_detector(
     _require(len(shape) == 1 or max(shape[:2]) <= _LONGEST_SIDE, "image_shape")
     losses = arrays.pop("loss_curve").tolist()
     curve = arrays.pop("validation_curve", np.empty((0, 2))).tolist()
-    learned = {
+    learned: FittedAttributes = {
         "model_": _restore_model(detector, data, shape, arrays),
         "image_shape_": shape,
         "loss_curve_": losses,
@@ -274,16 +274,16 @@ def restore_detector(
         _require(len(names) == math.prod(shape), "feature_names_in")
         _require(all(isinstance(name, str) for name in names), "feature_names_in")
         learned["feature_names_in_"] = np.array(names, dtype=object)
-    # As unpickling does: onto the device that the parameters ask for, or the CPU.
+    # As in unpickling, moves the network to the device of the parameters, or else to the CPU.
     detector.__setstate__(learned)
     return detector
 
 
 def _restore_model(detector: Any, data: Any, shape: Shape, arrays: Arrays) -> DetectorModel:
-    """Put the model together; vectors and channels are no more than arrays in the file."""
+    """Make the model; its size is limited by that of the arrays in the file."""
     is_image = len(shape) == 3
     for name, array in arrays.items():
-        # A limit of a step may be infinite, and no weight.
+        # Limits of a step may be infinite, weights may not.
         is_right = ~np.isnan(array) if name.startswith("steps.") else np.isfinite(array)
         _require(bool(is_right.all()), f"array {name!r}, with NaN or infinity,")
     tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
@@ -302,7 +302,7 @@ def _restore_model(detector: Any, data: Any, shape: Shape, arrays: Arrays) -> De
     ]
     first = steps[0]
     if not isinstance(first, ExpectedMap) or not (is_image or len(steps) == 1):
-        raise ModelFileError("is damaged: its steps make no sense")
+        raise ModelFileError("is damaged: its steps are invalid")
     expected = first.expected
     _require(len(expected) in (1, 2), "expected map")
     _require(_is_float64(expected, (len(expected), *((1, 1) if is_image else shape))), "map")
@@ -325,13 +325,13 @@ def _restore_model(detector: Any, data: Any, shape: Shape, arrays: Arrays) -> De
 
 
 def take(tensors: dict[str, Any], prefix: str) -> dict[str, Any]:
-    """Take the tensors or arrays of one part out of those of the file."""
+    """Remove and return the tensors or arrays of one part."""
     names = [name for name in tensors if name.startswith(prefix)]
     return {name.removeprefix(prefix): tensors.pop(name) for name in names}
 
 
 def _numbers(config: Any) -> dict[str, Any]:
-    """Check settings, which are numbers, strings and None."""
+    """Check that settings are numbers, strings and None."""
     accepted = (int, float, bool, str, type(None))
     _require(isinstance(config, dict), "model")
     _require(all(type(value) in accepted for value in config.values()), "model")
@@ -343,7 +343,7 @@ def _is_float64(tensor: Tensor, shape: Shape) -> bool:
 
 
 def _restore_network(detector: Any, shape: Shape, weights: dict[str, Tensor]) -> nn.Module:
-    """Make the network, and put in the weights."""
+    """Make the network and load its weights."""
     is_image = len(shape) == 3
     if callable(detector.network):
         network = make_network(detector.network, shape, 0)
@@ -351,7 +351,7 @@ def _restore_network(detector: Any, shape: Shape, weights: dict[str, Tensor]) ->
         automatic = detector.network == "auto"
         name = detector._auto_network(is_image) if automatic else detector.network
         _require((name in ROW_NETWORKS) != is_image, "network")
-        # Takes no memory before the weights of the file have turned out to fit.
+        # Takes no memory before the weights of the file are known to fit.
         with torch.device("meta"):
             network = NETWORKS[name](shape if is_image else shape[0]).float()
     own = network.state_dict()
@@ -368,7 +368,7 @@ def require_class(name: Any, classes: Mapping[str, type]) -> None:
     if not isinstance(name, str) or name not in classes:
         raise ModelFileError(
             f"holds an object of an unknown class, {str(name)[:150]!r}: if you trust that class, "
-            "give it as load(path, classes=[...])"
+            "pass it as load(path, classes=[...])"
         )
 
 
@@ -379,4 +379,4 @@ def _require_numbers(module: nn.Module, *names: str) -> None:
 
 def _require(condition: bool, name: str) -> None:
     if not condition:
-        raise ModelFileError(f"is damaged: its {name} makes no sense")
+        raise ModelFileError(f"is damaged: its {name} is invalid")

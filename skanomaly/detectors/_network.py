@@ -1,4 +1,4 @@
-"""The network that a detector's parameter asks for."""
+"""The network of a detector, made by name or by a callable."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from .._validation import Shape
 from ..networks import NETWORKS, ROW_NETWORKS
 from ..networks._protocol import make_initialized
-from ._images import Shape
 
 _GLOBAL_STATE = threading.RLock()
 
@@ -24,21 +24,21 @@ def make_network(network: str | Callable[..., Any], shape: Shape, seed: int) -> 
     Parameters
     ----------
     network : str or callable
-        A key of `NETWORKS`, or what makes a module.
+        A key of `NETWORKS`, or a callable that makes a module.
     shape : (int, int, int) or (int,)
-        (h, w, c) of the images that it reads, or (n_features,) of rows.
+        Shape (h, w, c) of its input images, or (n_features,) of rows.
     seed : int
-        Of the weights. The generator of the process is neither used nor changed by named networks.
-        A callable draws from it: it is seeded meanwhile and then set back, one network at a time,
-        but what another thread draws at that moment does change the weights.
+        Seed of the weights. For a callable, the global generator of torch is seeded and then
+        restored, for one network at a time; draws by another thread meanwhile change the weights.
+        Named networks do not use it.
 
     Raises
     ------
     ValueError
-        If a named network does not read what has this shape, or a network changes the shape, or
-        has nothing to train.
+        If a named network does not accept this shape, or a network changes the shape or has no
+        trainable weights.
     TypeError
-        If a callable makes something else than a module.
+        If a callable does not return a module.
     """
     is_image = len(shape) == 3
     if isinstance(network, str) and (network in ROW_NETWORKS) == is_image:
@@ -46,7 +46,7 @@ def make_network(network: str | Callable[..., Any], shape: Shape, seed: int) -> 
         kind = "images" if is_image else "plain vectors"
         raise ValueError(
             f"network={network!r} does not read {kind}; for {kind}, network must be 'auto', one "
-            f"of {accepted} or a callable. For flattened images give image_shape."
+            f"of {accepted} or a callable. For flattened images pass image_shape."
         )
     argument = shape if is_image else shape[0]
     made: Any
@@ -60,11 +60,11 @@ def make_network(network: str | Callable[..., Any], shape: Shape, seed: int) -> 
     if not isinstance(made, nn.Module):
         raise TypeError(
             "network must make a torch.nn.Module when called with the image shape (or the number "
-            f"of features), got {type(made).__name__}."
+            f"of features), got {type(made).__name__} instead."
         )
     if not any(weight.requires_grad for weight in made.parameters()):
         raise ValueError(
-            f"network must have weights to train, got {type(made).__name__} without any."
+            f"network must have weights to train, got {type(made).__name__} without any instead."
         )
     with torch.no_grad():
         size = (1, shape[2], *shape[:2]) if is_image else (1, *shape)
@@ -73,19 +73,19 @@ def make_network(network: str | Callable[..., Any], shape: Shape, seed: int) -> 
     if output.shape != probe.shape:
         raise ValueError(
             f"network must map a batch of shape {tuple(probe.shape)} to the same shape, got "
-            f"{tuple(output.shape)}."
+            f"{tuple(output.shape)} instead."
         )
     return made
 
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """Let code that knows no other draw from the generator of the process, and set that back."""
+    """Seed the global generator of torch, and restore it."""
     with _GLOBAL_STATE, torch.random.fork_rng(devices=[]):
         dtype = torch.get_default_dtype()
         torch.default_generator.manual_seed(seed)
         try:
-            # Which weights are drawn depends on it.
+            # The weights that are drawn depend on it.
             torch.set_default_dtype(torch.float32)
             yield
         finally:

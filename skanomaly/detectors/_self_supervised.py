@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from numbers import Real
 from typing import Any, Self, Unpack
 
 from sklearn.utils._param_validation import HasMethods, Interval
-from torch import Tensor, nn
+from torch import nn
 
 from ..corruption import PatchCorruption
 from ..training import RepairObjective
-from ._base import BaseAutoencoderDetector, Objective
+from ._base import BaseAutoencoderDetector
+from ._fit_plan import Objective, Represent
 from ._parameters import SharedParameters, set_shared, shared_parameters
 
 
@@ -20,27 +20,27 @@ class SelfSupervisedAutoencoderDetector(BaseAutoencoderDetector):
     r"""Find anomalies by an autoencoder that repairs artificially damaged normal images.
 
     In training, parts of normal images are replaced by foreign content, and the network f learns
-    to restore them and to leave the rest alone (SSAE, Bauer, Nakajima and Müller, Mathematics
-    12(24):3988, 2024). It then acts as a projection onto what is normal: where an image x differs
-    from f(x), it is anomalous. The anomaly map is the squared difference, averaged over channels
-    and smoothed; the image's score is the mean of its largest values. The network reads and repairs
-    the local contrast beside the image, so that missing or foreign texture shows too.
+    to restore them and to keep the rest unchanged (SSAE, Bauer, Nakajima and Müller, Mathematics
+    12(24):3988, 2024). It then acts as a projection onto normal images: an image x is anomalous
+    where it differs from f(x). The anomaly map is the squared difference, averaged over channels
+    and smoothed; the score of an image depends on the largest values of its map. The local contrast
+    is a further channel of the image, so that missing or foreign texture is detected too.
 
     Parameters
     ----------
     corruption : PatchCorruption or None, default=None
-        How training images are damaged; None is ``PatchCorruption()``. Its parameters can be
-        searched over as ``corruption__radius`` and the like. Any object with ``get_params``,
-        ``set_params`` and ``corrupt(images, generator)`` will do.
+        Corruption of the training images; None is ``PatchCorruption()``. Any object with
+        ``get_params``, ``set_params`` and ``corrupt(images, generator)`` is accepted. A search sets
+        its parameters as ``corruption__radius`` and so on.
     mask_weight : float, default=0.1
-        λ from 0 to 1: what repairing the damaged part weighs against keeping the rest.
+        Weight λ, from 0 to 1, of repairing the damaged part, against keeping the rest.
     identity_noise : float, default=0.1
-        Standard deviation σ, in those of the image, of Gaussian noise on damaged input and target
-        alike; asks f to be the identity wherever it does not repair (FAE, Bauer and
-        Müller, arXiv 2511.07233). 0 leaves it out.
+        Standard deviation σ, in units of that of the image, of Gaussian noise that is added to both
+        damaged input and target, so that f is trained to be the identity where it does not repair
+        (FAE, Bauer and Müller, arXiv 2511.07233). 0 adds no noise.
     idempotence_weight : float, default=0.0
-        Weight of ‖f(f(x)) − f(x)‖², which pulls f towards a projection (Bauer, arXiv 2606.15280).
-        Above 0, a training step costs half as much again, or more.
+        Weight of ‖f(f(x)) − f(x)‖², which makes f closer to a projection (Bauer, arXiv 2606.15280).
+        Above 0, a training step takes at least 1.5 times as long.
     {parameters}
 
     Attributes
@@ -49,8 +49,8 @@ class SelfSupervisedAutoencoderDetector(BaseAutoencoderDetector):
 
     See Also
     --------
-    skanomaly.corruption.PatchCorruption : The damage that the network learns to repair.
-    skanomaly.model_selection.NormalOnlySplit : Cross-validation that trains on normals only.
+    skanomaly.corruption.PatchCorruption : Default corruption.
+    skanomaly.model_selection.NormalOnlySplit : Cross-validation with normal training folds.
 
     Examples
     --------
@@ -90,13 +90,13 @@ class SelfSupervisedAutoencoderDetector(BaseAutoencoderDetector):
         self.idempotence_weight = idempotence_weight
 
     def set_params(self, **params: Any) -> Self:
-        """Set parameters, those of the corruption too.
+        """Set parameters, including those of the corruption.
 
         Parameters
         ----------
         **params : dict
-            Names as in the constructor, or ``corruption__radius`` and the like, which turn the
-            default corruption into one of its own.
+            Names as in the constructor, or ``corruption__radius`` and so on, which replace
+            ``corruption=None`` by a `PatchCorruption`.
 
         Returns
         -------
@@ -107,9 +107,7 @@ class SelfSupervisedAutoencoderDetector(BaseAutoencoderDetector):
             params = {**params, "corruption": PatchCorruption()}
         return super().set_params(**params)
 
-    def _make_objective(
-        self, network: nn.Module, represent: Callable[[Tensor], Tensor]
-    ) -> Objective:
+    def _make_objective(self, network: nn.Module, represent: Represent) -> Objective:
         corruption: Any = PatchCorruption() if self.corruption is None else self.corruption
         return RepairObjective(
             corruption.corrupt,

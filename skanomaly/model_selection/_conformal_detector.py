@@ -11,9 +11,9 @@ from sklearn.utils import Tags, get_tags, indexable
 from sklearn.utils._param_validation import HasMethods, Interval, RealNotInt
 from sklearn.utils.validation import _num_samples
 
+from .._arrays import refuse_streams
 from .._estimators import find_parameter
-from ..detectors._containers import refuse_streams
-from ..detectors._labels import warn_of_anomalies
+from .._validation import warn_of_anomalies
 from ._calibration import Calibration, calibrate
 from ._calibration_folds import make_folds
 from ._conformal_file import save_conformal

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator
 
+from .._arrays import open_container
+from .._validation import ValidatedInput, normalize_image_shape, validate_input
 from ..datasets import ImageSequence
-from ..detectors._containers import open_container
-from ..detectors._images import ValidatedInput, normalize_image_shape, validate_input
 
 
 def validate_images(

@@ -15,7 +15,7 @@ from sklearn.utils import Bunch, _safe_indexing, column_or_1d
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from .._estimators import detect_batches, find_method, find_parameter
-from ..detectors._images import ValidatedInput
+from .._validation import ValidatedInput
 from ..metrics import pixel_roc_auc_score
 from ._calibration import compute_scores
 from ._images import validate_images

@@ -1,4 +1,4 @@
-"""Fixtures of the tests of the contract."""
+"""Fixtures for the tests of detectors."""
 
 import pytest
 from synthetic_images import make_images, plant_defects

@@ -1,4 +1,4 @@
-"""What a detector chooses by the images: steps, augmentation, images that are held out."""
+"""Automatic choices of steps, augmentation and held-out images."""
 
 import warnings
 
@@ -7,6 +7,7 @@ import pytest
 
 from skanomaly import DenoisingAE, SelfSupervisedAutoencoderDetector
 from skanomaly.datasets import make_textured_surfaces
+from skanomaly.detectors._fitting import make_plan
 
 OPTIONS = dict(batch_size=16, precision="float32", device="cpu", random_state=0)
 
@@ -15,7 +16,7 @@ def plan(X, **parameters):
     detector = SelfSupervisedAutoencoderDetector(**{**OPTIONS, **parameters})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return detector._plan(X, continued=False)
+        return make_plan(detector, X, continued=False)
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +27,7 @@ def gravel():
 @pytest.mark.parametrize(
     "count, augmentation, steps",
     [
-        # 150 passes over those that are trained on, by 16 a step; counted twice for each symmetry.
+        # 150 passes over the training images in batches of 16, counted twice for each symmetry.
         (64, None, 150 * 44 / 16),
         (64, ("flip_horizontal",), 150 * 44 * 2 / 16),
         (64, ("flip_horizontal", "mixup"), 150 * 44 * 2 / 16),
@@ -61,8 +62,8 @@ def test_the_augmentation_that_is_found_is_used(gravel):
     assert "flip_horizontal" not in plan(edge).augmentation
     assert "mixup" in plan(edge).augmentation
     assert plan(np.random.default_rng(0).random((40, 9))).augmentation == ()
-    # Mixed images are not what the baselines need.
-    baseline = DenoisingAE(**OPTIONS)._plan(gravel, continued=False)
+    # The baselines do not use mixup.
+    baseline = make_plan(DenoisingAE(**OPTIONS), gravel, continued=False)
     assert "mixup" not in baseline.augmentation and "flip_vertical" in baseline.augmentation
 
 
@@ -78,11 +79,11 @@ def test_too_few_images_for_a_threshold_are_named(gravel):
 
 
 def test_maps_are_in_multiples_of_what_held_out_images_show(gravel):
-    """What was trained on is reconstructed better than anything new."""
+    """Training images are reconstructed better than new ones."""
     options = dict(max_iter=30, region_size=None, smoothing_passes=0, **OPTIONS)
     detector = SelfSupervisedAutoencoderDetector(augmentation=None, **options)
-    held_out = detector._plan(gravel, continued=False).held_out
+    held_out = make_plan(detector, gravel, continued=False).held_out
     detector.fit(gravel)
     assert detector.expected_map_.shape == (2, 1, 1)
-    # Ten more images, of the same mean, change nothing of a mean over all pixels.
+    # Ten more images with the same mean do not change the mean over all pixels.
     assert detector.anomaly_map(gravel[held_out]).mean() == pytest.approx(1, rel=1e-4)

@@ -1,4 +1,4 @@
-"""Expected map and thresholds anew, without training."""
+"""New expected map and thresholds without training."""
 
 import numpy as np
 import pytest

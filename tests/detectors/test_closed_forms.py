@@ -23,13 +23,13 @@ TRAINING = {
     "batch_size": 128,
     "learning_rate": 0.02,
     "weight_decay": 0.0,
-    "contamination": 0.1,  # holds nothing out
+    "contamination": 0.1,  # no held-out images
     "random_state": 0,
 }
 
 
 class NoCorruption(BaseEstimator):
-    """Leaves rows as they are."""
+    """Returns rows unchanged."""
 
     def corrupt(self, images, generator):
         return images, images.new_zeros(images.shape)
@@ -45,7 +45,7 @@ def rows():
 
 
 def matrix_of(detector):
-    """A of f(x) = A x + b, from what f makes of the unit vectors."""
+    """Matrix A of f(x) = A x + b, from the values of f at the unit vectors."""
     size = detector.n_features_in_
     images = detector.reconstruct(np.vstack([np.eye(size), np.zeros(size)]))
     return (images[:-1] - images[-1]).T
@@ -103,7 +103,7 @@ def test_the_reconstruction_penalty_shrinks_by_its_weight(weight, rows):
     ids=["identity anchor", "denoising", "contractive"],
 )
 def test_a_narrow_network_projects_onto_the_leading_directions(detector, rank, rows):
-    """The anchor has noise in the target too: it shrinks nothing, whatever its strength."""
+    """Noise that is in the target too does not shrink the weights, whatever its strength."""
     network = partial(LinearAutoencoder, rank=rank)
     fitted = detector.set_params(**{**TRAINING, "network": network}).fit(rows)
     expected = leading_projection(np.cov(rows.T, bias=True), rank)

@@ -1,4 +1,4 @@
-"""Model files that are damaged, forged or something else: one error, no code, little memory."""
+"""Damaged, forged and other files raise one error, run no code and take little memory."""
 
 import io
 import json
@@ -40,7 +40,7 @@ IMAGES = make_images(4, size=(8, 8))
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """A model of rows, and one of images with most of what a file can hold."""
+    """Files of a detector of rows, and of one of images with most kinds of content."""
     folder, options = tmp_path_factory.mktemp("models"), dict(max_iter=1, random_state=0)
     corruption = PatchCorruption(texture={"image": 1.0}, texture_images=IMAGES)
     detectors = [
@@ -53,7 +53,7 @@ def whole(tmp_path_factory):
     contents = []
     for detector, X in detectors:
         detector.fit(X).save(folder / "model")
-        # What is imported at the first time is not the file's doing.
+        # Imports of the first call are not caused by the file.
         skanomaly.load(folder / "model").predict(X)
         repr(detector)
         contents.append((folder / "model").read_bytes())
@@ -78,7 +78,7 @@ def assert_refused(content, path, match=None):
 
 
 def forged(content, change):
-    """Change header or detector by a function, under a right checksum."""
+    """Change header or detector by a function, and update the checksum."""
     header, data = take_apart(content)
     detector = json.loads(header["__metadata__"]["detector"])
     change(header, detector)
@@ -120,7 +120,7 @@ def test_a_pickle_is_not_run(whole, tmp_path):
         archive.writestr("../../climbs", bytes(50_000_000))
     for content in (bomb, joblib_bomb.getvalue(), torch_bomb.getvalue(), zipped.getvalue()):
         assert_refused(content, folder / "model")
-    # In place of weights, in an array of its size, under a right checksum: it is numbers.
+    # Bytes in an array of weights, with a valid checksum, are only numbers.
     header, data = take_apart(whole[0])
     with suppress(ModelFileError):  # They may be numbers that no fit gives.
         load_bytes(put_together(header, (bomb + data)[: len(data)]), folder / "model")
@@ -178,16 +178,16 @@ def rename(old, new):
 
 
 FORGERIES = {
-    "elements": (set_shape([2**60]), "makes no sense"),
-    "sides": (set_shape([2**31, 2**31]), "makes no sense"),
-    "overflow": (set_shape([2**64 + 6]), "makes no sense"),
-    "negative": (set_shape([-6]), "makes no sense"),
+    "elements": (set_shape([2**60]), "is invalid"),
+    "sides": (set_shape([2**31, 2**31]), "is invalid"),
+    "overflow": (set_shape([2**64 + 6]), "is invalid"),
+    "negative": (set_shape([-6]), "is invalid"),
     "huge offsets": (set_shape([2**57], [0, 2**60]), "follow one another|another size"),
-    "dimensions": (set_shape([1] * 40 + [6]), "makes no sense"),
-    "no number": (set_shape([6.0]), "makes no sense"),
-    "truth": (as_truth_values, "truth values"),
-    "shape": (set_detector(image_shape=[2**60]), "makes no sense"),
-    "image": (set_detector(image_shape=[2**30, 2**30, 2**30]), "makes no sense"),
+    "dimensions": (set_shape([1] * 40 + [6]), "is invalid"),
+    "no number": (set_shape([6.0]), "is invalid"),
+    "truth": (as_truth_values, "other values than 0 and 1"),
+    "shape": (set_detector(image_shape=[2**60]), "is invalid"),
+    "image": (set_detector(image_shape=[2**30, 2**30, 2**30]), "is invalid"),
     "class": (set_detector(**{"class": "os.system"}), "unknown class"),
     "base class": (set_detector(**{"class": "BaseAutoencoderDetector"}), "unknown class"),
     "no class": (set_detector(**{"class": {"a": 1}}), "unknown class"),
@@ -196,8 +196,8 @@ FORGERIES = {
     "no version": (set_metadata("format_version", "one"), "is not a skanomaly model"),
     "long version": (set_metadata("format_version", "9" * 5000), "is not a skanomaly model"),
     "other format": (set_metadata("format", "other"), "is not a skanomaly model"),
-    "parameter": (set_parameter("__class__", "x"), "makes no sense"),
-    "method": (set_parameter("predict", 1), "makes no sense"),
+    "parameter": (set_parameter("__class__", "x"), "is invalid"),
+    "method": (set_parameter("predict", 1), "is invalid"),
     "checkpoint": (set_parameter("checkpoint", "../../x"), "checkpoint"),
     "network": (set_parameter("network", "../../x"), "network"),
     "wrong network": (set_parameter("network", "dense"), "do not fit"),
@@ -207,11 +207,11 @@ FORGERIES = {
     "wide filter": (set_parameter("smoothing_size", 2**60 + 1), "smoothing_size"),
     "many passes": (set_parameter("smoothing_passes", 2**60), "smoothing_passes"),
     "tag": (set_parameter("verbose", {"code": "import os"}), "unknown"),
-    "array": (set_parameter("verbose", {"array": "../../x"}), "makes no sense"),
-    "name of an array": (rename("standardization.mean", "../../mean"), "makes no sense"),
+    "array": (set_parameter("verbose", {"array": "../../x"}), "is invalid"),
+    "name of an array": (rename("standardization.mean", "../../mean"), "is invalid"),
     "not a number": (set_model(offset=float("nan")), "cannot be read"),
     "infinite": (set_model(map_threshold=float("inf")), "cannot be read"),
-    "text": (set_model(offset="0"), "makes no sense"),
+    "text": (set_model(offset="0"), "is invalid"),
     "features": (set_detector(feature_names_in=["a"] * 10**5), "feature_names_in"),
     "own network": (set_detector(network="f" * 10**5), "network of its own"),
     "device": (set_parameter("device", {"device": 0}), "device"),
@@ -258,7 +258,7 @@ def test_a_checksum_that_is_none(checksum, whole, tmp_path):
     header["__metadata__"]["sha256"] = checksum
     raw = json.dumps(header).encode()
     content = len(raw).to_bytes(8, "little") + raw + data
-    assert_refused(content, tmp_path / "model", "its checksum is another one")
+    assert_refused(content, tmp_path / "model", "checksum mismatch")
 
 
 def test_nesting_is_bounded_whatever_python_may_do(whole, tmp_path):
@@ -331,7 +331,7 @@ def test_no_file_takes_much_memory(whole, tmp_path):
     header, _ = take_apart(whole[0])
     reset_highest_memory()
     before = highest_memory()
-    # A file of a terabyte that takes no room on the disk, and says what it is.
+    # A sparse file of a terabyte with a valid header.
     header["standardization.mean"] = {"dtype": "F64", "shape": [2**37], "data_offsets": [0, 2**40]}
     path.write_bytes(
         put_together(
@@ -374,7 +374,7 @@ def test_filters_as_wide_as_a_file_may_ask_for(whole, tmp_path):
 
 
 def fuzz(whole, path, count, seed):
-    """Read damaged files and forged ones; count what came of it."""
+    """Read damaged and forged files, and count the outcomes."""
     moves, outcomes = random.Random(seed), {"damaged": 0, "forged": 0, "harmless": 0}
     for index in range(count):
         content = whole[0 if moves.random() < 0.8 else 1]

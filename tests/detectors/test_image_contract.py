@@ -1,4 +1,4 @@
-"""The contract of design, for every kind of X that holds the same pictures."""
+"""Equal results for every kind of X that holds the same images."""
 
 import numpy as np
 import pytest
@@ -10,8 +10,8 @@ from sklearn.metrics import roc_auc_score
 from synthetic_images import make_images, plant_defects
 
 from skanomaly import ContractiveAE, DenoisingAE, SelfSupervisedAutoencoderDetector
+from skanomaly._validation import to_image_dtype
 from skanomaly.datasets import ImageSequence
-from skanomaly.detectors._images import to_image_dtype
 
 DETECTORS = (SelfSupervisedAutoencoderDetector, DenoisingAE, ContractiveAE)
 
@@ -23,7 +23,7 @@ def prototype(request):
 
 @pytest.fixture(scope="module")
 def pictures():
-    """Grey and colour pictures as uint8, with an edge that no stride divides."""
+    """Grey and colour images as uint8, with a side that no stride divides."""
     grey = make_images(12, size=(22, 17))
     color = make_images(12, size=(22, 17), channels=3)
     return {
@@ -85,7 +85,7 @@ def test_the_same_pictures_score_the_same_in_every_form(form, color, prototype, 
     masks = fitted.predict_mask(X)
     assert masks.dtype == bool
     np.testing.assert_array_equal(masks, maps > fitted.map_threshold_)
-    # With the maximum as the score, image and mask tell the same.
+    # With the maximum as the score, image and mask agree.
     np.testing.assert_array_equal(masks.any((1, 2)), labels == -1)
 
     repaired = fitted.reconstruct(X)
@@ -207,7 +207,7 @@ def test_a_trained_detector_finds_planted_defects(name, images, damaged):
     assert image > 0.95 and pixel > 0.97
     assert image + pixel > untrained_image + untrained_pixel + 0.1
     assert np.mean(fitted.loss_curve_[-20:]) < 0.2 * np.mean(fitted.loss_curve_[:5])
-    # Within the defect the repaired image is nearer to what was there.
+    # In the defect the repaired image is closer to the normal image.
     repaired = fitted.reconstruct(pictures)
     truth = make_images(20, seed=1)
     left = np.abs(repaired - truth)[masks].mean() / np.abs(pictures - truth)[masks].mean()
@@ -217,7 +217,7 @@ def test_a_trained_detector_finds_planted_defects(name, images, damaged):
 
 def test_a_large_faint_region_shows_by_its_extent(images, detector):
     raised = make_images(20, seed=1)
-    # Half of each picture a little noisier: too little for any one place to stand out.
+    # Half of each image is slightly noisier, too little to be visible in single pixels.
     noise = np.random.default_rng(2).normal(0, 0.03, raised.shape)
     noise[:, 16:] = 0
     raised = (raised + noise).clip(0, 1)

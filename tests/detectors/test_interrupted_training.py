@@ -1,4 +1,4 @@
-"""Training that is stopped at any moment goes on from its checkpoint, to the same end."""
+"""Training that is interrupted at any moment resumes from its checkpoint with equal results."""
 
 import errno
 import multiprocessing
@@ -40,7 +40,7 @@ def make(checkpoint=None, **parameters):
 
 @pytest.fixture(autouse=True)
 def answered_interrupts():
-    """Ctrl-C is answered, also where the tests run in the background of a shell."""
+    """Handle Ctrl-C also if the tests run in the background of a shell."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -67,7 +67,7 @@ def test_ctrl_c_writes_a_checkpoint_and_the_next_fit_ends_the_same(X, options, t
     steps = []
     resumed = make(path, **options)
     resumed.set_callbacks(AtStep(1, lambda: steps.append(1)), counter := AtStep(99, None)).fit(X)
-    # The step that a signal falls in is done, and no other one.
+    # The step during which a signal arrives is the last.
     assert counter.done in (40 - 18 - 11, 40 - 17 - 10)
     assert_same_weights(weights(resumed), weights(straight))
     assert [file.name for file in tmp_path.iterdir()] == ["state"]
@@ -113,7 +113,7 @@ def test_what_happens_while_thresholds_are_taken_leaves_nothing_half_fitted(erro
     def fail(*arguments):
         raise error
 
-    monkeypatch.setattr("skanomaly.detectors._base.calibrate", fail)
+    monkeypatch.setattr("skanomaly.detectors._fitting.calibrate", fail)
     fresh = make()
     for candidate in (detector, fresh):
         with pytest.raises(error):
@@ -412,9 +412,9 @@ class Tally(dict):
 
 
 def train_and_kill(folder, kills, seed):
-    """Kill trainings at random moments until that many are killed, and compare each outcome."""
+    """Kill that many trainings at random moments, and compare the results of each."""
     context = multiprocessing.get_context("forkserver")
-    # What takes long to import, once for all.
+    # Slow imports, once for all processes.
     context.set_forkserver_preload(["skanomaly.detectors", "torch._dynamo"])
     moments, tally = random.Random(seed), Tally()
 
@@ -439,7 +439,7 @@ def train_and_kill(folder, kills, seed):
         while True:
             process, _ = start(checkpoint, out)
             process.join(moments.uniform(0, longest) if tally.get("killed", 0) < kills else None)
-            # One that has just ended by itself is left alone.
+            # It may just have ended by itself.
             process.kill()
             process.join()
             if process.exitcode == 0:
@@ -452,7 +452,7 @@ def train_and_kill(folder, kills, seed):
                 file.unlink()
             state = _checkpoint._read(checkpoint)
             step = 0 if state is None else state["step"]
-            # Nothing that a checkpoint held is lost.
+            # No step of a checkpoint is lost.
             assert step >= reached
             reached = step
         assert_same_weights(dict(np.load(out)), straight)

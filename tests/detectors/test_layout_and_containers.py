@@ -1,4 +1,4 @@
-"""Axes in another order, and things that hold no array of numbers."""
+"""Axes in another order, and X that is not numeric."""
 
 import datetime
 import warnings
@@ -57,7 +57,7 @@ def test_one_image_for_a_detector_of_grey_gets_its_remedy(grey):
         grey.predict(GREY[0])
     with pytest.raises(ValueError, match=r"got shape \(16, 18, 1\): one image .* is X\[None\]"):
         grey.predict(GREY[0][..., None])
-    with pytest.raises(ValueError, match=r"\(16, 18, 3\): one image .* Bring it to one channel"):
+    with pytest.raises(ValueError, match=r"\(16, 18, 3\): one image .* Convert it to one channel"):
         grey.predict(COLOR[0])
     with pytest.raises(ValueError, match=r"\(16, 18, 4\): one image"):
         grey.predict(np.zeros((16, 18, 4)))

@@ -1,4 +1,4 @@
-"""Detectors that are stored without code, and read again."""
+"""Saving and loading of detectors without code."""
 
 import errno
 import json
@@ -76,7 +76,7 @@ def test_a_loaded_detector_does_the_same(fitted, tmp_path):
         got, expected = getattr(loaded, method)(X), getattr(detector, method)(X)
         np.testing.assert_array_equal(got, expected)
         assert got.dtype == expected.dtype
-    # Every parameter comes back with its type, and every fitted attribute.
+    # All parameters, with their types, and fitted attributes are restored.
     assert repr(loaded.get_params()) == repr(clone(detector).get_params())
     learned = {name for name in vars(detector) if name.endswith("_")}
     assert learned <= vars(loaded).keys()
@@ -159,7 +159,7 @@ class OwnCorruption(PatchCorruption):
 
 
 class Stranger:
-    """Has no parameters that could be stored."""
+    """Has no parameters to store."""
 
     def corrupt(self, images, generator):
         return images, torch.ones_like(images)

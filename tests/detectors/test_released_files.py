@@ -1,4 +1,4 @@
-"""Files of releases are read with the same outcome, or refused with a sentence."""
+"""Files of older releases give the same scores, or an error that says to fit again."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from released_detectors import NETWORK, make_detectors
 import skanomaly
 
 RELEASED = Path(__file__).parent / "released"
-# What they compute is not what this version computes.
+# Their maps differ from those of this version.
 REFUSED = ["0.1.0"]
 FOLDERS = sorted(path for path in RELEASED.iterdir() if path.name not in REFUSED)
 
@@ -24,7 +24,7 @@ def test_a_file_of_a_release_is_read(folder, name):
     model = skanomaly.load(folder / f"{name}.safetensors", network=network)
     for loaded in (model, joblib.load(folder / f"{name}.pickle")):
         assert type(loaded) is type(detector)
-        # Other processors round otherwise.
+        # Rounding depends on the processor.
         np.testing.assert_allclose(loaded.decision_function(X), decisions, rtol=1e-3, atol=1e-6)
         parameters = {k: v for k, v in loaded.get_params(deep=False).items() if k != "corruption"}
         for key, value in parameters.items():

@@ -38,7 +38,7 @@ def labelled():
 
 
 def test_grid_search_over_the_corruption(labelled):
-    """On the default corruption too, which is None in the constructor."""
+    """Also for the default corruption, which is None in the constructor."""
     X, y = labelled
     search = GridSearchCV(
         SelfSupervisedAutoencoderDetector(max_iter=40, batch_size=8, random_state=0),
@@ -166,7 +166,7 @@ def test_pickle_joblib_and_deepcopy_round_trips(rows, tmp_path):
 
 def test_a_detector_of_a_missing_device_is_read_on_the_cpu():
     fitted = clone(DETECTOR).fit(IMAGES)
-    # As one that was fitted on a machine with a hundred GPUs.
+    # As if it was fitted on a machine with a hundred GPUs.
     fitted.device, fitted.device_ = "cuda:99", torch.device("cuda:99")
     loaded = pickle.loads(pickle.dumps(fitted))
     assert loaded.device_ == torch.device("cpu")
@@ -237,7 +237,7 @@ def test_early_stopping_ends_training(images):
     detector = SelfSupervisedAutoencoderDetector(
         max_iter=100, early_stopping=True, n_iter_no_change=10, random_state=0, learning_rate=1e-9
     ).fit(images)
-    # Nothing is learned at such a rate, so that nothing improves by much either.
+    # At such a learning rate, the loss does not improve much.
     steps = [step for step, _ in detector.validation_curve_]
     assert steps[:2] == [10, 20] and detector.n_iter_ <= 100
     patient = SelfSupervisedAutoencoderDetector(
@@ -264,7 +264,7 @@ def test_checkpoint_takes_up_an_interrupted_fit(images, tmp_path):
     resumed = SelfSupervisedAutoencoderDetector(checkpoint=path, **options).fit(images)
     np.testing.assert_array_equal(resumed.score_samples(images), straight.score_samples(images))
     assert resumed.loss_curve_ == straight.loss_curve_
-    # What is made of the network's output is no part of its training.
+    # Parameters of the maps do not change training.
     options["region_size"] = None
     other = SelfSupervisedAutoencoderDetector(checkpoint=path, **options).fit(images)
     assert other.loss_curve_ == straight.loss_curve_

@@ -4,8 +4,8 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from skanomaly import SelfSupervisedAutoencoderDetector
-from skanomaly.detectors._images import ValidatedInput
-from skanomaly.detectors._standardization import Standardization, local_contrast, undo
+from skanomaly._validation import ValidatedInput
+from skanomaly.detectors._model import Standardization, local_contrast
 
 
 def as_input(images):
@@ -25,7 +25,7 @@ def test_values_are_scaled_by_channel_and_by_image():
     alone, shift, scale = each(batch)
     torch.testing.assert_close(alone.mean((1, 2, 3)), torch.zeros(30), atol=1e-4, rtol=0)
     torch.testing.assert_close(alone.std((1, 2, 3)), torch.ones(30), atol=1e-2, rtol=0)
-    torch.testing.assert_close(undo(alone, shift, scale), batch)
+    torch.testing.assert_close(alone * scale + shift, batch)
 
 
 def test_an_almost_flat_image_is_not_blown_up():
@@ -53,7 +53,7 @@ def test_local_contrast_is_the_log_deviation_in_a_window():
 
 
 def test_local_contrast_finds_missing_texture():
-    """A blurred place of a random texture: its values alone do not give it away."""
+    """A blurred region of a random texture is not found by its values alone."""
     rng = np.random.default_rng(0)
     images = rng.random((60, 24, 24))
     damaged = images[40:].copy()

@@ -1,4 +1,4 @@
-"""Scores of many files take no more memory than scores of a few."""
+"""The memory of scoring does not depend on the number of files."""
 
 import gc
 import threading
@@ -13,9 +13,9 @@ from synthetic_images import make_images
 from torch import nn
 
 from skanomaly import SelfSupervisedAutoencoderDetector
+from skanomaly._validation import ValidatedInput
 from skanomaly.datasets import ImageSequence
 from skanomaly.detectors import _inference
-from skanomaly.detectors._images import ValidatedInput
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def detector(files):
 
 @pytest.fixture
 def batches(monkeypatch):
-    """What is in memory whenever a batch has been read and its turn has come."""
+    """Record the memory in use each time that a batch is processed."""
     load, scale = ValidatedInput.load, ValidatedInput.scale
     seen, given = [], []
 
@@ -59,7 +59,7 @@ def batches(monkeypatch):
     monkeypatch.setattr(ValidatedInput, "load", record_load)
     monkeypatch.setattr(ValidatedInput, "scale", record_scale)
     monkeypatch.setattr(_inference, "_CHUNK_PIXELS", 2**16)
-    # What there was before is not looked through each time.
+    # Earlier objects are not scanned each time.
     gc.freeze()
     yield seen
     gc.unfreeze()
@@ -67,12 +67,12 @@ def batches(monkeypatch):
 
 @pytest.mark.parametrize("method", ["score_samples", "decision_function", "predict"])
 def test_one_batch_at_a_time(detector, files, batches, method):
-    """And nothing is kept of those before but their scores, not as tensors either."""
+    """Only the scores of earlier batches are kept, and not as tensors."""
     assert getattr(detector, method)(files).shape == (400,)
     assert len(batches) >= 5
     assert max(batch["images"] for batch in batches) < 100
     assert max(batch["batches alive"] for batch in batches) <= 2
-    # When the first has its turn there are no results of any.
+    # There are no results yet when the first batch is processed.
     assert len({batch["tensors"] for batch in batches[1:]}) == 1
 
 
@@ -85,7 +85,7 @@ def test_fit_reads_batch_by_batch(detector, files, batches):
 
 
 class WaitingNetwork(nn.Conv2d):
-    """Lets a batch pass when the next one is being read."""
+    """Waits until the next batch is being read."""
 
     def __init__(self, image_shape):
         super().__init__(image_shape[2], image_shape[2], 1)

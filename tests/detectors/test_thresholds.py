@@ -1,4 +1,4 @@
-"""What the automatic thresholds are taken from."""
+"""The data of automatic thresholds."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ OPTIONS = dict(max_iter=10, batch_size=4, region_size=None, random_state=0)
 
 @pytest.fixture(scope="module")
 def rows():
-    """A third of them with an odd value, each in a feature of its own."""
+    """Rows of which a third have an odd value, each in another feature."""
     rows = np.random.default_rng(0).normal(size=(60, 20))
     for index in range(0, 60, 3):
         rows[index, index // 3] += 8
@@ -42,7 +42,7 @@ def test_each_row_is_judged_by_the_expected_map_of_the_others(rows):
     offset = score_offset(np.array(scores), "auto", held_out)
     assert detector.offset_ == pytest.approx(offset, rel=0.05)
     assert detector.map_threshold_ == -detector.offset_
-    # Each row's own share in the expected map would hide its odd value.
+    # The contribution of each row to the expected map would hide its odd value.
     naive = score_offset(detector.score_samples(rows), "auto", held_out)
     assert detector.offset_ < 1.2 * naive
 

@@ -1,4 +1,4 @@
-"""Large pictures are taken apart, and nothing shows it."""
+"""Large images are cut into tiles, with the same results."""
 
 import numpy as np
 import pytest
@@ -6,16 +6,16 @@ import torch
 from synthetic_images import make_images
 
 from skanomaly import ContractiveAE, DenoisingAE, SelfSupervisedAutoencoderDetector
-from skanomaly.detectors import _tiles
-from skanomaly.detectors._tiles import tiles
+from skanomaly.detectors import _inference
+from skanomaly.detectors._inference import tiles
 from skanomaly.networks import ConvolutionalAutoencoder
 
 
 @pytest.mark.parametrize(
     ("length", "reach", "stride"), [(100, 5, 1), (101, 9, 8), (64, 9, 8), (65, 30, 4), (300, 70, 8)]
 )
-def test_tiles_cover_a_picture_once_and_see_what_they_need(monkeypatch, length, reach, stride):
-    monkeypatch.setattr(_tiles, "_SIDE", 64)
+def test_inference_cover_a_picture_once_and_see_what_they_need(monkeypatch, length, reach, stride):
+    monkeypatch.setattr(_inference, "_SIDE", 64)
     covered = np.zeros((length, 40), dtype=int)
     cuts = list(tiles(length, 40, reach=reach, stride=stride))
     assert (len(cuts) > 1) == (length > 64)
@@ -64,7 +64,7 @@ def detectors():
 
 
 def largest_seen(detector, monkeypatch):
-    """Collect the sizes of what the network is given."""
+    """Collect the sizes of the inputs of the network."""
     sizes = []
     forward = detector.network_.forward
     monkeypatch.setattr(
@@ -74,17 +74,17 @@ def largest_seen(detector, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["grey", "color", "no contrast", "plain map"])
-def test_the_map_of_tiles_is_the_map_of_the_picture(detectors, name, monkeypatch):
+def test_the_map_of_inference_is_the_map_of_the_picture(detectors, name, monkeypatch):
     detector = detectors[name]
     channels = detector.image_shape_[2]
     pictures = make_images(2, size=(603, 251), channels=channels, seed=3)
     pictures[0, 300:330, 100:140] = 0.1
     whole = detector.anomaly_map(pictures), detector.score_samples(pictures)
     repaired, marked = detector.reconstruct(pictures), detector.predict_mask(pictures)
-    monkeypatch.setattr(_tiles, "_SIDE", 256)
+    monkeypatch.setattr(_inference, "_SIDE", 256)
     sizes = largest_seen(detector, monkeypatch)
     maps = detector.anomaly_map(pictures)
-    # Every tile is smaller than the picture, for what is held grows with it.
+    # Every tile is smaller than the image, since memory grows with its size.
     assert len(sizes) > 2 and max(size[0] for size in sizes) < 603
     np.testing.assert_allclose(maps, whole[0], rtol=1e-4, atol=1e-4 * whole[0].mean())
     np.testing.assert_allclose(detector.score_samples(pictures), whole[1], rtol=1e-5)
@@ -93,12 +93,12 @@ def test_the_map_of_tiles_is_the_map_of_the_picture(detectors, name, monkeypatch
 
 
 @pytest.mark.parametrize("name", ["grey", "color"])
-def test_a_lens_cap_is_as_far_off_in_tiles_as_whole(detectors, name, monkeypatch):
+def test_a_lens_cap_is_as_far_off_in_inference_as_whole(detectors, name, monkeypatch):
     detector = detectors[name]
     shape = (2, 603, 251) if name != "color" else (2, 603, 251, 3)
     caps = np.random.default_rng(0).normal(0.02, 0.004, shape).clip(0, 1)
     whole = detector.score_samples(caps)
-    monkeypatch.setattr(_tiles, "_SIDE", 256)
+    monkeypatch.setattr(_inference, "_SIDE", 256)
     np.testing.assert_allclose(detector.score_samples(caps), whole, rtol=1e-5)
     monkeypatch.setitem(detector.model_._modules, "steps", detector.model_.steps[:-1])
     assert (detector.score_samples(caps) > 0.99 * whole).all()
@@ -108,7 +108,7 @@ def test_a_margin_too_small_would_show(detectors, monkeypatch):
     detector = detectors["grey"]
     pictures = make_images(1, size=(603, 251), seed=3)
     whole = detector.anomaly_map(pictures)
-    monkeypatch.setattr(_tiles, "_SIDE", 256)
+    monkeypatch.setattr(_inference, "_SIDE", 256)
     monkeypatch.setattr(detector.network_, "reach", 8)
     maps = detector.anomaly_map(pictures)
     assert np.abs(maps - whole).max() > 1e-3 * whole.mean()
@@ -125,5 +125,5 @@ def test_files_of_large_pictures_are_read_one_at_a_time(detectors, monkeypatch, 
     for path, picture in zip(paths, pictures, strict=True):
         imsave(path, picture, check_contrast=False)
     whole = detector.score_samples(pictures)
-    monkeypatch.setattr(_tiles, "_SIDE", 256)
+    monkeypatch.setattr(_inference, "_SIDE", 256)
     np.testing.assert_allclose(detector.score_samples(ImageSequence(paths)), whole, rtol=1e-5)

@@ -1,4 +1,4 @@
-"""The same values mean the same in every dtype, and another scale is told."""
+"""Equal images of any dtype give equal results, and another scale is warned of."""
 
 import warnings
 
@@ -134,7 +134,7 @@ def test_missing_bytes_in_a_frame_are_refused():
 
 def test_lists_of_images_have_one_scale(fitted):
     for images in ([GREY[0], GREY[1] / 255.0], [GREY[0] * np.uint16(257), torch.tensor(GREY[1])]):
-        with pytest.raises(ValueError, match="images of one dtype, got .* leaves open what white"):
+        with pytest.raises(ValueError, match="images of one dtype, got .* value of white"):
             fitted.predict(images)
     tensors = [torch.from_numpy(image) for image in GREY]
     np.testing.assert_array_equal(fitted.score_samples(tensors), fitted.score_samples(GREY))
@@ -203,7 +203,7 @@ DAMAGED = {
 @pytest.mark.parametrize("light", [0.05, 1.0])
 @pytest.mark.parametrize("standardization", ["image", "none"])
 def test_damage_is_no_other_scale(kind, white, light, standardization):
-    """Of detectors of bright and of very dark images."""
+    """No warning by detectors of bright and of very dark images."""
     images = GREY / 255.0 * white * light
     detector = clone(DETECTOR).set_params(standardization=standardization, max_iter=1).fit(images)
     with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""Results depend on random_state alone: on no other thread, and on nothing that torch was told."""
+"""Results do not depend on other threads or on the global state of torch."""
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -126,7 +126,7 @@ CASES = {
 
 
 def everything(cls, options, X, path):
-    """All that a detector computes, trained further, stored, read and set up anew."""
+    """Compute all results of a detector, also after further training, saving and loading."""
     network = {"network": options["network"]} if "network" in options else {}
     results = []
     detector = cls(**OPTIONS | options).fit(X).partial_fit(X)

@@ -1,4 +1,4 @@
-"""The same seed gives the same weights, scores and maps, wherever training runs."""
+"""Equal seeds give equal weights, scores and maps in any process or thread."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Pictures that are not like the training images at all."""
+"""Images that are unlike all training images."""
 
 import copy
 
@@ -28,7 +28,7 @@ def grass():
 
 @pytest.fixture(scope="module")
 def detectors(bricks, grass):
-    """Of a texture that is coarser than noise, and of one that is much like it."""
+    """Detectors of a texture coarser than noise, and of one similar to noise."""
     return {
         "brick": clone(DETECTOR).fit(bricks.X_train),
         "grass": clone(DETECTOR).fit(grass.X_train),
@@ -156,10 +156,10 @@ def test_the_term_leaves_what_lies_in_the_range_and_raises_what_lies_beyond():
     scores = maps.flatten(1).amax(1)
     raised = maps * term.factor(faint, scores)
     torch.testing.assert_close(raised.flatten(1).amax(1), 7.0 * term.excess(faint))
-    # A map that marks a defect is as good as it was.
+    # Maps of defects are not worse.
     assert (term.factor(faint, 100.0 * scores + 100.0) == 1).all()
     bright = FrameTerm.fit(frame_sums(images), weight=7.0, brightness=True, aggregation="max")
     assert (bright.excess(frame_sums(images + 3)) > 1.0).all()
-    # Crops vary more than whole pictures, and are judged by less strict a measure.
+    # Crops vary more than whole images, so their limit is less strict.
     crops = images.unfold(2, 2, 2).unfold(3, 2, 2).reshape(-1, 1, 2, 2)
     assert (term.excess(frame_sums(crops)) < 1.0).float().mean() > 0.99

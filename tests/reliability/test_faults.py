@@ -1,4 +1,4 @@
-"""What happens while a detector runs: files, memory and workers that fail."""
+"""Failures of files, memory and workers while a detector runs."""
 
 import os
 import struct
@@ -113,7 +113,7 @@ def test_a_float_file_with_NaN_is_named(paths, tmp_path, value):
 
 
 def test_a_decompression_bomb_is_refused_by_name(tmp_path):
-    """A header that claims 40000 × 40000 pixels, of which there are none."""
+    """A header of 40000 × 40000 pixels without data."""
 
     def chunk(kind, data):
         return (
@@ -231,7 +231,7 @@ def test_a_worker_that_dies_ends_the_search_with_a_message():
     )
     with pytest.raises(TerminatedWorkerError, match="unexpectedly terminated"):
         search.fit(PICTURES)
-    # And the next search gets new workers.
+    # The next search has new workers.
     search.set_params(param_grid={"network": [tiny_network]}).fit(PICTURES)
     assert search.best_estimator_.n_iter_ == 4
 

@@ -1,4 +1,4 @@
-"""Every accepted input gives finite scores, every rejected one an error that says what is wrong."""
+"""Valid input gives finite scores, and invalid input a ValueError or TypeError."""
 
 import re
 
@@ -19,7 +19,7 @@ FITTED = {
     channels: clone(DETECTOR).fit(make_images(4, size=(12, 12), channels=channels))
     for channels in range(1, 17)
 }
-# scikit-learn's own messages call the argument by one of these.
+# Names of the argument in messages of scikit-learn.
 NAMED = re.compile(r"\bX\b|[Aa]rray|sample|feature|dtype|data|pixel|NaN")
 DTYPES = [
     *("u1", "<u2", ">u2", "<u4", "i1", ">i4", "<i8", "?"),
@@ -62,7 +62,7 @@ def arrays(draw, minimum=1):
     else:
         values = np.asarray(values > 0.5 if dtype.kind == "b" else values).astype(dtype)
     if draw(st.booleans()):
-        # Constant pictures, and constant but for one value.
+        # Constant images, and images that are constant except for one value.
         values = np.broadcast_to(values.flat[0], values.shape) if values.size else values
     layout = draw(st.sampled_from(["C", "F", "reversed", "strided", "read-only"]))
     if layout == "F":
@@ -119,7 +119,7 @@ def check_corruption(X, seed):
     assert corrupted.min() >= X.min() and corrupted.max() <= X.max()
     for got, wanted in zip(PatchCorruption(random_state=seed)(X), (corrupted, masks), strict=True):
         np.testing.assert_array_equal(got, wanted)
-    # Where patches lie is a matter of the seed and the shape of the batch alone.
+    # The positions of patches depend only on the seed and the shape of the batch.
     np.testing.assert_array_equal(PatchCorruption(random_state=seed)(X[::-1])[1], masks)
 
 

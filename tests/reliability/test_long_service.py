@@ -1,4 +1,4 @@
-"""A detector in one process for months: memory, time, threads and processes."""
+"""Memory, time, threads and processes of a detector in long service."""
 
 import gc
 import multiprocessing
@@ -32,7 +32,7 @@ def resident_megabytes():
 
 
 def serve(detector, calls):
-    """Memory in MB and duration in s of each call, over pictures of mixed sizes and numbers."""
+    """Memory in MB and duration in s of each call, for images of mixed sizes and numbers."""
     pictures = [make_images(3, size=size, seed=i) for i, size in enumerate(SIZES)]
     memory, duration = np.empty(calls), np.empty(calls)
     for call in range(calls):
@@ -60,7 +60,7 @@ def test_memory_and_time_of_many_calls_stay_flat(detector, calls):
         f"{1e3 * np.median(duration[-warm_up:]):.2f} ms at last"
     )
     assert abs(memory[warm_up:] - memory[warm_up]).max() < 20
-    # The machine has other work too: medians, and room.
+    # Medians and a tolerance, since the machine may be busy.
     assert np.median(duration[-warm_up:]) < 1.5 * np.median(duration[:warm_up])
 
 
@@ -76,7 +76,7 @@ def test_threads_may_share_a_detector(detector):
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_a_detector_works_in_processes_started_either_way(detector, method):
-    """Spawned ones get it pickled; forked ones as it lies in memory, with torch on one thread."""
+    """Spawned workers unpickle it; forked ones share its memory and use one thread of torch."""
     if method not in multiprocessing.get_all_start_methods():
         pytest.skip(f"this system has no {method}")
     threads = torch.get_num_threads()
