@@ -1,7 +1,7 @@
 """
-==================================
-Choose the corruption for training
-==================================
+======================
+Gallery of corruptions
+======================
 
 :class:`~skanomaly.SelfSupervisedAutoencoderDetector` is trained to repair artificial damage, which
 :class:`~skanomaly.corruption.PatchCorruption` draws. This example shows what each of its parameters

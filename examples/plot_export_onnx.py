@@ -15,7 +15,6 @@ thresholds as one graph. It needs the extra ``onnx``: ``pip install "skanomaly[o
 # the current thresholds: set them, or ``calibrate`` the detector, before the export.
 
 import tempfile
-from functools import partial
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -25,16 +24,9 @@ import onnxruntime
 from skanomaly import SelfSupervisedAutoencoderDetector
 from skanomaly.datasets import make_textured_surfaces
 from skanomaly.export import to_onnx
-from skanomaly.networks import ConvolutionalAutoencoder
 
 data = make_textured_surfaces("brick", image_size=64, random_state=0)
-detector = SelfSupervisedAutoencoderDetector(
-    network=partial(ConvolutionalAutoencoder, width=16),
-    max_iter=200,
-    crop_size=32,
-    augmentation=["flip_horizontal", "flip_vertical"],
-    random_state=0,
-)
+detector = SelfSupervisedAutoencoderDetector(max_iter=150, crop_size=32, random_state=0)
 detector.fit(data.X_train)
 
 temporary = tempfile.TemporaryDirectory()

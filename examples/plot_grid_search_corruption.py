@@ -133,8 +133,8 @@ axes[0].set_ylabel("opacity")
 plt.show()
 
 # %%
-# Low opacity alone (upper row) is too faint to learn from. Among the radii of the lower row, small
-# differences mean nothing with 24 defects.
+# Both scores are lower with low opacity alone (upper row), since such damage is too faint. Among
+# the radii of the lower row, small differences mean nothing with 24 defects.
 #
 # Train the winner
 # ----------------

@@ -130,13 +130,13 @@ axis.set(
     ylabel="ROC AUC by labels",
     title=f"Spearman correlation {agreement:.2f}",
 )
+axis.margins(0.1)
 axis.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), fontsize=8)
 plt.show()
 
 # %%
-# Both scores rank the settings with low opacity below those with high opacity. This is what the
-# score without labels can tell: which settings do not work. Among the good settings the two
-# rankings differ.
+# Both scores rank the settings with low opacity below all others. This is what the score without
+# labels can tell: which settings do not work. Among the good settings the two rankings differ.
 #
 # Limits
 # ------

@@ -16,6 +16,8 @@ autoencoder can be compared with the true projection.
 # figure, an arrow starts at each point x of a grid and points to f(x), the reconstruction of x, at
 # 0.4 of the true length. The colour is the distance of f(x) from the circle.
 
+from functools import partial
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -23,6 +25,7 @@ import pandas as pd
 from skanomaly import ContractiveAE, DenoisingAE, SelfSupervisedAutoencoderDetector
 from skanomaly.datasets import make_bar_images, make_circle
 from skanomaly.metrics import projection_report
+from skanomaly.networks import ConvolutionalAutoencoder
 
 plane = make_circle(n_features=2, noise=0.05, random_state=0)
 training = {"max_iter": 1000, "batch_size": 64, "random_state": 0}
@@ -114,7 +117,8 @@ compare(waves, detectors, tangent_dimension=1).round(3)
 # same number of training steps.
 
 bars = make_bar_images(n_test=40, random_state=0)
-training = {"network": "sdc", "max_iter": 200, "random_state": 0}
+network = partial(ConvolutionalAutoencoder, convex=False, width=16)
+training = {"network": network, "max_iter": 200, "random_state": 0}
 detectors = {
     "self-supervised": SelfSupervisedAutoencoderDetector(mask_weight=0.5, **training),
     "denoising": DenoisingAE(**training),
