@@ -21,6 +21,7 @@ from .. import __version__
 from .._arrays import integer_scale
 from .._files import atomic_write, check_output_file
 from ..detectors._base import BaseAutoencoderDetector
+from ..detectors._torch_state import usual_torch_state
 from ._graph import OUTPUTS, DetectorGraph
 
 _IMAGE_DTYPES = ("uint8", "uint16", "float32")
@@ -29,6 +30,7 @@ _ROW_DTYPES = ("float64", "float32")
 _TOLERANCE = 1e-4
 
 
+@usual_torch_state()
 def to_onnx(
     detector: BaseAutoencoderDetector,
     path: str | PathLike[str],
