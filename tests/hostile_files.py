@@ -1,4 +1,4 @@
-"""Model files made by somebody who means harm, and what they do while they are read."""
+"""Files that are damaged or made by somebody who means harm, and what they do while read."""
 
 import copy
 import hashlib
@@ -96,7 +96,11 @@ def _places(tree):
             yield from _places(tree[key])
 
 
-_WATCHED = ("pickle.find_class", "os.system", "subprocess.Popen", "os.exec", "os.posix_spawn")
+PROCESS_EVENTS = (
+    *("os.system", "subprocess.Popen", "os.exec", "os.posix_spawn", "os.spawn", "os.fork"),
+    *("os.forkpty", "pty.spawn"),
+)
+_WATCHED = ("pickle.find_class", *PROCESS_EVENTS)
 _watching = []
 
 
