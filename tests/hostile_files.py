@@ -1,4 +1,4 @@
-"""Malicious model files, and the effects of reading them."""
+"""Damaged and malicious files, and the effects of reading them."""
 
 import copy
 import hashlib
@@ -96,7 +96,11 @@ def _places(tree):
             yield from _places(tree[key])
 
 
-_WATCHED = ("pickle.find_class", "os.system", "subprocess.Popen", "os.exec", "os.posix_spawn")
+PROCESS_EVENTS = (
+    *("os.system", "subprocess.Popen", "os.exec", "os.posix_spawn", "os.spawn", "os.fork"),
+    *("os.forkpty", "pty.spawn"),
+)
+_WATCHED = ("pickle.find_class", *PROCESS_EVENTS)
 _watching = []
 
 

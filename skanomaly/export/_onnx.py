@@ -21,6 +21,7 @@ from .. import __version__
 from .._arrays import integer_scale
 from .._files import atomic_write, check_output_file
 from ..detectors._base import BaseAutoencoderDetector
+from ..detectors._inference import usual_torch_state
 from ..model_selection import ConformalDetector
 from ..model_selection._conformal_file import unfrozen
 from ._graph import OUTPUTS, DetectorGraph
@@ -31,6 +32,7 @@ _ROW_DTYPES = ("float64", "float32")
 _TOLERANCE = 1e-4
 
 
+@usual_torch_state()
 def to_onnx(
     detector: BaseAutoencoderDetector | ConformalDetector,
     path: str | PathLike[str],

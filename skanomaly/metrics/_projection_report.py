@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from ..corruption import PatchCorruption
+from ..detectors._inference import usual_torch_state
 
 Function = Callable[[Tensor], Tensor]
 
@@ -109,6 +110,7 @@ class ProjectionReport:
         return "\n".join(lines)
 
 
+@usual_torch_state()
 def projection_report(
     detector: Any,
     X: Any,

@@ -12,8 +12,8 @@ from sklearn.utils import Bunch
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from .._estimators import detect, detect_batches, find_method, join
 from .._arrays import refuse_streams
+from .._estimators import detect, detect_batches, find_method, join
 from ._calibration import check_scores, compute_scores
 from ._conformal_threshold import ConformalThreshold
 

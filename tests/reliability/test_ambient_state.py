@@ -1,8 +1,10 @@
 """Results do not depend on other threads or on the global state of torch."""
 
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
+from pathlib import Path
 from threading import Event
 
 import numpy as np
@@ -12,7 +14,14 @@ from synthetic_images import make_images
 from torch import nn
 
 import skanomaly
-from skanomaly import ContractiveAE, DenoisingAE, SelfSupervisedAutoencoderDetector
+from skanomaly import (
+    ContractiveAE,
+    DenoisingAE,
+    PatchCorruption,
+    SelfSupervisedAutoencoderDetector,
+)
+from skanomaly.export import to_onnx
+from skanomaly.metrics import projection_report
 from skanomaly.networks import ConvolutionalAutoencoder
 
 IMAGES = make_images(8, size=(16, 16))
@@ -51,17 +60,21 @@ def drawing_thread():
 
 
 @pytest.mark.parametrize(("network", "X"), [("plain", IMAGES), ("dense", ROWS)])
-def test_threads_do_not_matter(network, X):
+@pytest.mark.parametrize(
+    ("fits", "threads"),
+    [(16, 4), pytest.param(1000, 8, marks=[pytest.mark.long, pytest.mark.timeout(3600)])],
+)
+def test_threads_do_not_matter(network, X, fits, threads):
     def fit(_):
         detector = SelfSupervisedAutoencoderDetector(network=network, **OPTIONS).fit(X)
         return detector.offset_, detector.map_threshold_, weights(detector)
 
     alone = fit(0)
-    with drawing_thread(), ThreadPoolExecutor(4) as pool:
-        fitted = list(pool.map(fit, range(16)))
-    assert {result[:2] for result in fitted} == {alone[:2]}
-    for *_, found in fitted:
-        assert_same_weights(found, alone[2])
+    with drawing_thread(), ThreadPoolExecutor(threads) as pool:
+        # One by one, as the weights of all of them would fill the memory.
+        for *thresholds, found in pool.map(fit, range(fits)):
+            assert tuple(thresholds) == alone[:2]
+            assert_same_weights(found, alone[2])
 
 
 @pytest.mark.parametrize("network", ["sdcc", SMALL], ids=["named", "callable"])
@@ -157,6 +170,52 @@ def test_what_torch_was_told_does_not_matter(state, case, usual, tmp_path):
     for value, expected in zip(found, usual[case], strict=True):
         assert value.dtype == expected.dtype
         np.testing.assert_array_equal(value, expected)
+
+
+def corrupt():
+    inputs = [(IMAGES, None), (IMAGES[..., None].repeat(3, 3), IMAGES[:3]), (ROWS, None)]
+    for X, textures in inputs:
+        yield from PatchCorruption(texture_images=textures, random_state=0)(X)
+
+
+@cache
+def fitted():
+    """Detectors of rows, and of images with fewer and more values than a whole Jacobian takes."""
+    options = OPTIONS | {"network": SMALL}
+    return [(DenoisingAE(**OPTIONS).fit(ROWS), ROWS)] + [
+        (SelfSupervisedAutoencoderDetector(**options).fit(X), X)
+        for X in (IMAGES[:, :8, :8], np.tile(IMAGES, (1, 2, 2))[:, :24, :24])
+    ]
+
+
+def report():
+    for detector, X in fitted():
+        report = projection_report(detector, X, n_tangent_spaces=1, random_state=0)
+        yield np.array(list(report.to_dict().values()), dtype=float)
+
+
+def export():
+    pytest.importorskip("onnxscript")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "graph.onnx"
+        to_onnx(fitted()[0][0], path)
+        yield np.frombuffer(path.read_bytes(), np.uint8)
+
+
+@cache
+def usual_results(compute):
+    return list(compute())
+
+
+@pytest.mark.filterwarnings("ignore:Anomaly Detection has been enabled")
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("compute", [corrupt, report, export])
+def test_what_torch_was_told_does_not_matter_to_functions(compute, state):
+    expected = usual_results(compute)
+    with STATES[state]():
+        found = list(compute())
+    for value, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(value, other, strict=True)
 
 
 def test_a_stream_leaves_the_state_between_batches_alone(usual):
