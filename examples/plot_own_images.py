@@ -91,7 +91,7 @@ print(good.shape, good.dtype)
 # ``max_iter`` is large enough: it should become flat.
 
 detector = SelfSupervisedAutoencoderDetector(
-    max_iter=150, augmentation="flip_horizontal", random_state=0
+    max_iter=200, augmentation="flip_horizontal", random_state=0
 )
 detector.fit(good)
 
