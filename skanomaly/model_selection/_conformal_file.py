@@ -110,4 +110,4 @@ def _check(calibrations: list[Any], rank: Any) -> None:
         is_right &= scores.dtype == maxima.dtype == np.float64
         is_right &= bool(np.isfinite(scores).all() and np.isfinite(maxima).all())
     if not is_right or not 0 <= rank <= sum(len(each.scores) for each in calibrations):
-        raise ModelFileError("is damaged: its calibration values make no sense")
+        raise ModelFileError("is damaged: its calibration values are invalid")

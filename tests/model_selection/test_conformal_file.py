@@ -280,29 +280,29 @@ FORGERIES = {
     "no number": (set_data(rank=True), "calibration values"),
     "text": (set_data(rank="1"), "calibration values"),
     "none": (set_data(detectors=[]), "calibration values"),
-    "number": (set_data(detectors=2**60), "makes no sense"),
+    "number": (set_data(detectors=2**60), "is invalid"),
     "class": (set_data(**{"class": "os.system"}), "unknown class"),
-    "other class": (set_data(**{"class": "DenoisingAE"}), "makes no sense"),
+    "other class": (set_data(**{"class": "DenoisingAE"}), "is invalid"),
     "alpha": (set_parameter("alpha", 2), "alpha"),
     "cv": (set_parameter("cv", "../../x"), "cv"),
-    "detector": (set_parameter("detector", None), "makes no sense"),
-    "unknown": (set_parameter("__class__", 1), "makes no sense"),
+    "detector": (set_parameter("detector", None), "is invalid"),
+    "unknown": (set_parameter("__class__", 1), "is invalid"),
     "checkpoint": (set_parameter("checkpoint", "../../x", inner), "checkpoint"),
     "checkpoint of a clone": (set_parameter("checkpoint", "../../x", trained), "checkpoint"),
     "filter": (set_parameter("smoothing_size", 2**60 + 1, inner), "smoothing_size"),
     "inner class": (
         lambda header, data: inner(data).update({"class": "ConformalDetector"}),
-        "makes",
+        "is invalid",
     ),
     "clone's class": (
         lambda header, data: trained(data).update({"class": "ContractiveAE"}),
-        "makes",
+        "is invalid",
     ),
     "not an index": (as_dtype("0.calibration.indices", "F64"), "calibration values"),
     "not a score": (as_dtype("0.calibration.scores", "I64"), "calibration values"),
-    "no scores": (rename("0.calibration.scores", "0.calibration.other"), "makes no sense"),
-    "unused": (rename("0.calibration.scores", "7.calibration.scores"), "makes no sense"),
-    "frozen": (set_data(detector=0), "makes no sense"),
+    "no scores": (rename("0.calibration.scores", "0.calibration.other"), "is invalid"),
+    "unused": (rename("0.calibration.scores", "7.calibration.scores"), "is invalid"),
+    "frozen": (set_data(detector=0), "is invalid"),
 }
 
 
@@ -321,7 +321,7 @@ def test_detectors_go_together(whole, tmp_path):
     # A frozen detector is one.
     change = set_data(detector=None)
     assert type(load_bytes(change_data(change, whole[0]), tmp_path / "model")) is ConformalDetector
-    assert_refused(change_data(change, whole[1]), tmp_path / "model", "makes no sense")
+    assert_refused(change_data(change, whole[1]), tmp_path / "model", "is invalid")
 
 
 def test_values_that_are_not_finite_are_refused(whole, tmp_path):
