@@ -5,8 +5,9 @@ from functools import partial
 
 from torch import nn
 
-from ._autoencoder import ConvexCombination, ConvolutionalAutoencoder, StackedDilatedConv
+from ._autoencoder import ConvolutionalAutoencoder
 from ._dense import DenseAutoencoder
+from ._layers import ConvexCombination, StackedDilatedConv
 from ._linear import LinearAutoencoder
 from ._protocol import Network, find_encoder, receptive_field
 

@@ -13,7 +13,7 @@ from skanomaly.networks import (
     find_encoder,
     receptive_field,
 )
-from skanomaly.networks._autoencoder import DilatedConv
+from skanomaly.networks._layers import DilatedConv
 
 IMAGE_NETWORKS = [name for name in NETWORKS if name not in ROW_NETWORKS]
 
