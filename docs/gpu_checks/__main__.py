@@ -1,4 +1,4 @@
-"""Checks and figures on a GPU, in one command of at most ten minutes.
+"""Checks and figures on a GPU, in one command of about ten minutes.
 
 ``python docs/gpu_checks --output FOLDER --data DATA`` compares detectors on a GPU with the same
 ones on the CPU, runs tests on it, and measures throughput, peak memory, and quality over training
