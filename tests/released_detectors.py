@@ -7,6 +7,7 @@ import joblib
 import numpy as np
 
 import skanomaly
+from skanomaly.model_selection import ConformalDetector
 from skanomaly.networks import ConvolutionalAutoencoder
 
 NETWORK = partial(ConvolutionalAutoencoder, width=2, depth=1, n_blocks=1, dilations=(1,))
@@ -36,6 +37,13 @@ def make_detectors():
     }
 
 
+def make_conformal():
+    """A small calibrated detector, and the data that it scores."""
+    detector, _ = make_detectors()["encoder"]
+    rows = 0.5 + 0.3 * np.sin(np.arange(40)[:, None] + np.arange(16) / 2)
+    return ConformalDetector(detector, alpha=0.2, random_state=0), rows
+
+
 if __name__ == "__main__":
     folder = Path(__file__).parent / "detectors" / "released" / skanomaly.__version__
     folder.mkdir()
@@ -44,3 +52,6 @@ if __name__ == "__main__":
         joblib.dump(detector, folder / f"{name}.pickle", compress=9)
         detector.save(folder / f"{name}.safetensors")
         np.savetxt(folder / f"{name}.txt", detector.decision_function(X), fmt="%.17g")
+    conformal, X = make_conformal()
+    conformal.fit(X).save(folder / "conformal.safetensors")
+    np.savetxt(folder / "conformal.txt", conformal.decision_function(X), fmt="%.17g")

@@ -5,7 +5,7 @@ from pathlib import Path
 import joblib
 import numpy as np
 import pytest
-from released_detectors import NETWORK, make_detectors
+from released_detectors import NETWORK, make_conformal, make_detectors
 
 import skanomaly
 
@@ -30,6 +30,15 @@ def test_a_file_of_a_release_is_read(folder, name):
         for key, value in parameters.items():
             assert repr(value) == repr(getattr(detector, key))
         loaded.partial_fit(X)
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_a_calibrated_file_of_a_release_is_read(folder):
+    conformal, X = make_conformal()
+    loaded = skanomaly.load(folder / "conformal.safetensors")
+    decisions = np.loadtxt(folder / "conformal.txt")
+    np.testing.assert_allclose(loaded.decision_function(X), decisions, rtol=1e-3, atol=1e-6)
+    assert loaded.alpha == conformal.alpha
 
 
 @pytest.mark.parametrize("version", REFUSED)
