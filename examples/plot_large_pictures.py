@@ -3,7 +3,7 @@
 Large images by tiles
 =====================
 
-Train on small crops and score an image of any size. If a side is longer than 1792 pixels, the image
+Train on small crops and score an image of any size. If a side is longer than 1536 pixels, the image
 is scored in overlapping tiles. The anomaly map is the same as without tiles, has no seams, and
 needs less memory.
 """
