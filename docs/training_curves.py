@@ -1,8 +1,9 @@
-"""Quality over training time, and with few images.
+"""Quality over training time, with few images, and with mixed images.
 
 ``python docs/training_curves.py steps data/magnetic_tile`` fits with fewer and with more steps, by
 Muon and by AdamW alone. ``python docs/training_curves.py few data/bottle data/grid`` fits on 20 and
-on 40 images that are drawn at random. Each line is one fit; seconds are of the process's own time.
+on 40 images drawn at random. ``python docs/training_curves.py mixup`` fits textures with and
+without "mixup" in few steps. Each line is one fit; seconds are of the process's own time.
 """
 
 import argparse
@@ -13,13 +14,21 @@ import numpy as np
 import torch
 
 from skanomaly import SelfSupervisedAutoencoderDetector
-from skanomaly.datasets import load_mvtec_ad
+from skanomaly.benchmark import describe_environment
+from skanomaly.datasets import load_mvtec_ad, make_textured_surfaces
 from skanomaly.metrics import image_report
 from skanomaly.training import _optimizer
 
+COLUMNS = ("set", "setting", "seed", "steps", "CPU s", "image AUROC", "pixel AUROC", "AUPRO") + (
+    "false alarms",
+    "misses",
+    "residual ratio",
+)
+FLIPS = ("flip_horizontal", "flip_vertical", "rotate")
 
-def measure(detector, X_train, data):
-    """Fit, and report on the test images: a dict of figures."""
+
+def measure(name, setting, detector, X_train, data):
+    """Fit, and print one line of figures of the test images."""
     X_train, X_test = np.asarray(X_train), np.asarray(data.X_test)
     start = time.process_time()
     detector.fit(X_train)
@@ -29,52 +38,72 @@ def measure(detector, X_train, data):
         data.masks_test, found.anomaly_map, y_true=data.y_test, scores=found.score_samples
     )
     good, flagged = data.y_test == 1, found.predict == -1
-    residuals = [
-        np.median(np.square(X / 255 - detector.reconstruct(X / 255)).reshape(len(X), -1).mean(1))
-        for X in (X_test[good], X_train)
-    ]
-    return {
-        "steps": detector.n_iter_,
-        "seconds": round(seconds),
-        "image AUROC": round(report["image_roc_auc"], 3),
-        "pixel AUROC": round(report["pixel_roc_auc"], 3),
-        "AUPRO": round(report["per_region_overlap"], 3),
-        "false alarms": round(float(flagged[good].mean()), 3),
-        "misses": round(float((~flagged[~good]).mean()), 3),
-        "residual of new / trained": round(float(residuals[0] / residuals[1]), 2),
-    }
+    scale = 255 if X_train.dtype == np.uint8 else 1
+    new, trained = (
+        np.median([np.square(x / scale - r).mean() for x, r in zip(X, repaired, strict=True)])
+        for X, repaired in ((X, detector.reconstruct(X / scale)) for X in (X_test[good], X_train))
+    )
+    figures = (
+        report["image_roc_auc"],
+        report["pixel_roc_auc"],
+        report["per_region_overlap"],
+        flagged[good].mean(),
+        (~flagged[~good]).mean(),
+        new / trained,
+    )
+    first = (name, setting, detector.random_state, detector.n_iter_, f"{seconds:.0f}")
+    print_line(*first, *(f"{figure:.3f}" for figure in figures))
 
 
-def steps(folders, size, seed, numbers):
-    """Print quality for numbers of steps, by either optimiser."""
-    for folder in folders:
-        data = load_mvtec_ad(folder, size=size)
+def print_line(*values):
+    """Print one line of the table."""
+    print("".join(f"{value!s:>16}" for value in values), flush=True)
+
+
+def steps(options, seed):
+    """Print quality for numbers of steps, by either optimizer."""
+    for folder in options.folders:
+        data = load_mvtec_ad(folder, size=options.size)
         for fewest_channels, name in ((_optimizer._FEWEST_CHANNELS, "Muon"), (10**9, "AdamW")):
-            for number in numbers:
+            for number in options.numbers or (300, 1000, 3000):
                 detector = SelfSupervisedAutoencoderDetector(max_iter=number, random_state=seed)
                 with mock.patch.object(_optimizer, "_FEWEST_CHANNELS", fewest_channels):
-                    print(folder, name, measure(detector, data.X_train, data), flush=True)
+                    measure(folder.rsplit("/")[-1], name, detector, data.X_train, data)
 
 
-def few(folders, size, seed, counts):
+def few(options, seed):
     """Print quality with few images that are drawn at random."""
-    for folder in folders:
-        data = load_mvtec_ad(folder, size=size)
-        for count in counts:
+    for folder in options.folders:
+        data = load_mvtec_ad(folder, size=options.size)
+        for count in options.numbers or (20, 40):
             chosen = np.random.default_rng(seed).permutation(len(data.X_train))[:count]
             detector = SelfSupervisedAutoencoderDetector(random_state=seed)
-            figures = measure(detector, data.X_train[np.sort(chosen)], data)
-            print(folder, f"{count} images", figures, flush=True)
+            X_train = data.X_train[np.sort(chosen)]
+            measure(folder.rsplit("/")[-1], f"{count} images", detector, X_train, data)
+
+
+def mixup(options, seed):
+    """Print quality of short trainings on textures with and without mixed images."""
+    for name, symmetries in (("brick", ()), ("grass", FLIPS)):
+        data = make_textured_surfaces(name, image_size=64, random_state=0)
+        for setting, augmentation in (("without", symmetries), ("mixup", (*symmetries, "mixup"))):
+            for number in options.numbers or (400,):
+                detector = SelfSupervisedAutoencoderDetector(
+                    max_iter=number, augmentation=augmentation or None, random_state=seed
+                )
+                measure(name, setting, detector, data.X_train, data)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("steps", "few"))
-    parser.add_argument("folders", nargs="+")
+    parser.add_argument("what", choices=("steps", "few", "mixup"))
+    parser.add_argument("folders", nargs="*")
     parser.add_argument("--size", type=int, default=128)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--numbers", type=int, nargs="+", help="of steps, or of images")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    run, numbers = (steps, (300, 1000)) if options.what == "steps" else (few, (20, 40))
-    run(options.folders, options.size, options.seed, options.numbers or numbers)
+    print_line(*COLUMNS)
+    for seed in options.seeds:
+        {"steps": steps, "few": few, "mixup": mixup}[options.what](options, seed)
+    print("\n" + ", ".join(f"{name} {value}" for name, value in describe_environment().items()))
