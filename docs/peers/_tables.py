@@ -87,9 +87,9 @@ def print_installs(found):
 
 def print_rows(rows):
     """Print rows of a label and cells below the names of the columns."""
-    print(" " * 32 + "".join(f"{name:>13}" for name in COLUMNS))
+    print(" " * 22 + "".join(f"{name:>13}" for name in COLUMNS))
     for label, cells in rows:
-        print(f"{label:32}" + "".join(f"{cell:>13}" for cell in cells))
+        print(f"{label:22}" + "".join(f"{cell:>13}" for cell in cells))
 
 
 def _label(row):
