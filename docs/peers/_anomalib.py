@@ -55,7 +55,8 @@ class Budget(Callback):
 
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
         """Look at the clock."""
-        self.losses.append(float(outputs["loss" if "loss" in outputs else "generator_loss"]))
+        loss = outputs["loss" if "loss" in outputs else "generator_loss"]
+        self.losses.append(float(loss.detach()))
         if time.process_time() - self.start >= self.seconds:
             trainer.should_stop = True
 
