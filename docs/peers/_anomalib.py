@@ -69,6 +69,8 @@ class AnomalibModel:
 
     def fit(self, X, folder, seconds, seed):
         """Train for some seconds."""
+        if seconds is None:
+            raise ValueError(f"`--seconds` must be a number for {self.name}, got None instead.")
         if self.name == "draem":
             write_textures(folder / "textures")
             size = Draem.configure_pre_processor(X.shape[1:3])
