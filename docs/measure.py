@@ -23,7 +23,7 @@ COMMANDS = {
     "short_trainings": "docs/training_curves.py mixup --seeds 0 1",
     "detectors": f"{BENCHMARK} brick grass gravel --size 64 --seeds 0 1 --set max_iter=400 "
     + " ".join(f"--detector {name}" for name in DETECTORS),
-    "speed": f"{BENCHMARK} speed --repeats 3 --onnx",
+    "speed": f"{BENCHMARK} speed --sizes 128 256 --repeats 2 --onnx",
 }
 
 

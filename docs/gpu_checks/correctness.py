@@ -198,12 +198,16 @@ def check_resumed_checkpoint(setting):
     detector = setting.make(precision="bfloat16")
     straight = clone(detector).fit(X)
     resumed = clone(detector).set_params(checkpoint=setting.scratch / "checkpoint")
+    # Processes in the background may ignore Ctrl-C.
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         resumed.set_callbacks(Interrupt(detector.max_iter // 2)).fit(X)
     except KeyboardInterrupt:
         resumed.set_callbacks().fit(X)
     else:
         raise AssertionError("the training was not interrupted")
+    finally:
+        signal.signal(signal.SIGINT, handler)
     assert resumed.n_iter_ == straight.n_iter_
     compare_bits(resumed, straight, X)
 

@@ -159,7 +159,7 @@ def run(options: argparse.Namespace) -> int:
             "n_images": total,
             "n_anomalous": n_anomalous,
             "n_unreadable": n_unreadable,
-            "threshold": threshold,
+            "threshold": finite(threshold),
             "output": output and str(output),
             "report": page and str(page),
             "images": [{n: finite(value) for n, value in row.items()} for row in rows + kept],

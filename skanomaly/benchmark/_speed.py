@@ -215,7 +215,9 @@ class _MemoryRise:
     def measure(self) -> float | None:
         """Return it in 10⁶ bytes, None if unknown."""
         after = self._peak()
-        return None if self._before is None or after is None else after - self._before
+        if self._before is None or after is None:
+            return None
+        return max(after - self._before, 0.0)  # Linux counts pages approximately
 
 
 @dataclass

@@ -351,6 +351,7 @@ class BaseAutoencoderDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator,
         return data
 
     def _inference(self) -> Inference:
+        check_is_fitted(self, "model_")
         return Inference(self.model_, self.device_, self.precision)
 
     def _detect_batches(self, data: ValidatedInput) -> Iterator[Bunch]:
