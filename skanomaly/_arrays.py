@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Set
 from datetime import date, timedelta
 from os import PathLike
 from typing import Any, NoReturn
@@ -83,8 +83,10 @@ def open_container(X: Any, *, is_flat: bool = False) -> Any:
 
 
 def refuse_streams(X: Any) -> None:
-    """Raise a TypeError for paths, torch Datasets and DataLoaders, and iterators."""
-    if isinstance(X, (str, bytes, PathLike, Dataset, DataLoader, Iterator)):
+    """Raise a TypeError for paths, torch Datasets and DataLoaders, iterators, dicts and sets."""
+    is_stream = isinstance(X, (str, bytes, PathLike, Dataset, DataLoader, Iterator))
+    # A sparse array in dictionary form is a mapping, and gets scikit-learn's message.
+    if is_stream or (isinstance(X, (Mapping, Set)) and not hasattr(X, "shape")):
         _refuse(f"{type(X).__name__} {X!r}" if isinstance(X, (str, PathLike)) else type(X).__name__)
 
 

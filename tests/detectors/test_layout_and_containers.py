@@ -246,6 +246,8 @@ TENSORS = TensorDataset(torch.from_numpy(GREY))
         (lambda: TENSORS, "TensorDataset"),
         (lambda: torch.utils.data.Subset(TENSORS, [1, 2]), "Subset"),
         (lambda: DataLoader(TENSORS), "DataLoader"),
+        (lambda: {"images": np.zeros((3, 8, 8))}, "dict"),
+        (lambda: {"a.png"}, "set"),
         (lambda: (image for image in GREY), "generator"),
         (lambda: map(np.asarray, GREY), "map"),
         (lambda: iter(GREY), "iterator"),
