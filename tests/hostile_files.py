@@ -3,8 +3,13 @@
 import copy
 import hashlib
 import json
+import os
 import sys
 from contextlib import contextmanager
+
+import pytest
+
+import skanomaly
 
 HOSTILE_VALUES = [
     *(
@@ -135,3 +140,22 @@ def highest_memory():
 def reset_highest_memory():
     with open("/proc/self/clear_refs", "w") as file:
         file.write("5")
+
+
+def load_bytes(content, path):
+    """Write a model file and load it, which runs nothing else."""
+    path.write_bytes(content)
+    with watched() as events:
+        try:
+            return skanomaly.load(path)
+        finally:
+            assert events == []
+
+
+def assert_refused(content, path, match=None):
+    """Loading raises a short ModelFileError that names the file, and leaves nothing."""
+    with pytest.raises(skanomaly.ModelFileError, match=match) as caught:
+        load_bytes(content, path)
+    message = str(caught.value)
+    assert str(path) in message and len(message) < 1000
+    assert os.listdir(path.parent) == [path.name]

@@ -93,7 +93,7 @@ def restore_conformal(
         calibrations = [only._replace(detector=detector)]
     _check(calibrations, data["rank"])
     if arrays:
-        raise ModelFileError("is damaged: it holds arrays of nothing")
+        raise ModelFileError("is damaged: it has unused arrays")
     conformal = classes[data["class"]](detector, **parameters)
     conformal._validate_params()
     conformal._set_thresholds(calibrations, data["rank"])

@@ -15,13 +15,14 @@ import numpy as np
 import pytest
 import torch
 from hostile_files import (
+    assert_refused,
     damage,
     forge,
     highest_memory,
+    load_bytes,
     put_together,
     reset_highest_memory,
     take_apart,
-    watched,
 )
 from synthetic_images import make_images
 
@@ -58,23 +59,6 @@ def whole(tmp_path_factory):
         repr(detector)
         contents.append((folder / "model").read_bytes())
     return contents
-
-
-def load_bytes(content, path):
-    path.write_bytes(content)
-    with watched() as events:
-        try:
-            return skanomaly.load(path)
-        finally:
-            assert events == []
-
-
-def assert_refused(content, path, match=None):
-    with pytest.raises(ModelFileError, match=match) as caught:
-        load_bytes(content, path)
-    message = str(caught.value)
-    assert str(path) in message and len(message) < 1000
-    assert os.listdir(path.parent) == [path.name]
 
 
 def forged(content, change):

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hostile_files import damage, forge, put_together, take_apart, watched
+from hostile_files import assert_refused, damage, forge, load_bytes, put_together, take_apart
 from sklearn.base import clone
 from sklearn.ensemble import IsolationForest
 from sklearn.exceptions import NotFittedError
@@ -218,22 +218,6 @@ def whole(tmp_path_factory):
         repr(skanomaly.load(path).detect(X))
         contents.append(path.read_bytes())
     return contents
-
-
-def load_bytes(content, path):
-    path.write_bytes(content)
-    with watched() as events:
-        try:
-            return skanomaly.load(path)
-        finally:
-            assert events == []
-
-
-def assert_refused(content, path, match=None):
-    with pytest.raises(ModelFileError, match=match) as caught:
-        load_bytes(content, path)
-    message = str(caught.value)
-    assert str(path) in message and len(message) < 1000
 
 
 def change_data(change, content):
