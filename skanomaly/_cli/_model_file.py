@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._command_line import one_line
+from .._load import load
 from .._tensor_file import ModelFileError
 from ..datasets import ImageSequence
-from ..detectors import load
 from ..detectors._base import BaseAutoencoderDetector
 from ..model_selection import ConformalDetector
 from ..model_selection._conformal_file import unfrozen

@@ -2,7 +2,6 @@
 
 from ._contractive import ContractiveAE
 from ._denoising import DenoisingAE
-from ._load import load
 from ._self_supervised import SelfSupervisedAutoencoderDetector
 
-__all__ = ["ContractiveAE", "DenoisingAE", "SelfSupervisedAutoencoderDetector", "load"]
+__all__ = ["ContractiveAE", "DenoisingAE", "SelfSupervisedAutoencoderDetector"]

@@ -17,6 +17,7 @@ from sklearn.utils import Bunch, Tags
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
+from .._torch_state import in_usual_torch_state, usual_torch_state
 from .._validation import (
     Shape,
     ValidatedInput,
@@ -32,9 +33,7 @@ from ._inference import (
     Inference,
     allocate,
     fill,
-    in_usual_torch_state,
     reconstruction_function,
-    usual_torch_state,
 )
 from ._model import DetectorModel
 from ._model_file import save_detector

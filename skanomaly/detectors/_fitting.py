@@ -15,6 +15,7 @@ from sklearn.base import clone
 from torch import Tensor, nn
 
 from .._logging import log_progress
+from .._torch_state import usual_torch_state
 from .._validation import (
     ValidatedInput,
     normalize_image_shape,
@@ -44,7 +45,7 @@ from ..training import (
 )
 from ._checkpoint import checkpoint_in_use
 from ._fit_plan import SMALLER_BATCH, FitPlan
-from ._inference import Inference, apply_step, usual_torch_state
+from ._inference import Inference, apply_step
 from ._model import DetectorModel, Standardization
 
 _VALIDATION_LIMIT = 256

@@ -6,10 +6,9 @@ import copy
 import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,7 +22,6 @@ from ..scoring import MapStep
 from ..training import autocast
 from ._model import DetectorModel
 
-T = TypeVar("T")
 Slices = tuple[slice, slice]
 
 # Pixels, or values of rows, in one forward pass: with more, a CPU is no faster.
@@ -32,35 +30,6 @@ _ACCELERATOR_CHUNK_PIXELS = 2**23
 _LARGEST_CHUNK = 256
 # Side in pixels beyond which images are cut into tiles.
 _SIDE = 1536
-
-
-@contextmanager
-def usual_torch_state() -> Iterator[None]:
-    """Compute on the CPU by default, with gradients and without mixed precision.
-
-    Only the state of this thread is set.
-    """
-    with ExitStack() as stack:
-        stack.enter_context(torch.inference_mode(False))
-        stack.enter_context(torch.enable_grad())
-        for kind in ("cpu", "cuda", "mps"):
-            if torch.is_autocast_enabled(kind):
-                stack.enter_context(torch.autocast(kind, enabled=False))
-        if torch.get_default_device().type != "cpu":
-            # Slows every call of torch down a little.
-            stack.enter_context(torch.device("cpu"))
-        yield
-
-
-def in_usual_torch_state(batches: Iterator[T]) -> Iterator[T]:
-    """Compute each batch in `usual_torch_state`, and yield it in the state of the caller."""
-    while True:
-        with usual_torch_state():
-            try:
-                batch = next(batches)
-            except StopIteration:
-                return
-        yield batch
 
 
 class Tile(NamedTuple):

@@ -18,11 +18,11 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from .._tensor_file import ModelFileError, parse_json, read_tensor_file, write_tensor_file
+from .._torch_state import usual_torch_state
 from .._validation import Shape
 from ..networks import NETWORKS, ROW_NETWORKS
 from ..scoring import MAP_STEPS, ExpectedMap
 from ..training import to_channels_last
-from ._inference import usual_torch_state
 from ._model import DetectorModel, Standardization
 from ._network import make_network
 from ._parameters import FittedAttributes

@@ -20,8 +20,8 @@ from sklearn.utils.validation import check_is_fitted
 from .. import __version__
 from .._arrays import integer_scale
 from .._files import atomic_write, check_output_file
+from .._torch_state import usual_torch_state
 from ..detectors._base import BaseAutoencoderDetector
-from ..detectors._inference import usual_torch_state
 from ..model_selection import ConformalDetector
 from ..model_selection._conformal_file import unfrozen
 from ._graph import OUTPUTS, DetectorGraph

@@ -14,8 +14,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
+from .._torch_state import usual_torch_state
 from ..corruption import PatchCorruption
-from ..detectors._inference import usual_torch_state
 
 Function = Callable[[Tensor], Tensor]
 

@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from ..corruption import PatchCorruption
-from ._contractive import ContractiveAE
-from ._denoising import DenoisingAE
-from ._model_file import Arrays, Network, class_name, load_detector, restore_detector
-from ._self_supervised import SelfSupervisedAutoencoderDetector
+from .corruption import PatchCorruption
+from .detectors import ContractiveAE, DenoisingAE, SelfSupervisedAutoencoderDetector
+from .detectors._model_file import Arrays, Network, class_name, load_detector, restore_detector
 
 if TYPE_CHECKING:
-    from ..model_selection import ConformalDetector
-    from ._base import BaseAutoencoderDetector
+    from .detectors._base import BaseAutoencoderDetector
+    from .model_selection import ConformalDetector
 
 _CLASSES = (SelfSupervisedAutoencoderDetector, DenoisingAE, ContractiveAE, PatchCorruption)
 
@@ -83,9 +81,9 @@ def _restore(data: Any, arrays: Arrays, classes: Mapping[str, type], network: Ne
     """Make a detector, or a ConformalDetector, which holds detectors."""
     if "detectors" not in data:
         return restore_detector(data, arrays, classes, network)
-    # It imports this package, and is imported only if a file needs it.
-    from ..model_selection import ConformalDetector
-    from ..model_selection._conformal_file import restore_conformal
+    # Imported only if a file needs it, as it takes time.
+    from .model_selection import ConformalDetector
+    from .model_selection._conformal_file import restore_conformal
 
     classes = {**classes, class_name(ConformalDetector): ConformalDetector}
     return restore_conformal(data, arrays, classes, network)
