@@ -138,7 +138,7 @@ class ConformalScoring(OutlierMixin, BaseEstimator):
         """
         self._check(X)
         if len(self.detectors_) == 1:
-            return self.anomaly_map(X) > self.map_threshold_
+            return ~(self.anomaly_map(X) <= self.map_threshold_)  # NaN is anomalous
         return join(self._compare(X, "anomaly_map")).predict_mask
 
     def detect(self, X: Any) -> Bunch:
@@ -214,5 +214,5 @@ class ConformalScoring(OutlierMixin, BaseEstimator):
                 # Maps are high for anomalies: negated, they compare like scores.
                 maps = np.stack([batch.anomaly_map for batch in batches])
                 margin, shifted = self._map_threshold.compare(-maps)
-                result.update(anomaly_map=-shifted, predict_mask=margin < 0)
+                result.update(anomaly_map=-shifted, predict_mask=~(margin >= 0))
             yield result

@@ -144,15 +144,17 @@ class ConformalThreshold:
         -------
         margin : ndarray of shape (...)
             The `rank`-th largest difference between the new value and the calibration values;
-            infinite if `rank` is 0. It is below 0 exactly where the p-value is at most
-            ``rank / (n + 1)``: where fewer than `rank` calibration values are at most the value.
+            infinite if `rank` is 0, NaN if a value is NaN. It is below 0 exactly where the p-value
+            is at most ``rank / (n + 1)``: where fewer than `rank` calibration values are at most
+            the value.
         shifted : ndarray of shape (...)
             The margin plus the threshold, finite also if `rank` is 0; with a single detector the
             values themselves.
         """
         rank = max(1, self.rank)
         difference = self._difference(values, rank)
-        margin = difference if self.rank else np.full_like(difference, np.inf)
+        difference[np.isnan(values).any(axis=0)] = np.nan  # whichever differences sorting selects
+        margin = difference if self.rank else np.where(np.isnan(difference), np.nan, np.inf)
         if len(values) == 1:
             return Comparison(margin, values[0])
         return Comparison(margin, difference + self._quantile(rank))

@@ -369,6 +369,29 @@ def save(images, folder, name):
     return ImageSequence(paths)
 
 
+class SpottedMaps(DistanceToMean):
+    """Its maps have NaN where the images are at their highest value, 99."""
+
+    def anomaly_map(self, X):
+        maps = super().anomaly_map(X)
+        return np.where(np.asarray(X) == 99, np.nan, maps)
+
+    def score_samples(self, X):
+        return -np.nanmax(self.anomaly_map(X), axis=1)
+
+
+@pytest.mark.parametrize("alpha", [0.2, 1e-4])
+@pytest.mark.parametrize("mode", [{"calibration_size": 0.5}, {"cv": 3}])
+@pytest.mark.filterwarnings("ignore:.*alpha:UserWarning")
+def test_a_pixel_without_a_value_is_never_normal(X, new, mode, alpha):
+    detector = ConformalDetector(SpottedMaps(), alpha=alpha, random_state=0, **mode).fit(X)
+    spotted = new.copy()
+    spotted[2, 0] = 99
+    for masks in (detector.predict_mask(spotted), detector.detect(spotted).predict_mask):
+        assert masks[2, 0]
+        np.testing.assert_array_equal(masks[:2], detector.predict_mask(new)[:2])
+
+
 def test_maps_of_many_images_are_made_batch_by_batch():
     """The largest value of each of 70 calibration images counts, and no other."""
     rng = np.random.default_rng(0)
