@@ -7,7 +7,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import NoReturn
 
 WRONG_USE = 2
 FAILURE = 1
@@ -36,9 +36,15 @@ def plain_warnings(program: str) -> Iterator[None]:
     """Print warnings of this library in one line, without the line of code."""
     before = warnings.formatwarning
 
-    def format_warning(message: Any, category: type[Warning], *place: Any) -> str:
+    def format_warning(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        line: str | None = None,
+    ) -> str:
         if category is not UserWarning:
-            return before(message, category, *place)
+            return before(message, category, filename, lineno, line)
         return f"{program}: warning: {' '.join(str(message).split())}\n"
 
     warnings.formatwarning = format_warning
