@@ -23,8 +23,8 @@ from .._validation import (
     ValidatedInput,
     normalize_image_shape,
     validate_input,
-    warn_of_other_scale,
 )
+from .._value_scale import warn_of_other_scale
 from ..datasets._image_sequence import training_images
 from ..training import resolve_device
 from ._fit_plan import Objective, Represent
