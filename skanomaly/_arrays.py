@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from datetime import date, timedelta
+from numbers import Number
 from os import PathLike
 from typing import Any, NoReturn
 
@@ -37,7 +38,7 @@ def check_unmasked(values: Any, name: str = "X") -> None:
 
 
 def open_container(X: Any, *, is_flat: bool = False) -> Any:
-    """Convert tensors and lists of images to arrays; return arrays and data frames unchanged.
+    """Convert tensors, sequences and array-likes to arrays; return arrays and frames unchanged.
 
     Parameters
     ----------
@@ -49,15 +50,19 @@ def open_container(X: Any, *, is_flat: bool = False) -> Any:
     Raises
     ------
     TypeError
-        If X is one or several paths, a torch Dataset or DataLoader, or an iterator.
+        If X is one or several paths, a torch Dataset or DataLoader, an iterator, or no array-like.
     ValueError
         If X is empty, not numeric or masked, or holds images of several shapes or dtypes.
     """
     refuse_streams(X)
     X = _from_tensor(X)
+    if not hasattr(X, "shape") and _is_array_like(X):
+        X = _to_array(X)
     # Not ndim, which data frames of polars lack.
     shape = getattr(X, "shape", None)
-    is_list = isinstance(X, (list, tuple))
+    is_list = shape is None
+    if is_list and not isinstance(X, Sequence):
+        _refuse(type(X).__name__)
     if is_list or (shape is not None and len(shape) == 1):
         if len(X) == 0:
             raise ValueError(
@@ -65,7 +70,8 @@ def open_container(X: Any, *, is_flat: bool = False) -> Any:
                 f"n_features), got an empty {type(X).__name__} instead."
             )
         first = next(iter(X))
-        if isinstance(first, (str, bytes, PathLike)):
+        is_item = _is_array_like(first) or isinstance(first, (Sequence, Number))
+        if isinstance(first, (str, bytes, PathLike)) or (is_list and not is_item):
             _refuse(f"a {type(X).__name__} of {type(first).__name__}")
         if is_list or len(getattr(first, "shape", ())):
             X = _stack(list(X), is_flat=is_flat)
@@ -84,7 +90,7 @@ def open_container(X: Any, *, is_flat: bool = False) -> Any:
 
 def refuse_streams(X: Any) -> None:
     """Raise a TypeError for paths, torch Datasets and DataLoaders, iterators, dicts and sets."""
-    is_stream = isinstance(X, (str, bytes, PathLike, Dataset, DataLoader, Iterator))
+    is_stream = isinstance(X, (str, bytes, bytearray, PathLike, Dataset, DataLoader, Iterator))
     # A sparse array in dictionary form is a mapping, and gets scikit-learn's message.
     if is_stream or (isinstance(X, (Mapping, Set)) and not hasattr(X, "shape")):
         _refuse(f"{type(X).__name__} {X!r}" if isinstance(X, (str, PathLike)) else type(X).__name__)
@@ -123,9 +129,30 @@ def _refuse(got: str) -> NoReturn:
 def _from_tensor(X: Any) -> Any:
     if not isinstance(X, torch.Tensor):
         return X
+    if X.is_nested or X.is_meta or X.is_quantized or X.layout != torch.strided:
+        raise TypeError(
+            "X must be a dense tensor with values, got a nested, sparse, quantized or meta tensor "
+            "instead. Convert it, for example with X.to_dense() or X.dequantize()."
+        )
     X = X.detach().cpu()
-    # NumPy has no bfloat16.
-    return (X.float() if X.dtype == torch.bfloat16 else X).numpy()
+    # NumPy has no bfloat16, and none of the smaller ones.
+    if X.is_floating_point() and X.dtype not in (torch.float16, torch.float32, torch.float64):
+        X = X.float()
+    return X.numpy()
+
+
+def _is_array_like(X: Any) -> bool:
+    return any(hasattr(X, name) for name in ("shape", "__array__", "__array_interface__"))
+
+
+def _to_array(X: Any) -> NDArray[Any]:
+    # NumPy reads the indices into the palette.
+    if getattr(X, "mode", None) in ("P", "PA") and hasattr(X, "palette"):
+        raise ValueError(
+            "X must hold images without a palette, got a Pillow image of mode "
+            f"{X.mode!r} instead. Convert it, for example with image.convert('RGB')."
+        )
+    return np.asarray(X)
 
 
 def _stack(X: list[Any], *, is_flat: bool) -> NDArray[Any]:
@@ -133,11 +160,7 @@ def _stack(X: list[Any], *, is_flat: bool) -> NDArray[Any]:
     images = [_from_tensor(image) for image in X]
     for image in images:
         check_unmasked(image)
-    arrays = [
-        np.asarray(image)
-        for image in images
-        if hasattr(image, "shape") or hasattr(image, "__array_interface__")
-    ]
+    arrays = [_to_array(image) for image in images if _is_array_like(image)]
     shapes = {array.shape for array in arrays}
     if len(shapes) > 1:
         listed = ", ".join(str(shape) for shape in sorted(shapes)[:3])
@@ -151,7 +174,13 @@ def _stack(X: list[Any], *, is_flat: bool) -> NDArray[Any]:
             f"X must hold images of one dtype, got {' and '.join(sorted(dtypes.values()))} "
             "instead, so that the value of white is ambiguous. Convert them to one dtype."
         )
-    return np.asarray(images)
+    try:
+        return np.asarray(images)
+    except ValueError as error:
+        raise ValueError(
+            "X must be a list of images or rows of one shape, got a list that is no array instead: "
+            f"{error} Pass images without labels, and dense arrays."
+        ) from error
 
 
 def _columns(X: Any) -> list[tuple[Any, str]]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 
 WRONG_USE = 2
@@ -27,6 +29,29 @@ def report_error(program: str, error: Exception) -> None:
 def one_line(error: Exception) -> str:
     """Return the message of an error without line breaks."""
     return " ".join(str(error).split()) or type(error).__name__
+
+
+@contextmanager
+def plain_warnings(program: str) -> Iterator[None]:
+    """Print warnings of this library in one line, without the line of code."""
+    before = warnings.formatwarning
+
+    def format_warning(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        line: str | None = None,
+    ) -> str:
+        if category is not UserWarning:
+            return before(message, category, filename, lineno, line)
+        return f"{program}: warning: {' '.join(str(message).split())}\n"
+
+    warnings.formatwarning = format_warning
+    try:
+        yield
+    finally:
+        warnings.formatwarning = before
 
 
 def integer(lowest: int, highest: int | None = None) -> Callable[[str], int]:

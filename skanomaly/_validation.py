@@ -26,14 +26,6 @@ _LARGEST_PIXEL = 1e10
 _LARGEST_IN_ROWS = 1e100
 # Numbers of channels that images usually have.
 _USUAL_CHANNELS = (1, 3, 4)
-# Values are on another scale if this fraction of them (defects and broken pixels are fewer) exceed
-# 2 and this multiple of the usual training value, or if all are fractions where the usual training
-# value is at least that of bytes.
-_FAR_FRACTION = 0.1
-_FAR = 50
-_USUAL_OF_BYTES = 20
-# Largest number of images, and of rows and columns of each, that are checked for their scale.
-_SAMPLED = 64
 
 
 @dataclass(frozen=True)
@@ -174,6 +166,13 @@ def validate_input(
         X = open_container(X, is_flat=image_shape is not None)
         shape = tuple(getattr(X, "shape", ()))
         is_array = len(shape) in (3, 4)
+        # A list of numbers has become an array.
+        if len(shape) not in (2, 3, 4) and hasattr(X, "shape"):
+            raise ValueError(
+                f"X must hold images of shape (n, h, w) or (n, h, w, c), or rows of shape (n, "
+                f"n_features), got shape {shape} instead. Reshape your data; a single image of "
+                "shape (h, w) or (h, w, c) is X[None]."
+            )
         if is_array:
             checked = _check_image_array(X, minimum, estimator)
         else:
@@ -343,42 +342,6 @@ def _axes_remedy(shape: Shape, wanted: Shape, is_tensor: bool) -> str:
 
 def _channels_last(is_tensor: bool) -> str:
     return "X.permute(0, 2, 3, 1)" if is_tensor else "np.moveaxis(X, 1, -1)"
-
-
-def warn_of_other_scale(data: ValidatedInput, usual: float | None) -> None:
-    """Warn if images seem to be on another scale than the training images.
-
-    Inverted, black, white or noisy images on the same scale do not warn.
-
-    Parameters
-    ----------
-    data : ValidatedInput
-    usual : float or None
-        Usual absolute value in the training images; None for rows.
-    """
-    if not data.is_image or usual is None:
-        return
-    dtype = data.source.dtype
-    if dtype.kind == "b" or is_pixel_dtype(dtype):
-        return
-    if isinstance(data.source, ImageSequence):
-        sample = data.load(np.array([0]))
-    else:
-        steps = (-(-count // _SAMPLED) for count in data.source.shape[:3])
-        sample = data.source[tuple(slice(None, None, step) for step in steps)]
-    size = np.abs(sample.astype(np.float64))
-    too_large = np.mean(size > max(2.0, _FAR * usual)) > _FAR_FRACTION
-    # The largest value of a black image with noise is a small fraction, or not one.
-    fractions = usual > _USUAL_OF_BYTES and 0.25 < sample.max() <= 1 and sample.min() >= 0
-    if too_large or (fractions and (sample != np.rint(sample)).any()):
-        warnings.warn(
-            f"X of dtype {dtype} holds values up to {size.max():.3g}, on another scale than the "
-            f"images that the detector was fitted on, with values of about {usual:.3g}. uint8 and "
-            "uint16 are divided by 255 and 65535, other dtypes are not scaled. Convert X to "
-            "the scale of the training images, for example with X / 255 or X * 255.",
-            UserWarning,
-            stacklevel=4,
-        )
 
 
 def warn_of_anomalies(y: Any, count: int) -> None:

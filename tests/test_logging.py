@@ -11,6 +11,8 @@ from synthetic_images import make_images
 
 from skanomaly import DenoisingAE
 from skanomaly._logging import log_progress
+from skanomaly.export import to_onnx
+from skanomaly.model_selection import ConformalDetector
 
 LAST = "step 20/20, loss "
 PROGRAM = """
@@ -69,3 +71,20 @@ def test_verbose_needs_no_stderr(monkeypatch):
     monkeypatch.setattr(logging.getLogger("skanomaly"), "propagate", False)
     monkeypatch.setattr(sys, "stderr", None)
     DenoisingAE(max_iter=2, random_state=0, verbose=1).fit(make_images(6, size=(8, 8)))
+
+
+def test_calibration_and_export_tell_what_they_do(caplog, tmp_path):
+    for package in ("onnx", "onnxruntime", "onnxscript"):
+        pytest.importorskip(package)
+    rows = make_images(24, size=(3, 2)).reshape(24, 6)
+    for verbose, level in ((1, logging.INFO), (0, logging.DEBUG)):
+        caplog.clear()
+        caplog.set_level(logging.DEBUG, logger="skanomaly")
+        detector = DenoisingAE(max_iter=1, random_state=0, verbose=verbose)
+        ConformalDetector(detector, alpha=0.2, cv=2, random_state=0).fit(rows)
+        to_onnx(detector.fit(rows), tmp_path / "rows.onnx")
+        records = [record for record in caplog.records if record.name == "skanomaly"]
+        assert {record.levelno for record in records} == {level}
+        messages = " ".join(record.getMessage() for record in records)
+        for step in ("detector 1/2: training on 12", "2/2: calibration on 12", "ONNX", "comparing"):
+            assert step in messages

@@ -12,6 +12,10 @@ from typing import Any
 
 from .._command_line import integer
 from ..datasets import load_image_folder
+from ..datasets._image_file import expand_user
+
+# Usual names of folders of good images beside those of defective ones.
+_GOOD = ("good", "normal", "ok")
 
 
 def add_command(
@@ -31,13 +35,15 @@ def add_command(
 def add_model(parser: argparse.ArgumentParser) -> None:
     """Add the argument MODEL."""
     parser.add_argument(
-        "model", metavar="MODEL", type=Path, help="model file written by 'skanomaly fit'"
+        "model", metavar="MODEL", type=expand_user, help="model file written by 'skanomaly fit'"
     )
 
 
 def add_good_folder(parser: argparse.ArgumentParser) -> None:
     """Add the argument GOOD_FOLDER."""
-    parser.add_argument("folder", metavar="GOOD_FOLDER", type=Path, help="folder of good images")
+    parser.add_argument(
+        "folder", metavar="GOOD_FOLDER", type=expand_user, help="folder of good images"
+    )
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
@@ -125,17 +131,30 @@ def find_inputs(given: Sequence[Path]) -> tuple[list[Path], list[str]]:
 
 
 def refuse_dataset(folder: Path) -> None:
-    """Raise ValueError for a folder that also holds defective images and masks."""
+    """Raise ValueError for a folder that also holds defective images or masks."""
     good = folder / "train" / "good"
+    named, others = _find_good(folder)
     if good.is_dir():
         remedy = f"'{good}'"
     elif any(folder.glob("*/train/good")):
         remedy = "the folder train/good of one of its datasets"
     elif (folder / "ground_truth").is_dir():
         remedy = "the folder of its good images"
+    elif named is not None and others:
+        raise ValueError(
+            f"GOOD_FOLDER must hold good images only, got '{folder}' with the subfolder "
+            f"'{others[0].name}' beside '{named.name}' instead. Pass '{named}'."
+        )
     else:
         return
     raise ValueError(
         f"GOOD_FOLDER must hold good images only, got the dataset '{folder}' with test images and "
         f"masks instead. Pass {remedy}."
     )
+
+
+def _find_good(folder: Path) -> tuple[Path | None, list[Path]]:
+    """Find the subfolder of good images by its name, and the other subfolders."""
+    parts = sorted(folder.glob("[!.]*/")) if folder.is_dir() else []
+    good = next((part for part in parts if part.name.lower() in _GOOD), None)
+    return good, [part for part in parts if part != good]

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 from typing import Any
 
 from sklearn.frozen import FrozenEstimator
 
 from .._files import check_apart, check_output_file
 from ..datasets import ImageSequence, load_image_folder
+from ..datasets._image_file import expand_user
 from ..model_selection import ConformalDetector
 from ._arguments import add_command, add_good_folder, add_json, add_model, fraction, refuse_dataset
 from ._model_file import load_model
@@ -38,7 +38,7 @@ def add_parser(commands: Any) -> None:
         help="fraction of the good images that may be flagged (default: the contamination, or the "
         "alpha of a ConformalDetector, that the model was fitted with)",
     )
-    add("--output", metavar="NEW", type=Path, help="output file (default: replace MODEL)")
+    add("--output", metavar="NEW", type=expand_user, help="output file (default: replace MODEL)")
     add("--force", action="store_true", help="overwrite NEW if it exists")
     add_json(parser)
 

@@ -26,6 +26,7 @@ from sklearn.utils import Bunch
 from .._command_line import add_shared_options, integer, wants_progress
 from .._files import check_output_file
 from ..datasets import make_textured_surfaces
+from ..datasets._image_file import expand_user
 from ..detectors import SelfSupervisedAutoencoderDetector
 from ..inspection import AnomalyMapDisplay
 from ..inspection._images import SMALL, load_matplotlib
@@ -50,7 +51,7 @@ def add_parser(commands: Any) -> None:
     add(
         "--output",
         metavar="FIGURE",
-        type=Path,
+        type=expand_user,
         default=Path("demo.png"),
         help="file of the figure, overwritten if it exists (default: demo.png)",
     )

@@ -24,7 +24,7 @@ import numpy as np
 from .._command_line import add_shared_options, integer, wants_progress
 from .._files import check_apart, check_output_file
 from ..datasets import ImageSequence, load_image_folder
-from ..datasets._image_file import read_image_header
+from ..datasets._image_file import expand_user, read_image_header
 from ..detectors import SelfSupervisedAutoencoderDetector
 from ..training import AUGMENTATIONS
 from ._arguments import add_command, add_good_folder, add_seed, fraction, image_size, refuse_dataset
@@ -43,7 +43,7 @@ def add_parser(commands: Any) -> None:
     parser = add_command(commands, "fit", run, help, __doc__)
     add = parser.add_argument
     add_good_folder(parser)
-    add("--output", metavar="MODEL", type=Path, required=True, help="model file to write")
+    add("--output", metavar="MODEL", type=expand_user, required=True, help="model file to write")
     add("--force", action="store_true", help="overwrite MODEL if it exists")
     add(
         "--size",

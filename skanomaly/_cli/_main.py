@@ -22,7 +22,14 @@ from collections.abc import Sequence
 import torch
 
 from .. import __version__
-from .._command_line import FAILURE, INTERRUPTED, WRONG_USE, OneLineParser, report_error
+from .._command_line import (
+    FAILURE,
+    INTERRUPTED,
+    WRONG_USE,
+    OneLineParser,
+    plain_warnings,
+    report_error,
+)
 from . import _calibrate, _demo, _fit, _info, _score
 
 _PROGRAM = "skanomaly"
@@ -53,7 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        return int(options.run(options) or 0)
+        with plain_warnings(_PROGRAM):
+            return int(options.run(options) or 0)
     except KeyboardInterrupt as interrupt:
         print(f"\n{_PROGRAM}: interrupted{interrupt}", file=sys.stderr)
         return INTERRUPTED

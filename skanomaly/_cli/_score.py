@@ -48,6 +48,7 @@ from .. import __version__
 from .._command_line import add_shared_options, report_error, wants_progress
 from .._files import check_apart, check_output_file, check_output_folder
 from ..datasets import ImageSequence
+from ..datasets._image_file import expand_user
 from ..inspection._html_report import AddImage, html_report
 from ._arguments import add_command, add_model, find_inputs, score
 from ._model_file import Model, Scored, finite, load_model
@@ -77,12 +78,12 @@ def add_parser(commands: Any) -> None:
     add(
         "images",
         metavar="FOLDER_OR_IMAGE",
-        type=Path,
+        type=expand_user,
         nargs="+",
         help="image file, or folder of images",
     )
-    add("--output", metavar="OUT", type=Path, help="folder for table and overlays")
-    add("--report", metavar="FILE.html", type=Path, help="HTML page to write")
+    add("--output", metavar="OUT", type=expand_user, help="folder for table and overlays")
+    add("--report", metavar="FILE.html", type=expand_user, help="HTML page to write")
     add(
         "--threshold",
         metavar="SCORE",

@@ -23,7 +23,10 @@ IMAGE_SUFFIXES = (
 )
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "PPM", "GIF", "WEBP", "JPEG2000")
 
+# Tags of TIFF, and of EXIF.
 _ORIENTATION = 0x0112
+_PHOTOMETRIC = 0x0106
+_SAMPLE_FORMAT = 0x0153
 # EXIF orientations that swap rows and columns.
 _SWAPPED = (5, 6, 7, 8)
 # Where Pillow looks for the orientation: most files have none of these, and getexif is slow.
@@ -64,9 +67,10 @@ def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.clip(np.rint(floats), 0, np.iinfo(image.dtype).max).astype(image.dtype)
 
 
-def expand_user(path: str | os.PathLike[str]) -> Path:
+def expand_user(path: str | bytes | os.PathLike[str]) -> Path:
     """Replace a leading ~ by the home folder, unless a file or folder of that name exists."""
-    if os.fspath(path).startswith("~") and not os.path.lexists(path):
+    path = os.fsdecode(path)
+    if path.startswith("~") and not os.path.lexists(path):
         return Path(os.path.expanduser(path))
     return Path(path)
 
@@ -161,8 +165,9 @@ def open_image(path: Path) -> Iterator[Image.Image]:
         raise FileNotFoundError(f"No such image file: '{path}'.") from error
     except Image.UnidentifiedImageError as error:
         raise ValueError(
-            f"'{path}' is not an image file that can be read. The accepted formats are "
-            f"{', '.join(FORMATS)}."
+            f"The file '{path}' is not an image file that can be read. The accepted formats are "
+            f"{', '.join(FORMATS)}; of TIFF, integers of up to 16 bits and 32-bit floats in up to "
+            "4 channels."
         ) from error
     except Image.DecompressionBombError as error:
         raise ValueError(
@@ -224,13 +229,19 @@ def count_pages(opened: Image.Image) -> int:
 
 def _to_array(opened: Image.Image, mode: str) -> np.ndarray:
     stored = opened.mode
+    tags = _tags(opened)
+    if (stored == "I" and opened.format not in ("PNG", "PPM")) or 2 in tags.get(_SAMPLE_FORMAT, ()):
+        raise ValueError("signed and 32-bit integers are not supported; save it with 8 or 16 bits")
+    if isinstance(opened.info.get("transparency"), bytes):
+        # Pillow warns of another conversion.
+        opened = opened.convert("RGBA")
     # Grey 16-bit PGM files, and PNG files up to Pillow 11, open in 32-bit mode.
     if stored in _GRAY_16_BIT or (stored == "I" and opened.format in ("PNG", "PPM")):
-        return np.array(opened).astype(np.uint16)
+        values = np.array(opened).astype(np.uint16)
+        # Pillow inverts files whose white is 0 only if they have up to 8 bits.
+        return values if tags.get(_PHOTOMETRIC) != 0 else np.uint16(65535) - values
     if stored == "F":
         return np.array(opened, dtype=np.float32)
-    if stored == "I":
-        raise ValueError("32-bit integers are not supported; save it with 8 or 16 bits")
     if mode == "gray" or (stored in _GRAY_8_BIT and mode != "rgb"):
         # Drop alpha first: Pillow does not convert "PA" to "L" correctly.
         flat = opened if stored in _GRAY_8_BIT else opened.convert("RGB")

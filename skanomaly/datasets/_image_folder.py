@@ -14,7 +14,7 @@ _NO_IMAGES = (
     *(".csv", ".db", ".html", ".ini", ".json", ".log", ".md", ".py", ".rst", ".toml"),
     *(".txt", ".xml", ".yaml", ".yml"),
 )
-_PAGED = (".gif", ".tif", ".tiff")
+_PAGED = (".gif", ".tif", ".tiff", ".webp")
 
 
 def load_image_folder(
@@ -157,7 +157,7 @@ def warn_of_skipped(
             UserWarning,
             stacklevel=3,
         )
-        images._reader.warns_of_pages = False
+        images._reader.counted = frozenset(n_pages)
 
 
 def _count_pages(path: Path) -> int:

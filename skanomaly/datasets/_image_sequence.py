@@ -36,6 +36,8 @@ class Reader:
         As of `ImageSequence`, checked.
     substitutes : list of Path
         Files to try instead of one that cannot be read. If empty, that is an error.
+    counted : frozenset of Path
+        Files with several pages that a warning has counted.
     """
 
     reference: Path
@@ -44,6 +46,7 @@ class Reader:
     on_error: str
     substitutes: list[Path] = field(default_factory=list)
     warns_of_pages: bool = True
+    counted: frozenset[Path] = frozenset()
     errors: dict[Path, str] = field(default_factory=dict)
     _layout: tuple[tuple[int, ...], np.dtype] | None = None
 
@@ -95,6 +98,8 @@ class Reader:
         )
 
     def _warn_of_pages(self, path: Path, n_pages: int) -> None:
+        if path in self.counted:
+            return
         self.warns_of_pages = False
         warnings.warn(
             f"'{path}' holds {n_pages} pages, of which only the first is read: {n_pages - 1} "
@@ -114,7 +119,7 @@ def training_images(X: Any) -> Iterator[Any]:
     images = X[:]
     paths = images._paths
     reader = images._reader = Reader(paths[0], X.size, X.mode, X.on_error, substitutes=paths)
-    reader.warns_of_pages = X._reader.warns_of_pages
+    reader.warns_of_pages, reader.counted = X._reader.warns_of_pages, X._reader.counted
     _ = reader.layout
     yield images
     if reader.errors:

@@ -23,8 +23,8 @@ from .._validation import (
     ValidatedInput,
     normalize_image_shape,
     validate_input,
-    warn_of_other_scale,
 )
+from .._value_scale import warn_of_other_scale
 from ..datasets._image_sequence import training_images
 from ..training import resolve_device
 from ._fit_plan import Objective, Represent
@@ -227,9 +227,9 @@ class BaseAutoencoderDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator,
         Warns
         -----
         UserWarning
-            In all methods that take X, if images other than uint8 and uint16 seem to be on another
-            scale than those of `fit`: a tenth of the values exceed 2 and 50 times the usual value,
-            or all are fractions from 0 to 1 where 20 or more is usual.
+            In all methods that take X, if images seem to be on another scale than those of `fit`: a
+            tenth of the values exceed 2 and 50 times the usual value, all are from 0 to 1 where 20
+            or more is usual, or 8-bit values come in a wider dtype where 16 bits are usual.
         """
         # A list of numbers: small tensors kept between large ones would fragment the heap.
         scores: list[float] = []

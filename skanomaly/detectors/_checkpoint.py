@@ -19,6 +19,7 @@ from torch import nn
 from .._files import check_output_file, exclusive_use
 from .._validation import ValidatedInput
 from ..datasets import ImageSequence
+from ..datasets._image_file import expand_user
 
 # Parameters that do not change the training.
 _IGNORED = {
@@ -32,7 +33,7 @@ def checkpoint_in_use(checkpoint: Any) -> Iterator[None]:
     """Reserve a checkpoint for one fit, or raise a RuntimeError if another fit uses it."""
     with ExitStack() as stack:
         try:
-            is_ours = stack.enter_context(exclusive_use(Path(checkpoint)))
+            is_ours = stack.enter_context(exclusive_use(expand_user(checkpoint)))
         except (OSError, TypeError, ValueError):
             # Raised later, where parameters are checked.
             is_ours = True

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from .._memory import available_memory, require_memory
 from .._validation import ValidatedInput, channels_first
+from ..datasets._image_file import expand_user
 from ..training import (
     AUGMENTATIONS,
     SYMMETRIES,
@@ -74,7 +75,7 @@ class FitPlan:
         self.outcome = TrainingResult()
         self.checkpoint: Path | None = None
         if detector.checkpoint is not None and not one_pass:
-            self.checkpoint = Path(detector.checkpoint)
+            self.checkpoint = expand_user(detector.checkpoint)
             check_checkpoint(self.checkpoint)
         self.seed = _draw_seed(detector.random_state, self.checkpoint)
         self.device = resolve_device(detector.device)

@@ -21,8 +21,8 @@ from .._validation import (
     normalize_image_shape,
     validate_input,
     warn_of_anomalies,
-    warn_of_other_scale,
 )
+from .._value_scale import warn_of_other_scale
 from ..datasets._image_sequence import training_images
 from ..scoring import (
     OPTIONAL_STEPS,

@@ -8,7 +8,6 @@ import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 from .._tensor_file import ModelFileError, parse_json, read_tensor_file, write_tensor_file
 from .._torch_state import usual_torch_state
 from .._validation import Shape
+from ..datasets._image_file import expand_user
 from ..networks import NETWORKS, ROW_NETWORKS
 from ..scoring import MAP_STEPS, ExpectedMap
 from ..training import to_channels_last
@@ -75,7 +75,7 @@ def write_model(
     """
     from .. import __version__
 
-    path = Path(path)
+    path = expand_user(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, "There is no such folder", str(path.parent))
     arrays: Arrays = {}
@@ -89,7 +89,9 @@ def write_model(
         classes = {class_name(each): each for each in objects}
         restore(parse_json(text), dict(arrays), classes, own)
     except ValueError as error:
-        raise ValueError(f"This detector cannot be stored as a model file: {error}") from error
+        refused = isinstance(error, ModelFileError)
+        why = f"the file would be rejected, because it {error}" if refused else str(error)
+        raise ValueError(f"This detector cannot be stored as a model file: {why}") from error
     metadata = {
         "format": KIND,
         "format_version": str(version),
@@ -118,7 +120,7 @@ def load_detector(
     restore: Restore,
 ) -> Any:
     """Read a fitted estimator that consists of these classes, by `class_name`."""
-    path = Path(path)
+    path = expand_user(path)
     versions = FORMAT_VERSION, CONFORMAL_VERSION
     metadata, arrays = read_tensor_file(path, kind=KIND, versions=versions)
     try:

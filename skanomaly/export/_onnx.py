@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,9 @@ from sklearn.utils.validation import check_is_fitted
 from .. import __version__
 from .._arrays import integer_scale
 from .._files import atomic_write, check_output_file
+from .._logging import log_progress
 from .._torch_state import usual_torch_state
+from ..datasets._image_file import expand_user
 from ..detectors._base import BaseAutoencoderDetector
 from ..model_selection import ConformalDetector
 from ..model_selection._conformal_file import unfrozen
@@ -45,7 +46,7 @@ def to_onnx(
     The graph holds all steps of the detector: scaling, local contrast, network, map, score and
     thresholds. It reads batches of any number of images. Before it is written, its outputs on noise
     are computed with onnxruntime and compared with the detector's, for two image sizes if it reads
-    any size.
+    any size. With ``verbose=1`` of the detector, the steps are logged as in `fit`.
 
     Parameters
     ----------
@@ -118,7 +119,7 @@ def to_onnx(
             "fitted detector inside a pipeline or another wrapper."
         )
     check_is_fitted(detector, "model_")
-    path = Path(path)
+    path = expand_user(path)
     check_output_file(path, "path")
     input_dtype = _check_dtype(input_dtype, detector)
     _check_size(image_size, detector)
@@ -131,9 +132,11 @@ def to_onnx(
             'Export needs onnx, onnxscript and onnxruntime: pip install "skanomaly[onnx]"'
         ) from error
     graph = DetectorGraph(detector, input_dtype).eval()
+    log_progress("exporting the network to ONNX", verbose=detector.verbose)
     model = _export(graph, detector, image_size, input_dtype)
     _describe(model, detector)
     content = model.SerializeToString()
+    log_progress("comparing the ONNX graph with the detector", verbose=detector.verbose)
     _check_agreement(content, graph, detector, image_size, input_dtype)
     onnx.checker.check_model(content)
     with atomic_write(path) as aside:

@@ -10,7 +10,8 @@ from sklearn.base import clone
 from sklearn.utils import _safe_indexing, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from .._estimators import detect_batches, find_method
+from .._estimators import detect_batches, find_method, find_parameter
+from .._logging import log_progress
 from ._calibration_folds import Fold
 
 
@@ -41,14 +42,18 @@ def calibrate(detector: Any, X: Any, folds: list[Fold], random_state: Any) -> li
         If values of calibration images are not finite.
     """
     generator = None if random_state is None else check_random_state(random_state)
+    verbose = find_parameter(detector, "verbose") or 0
     results = []
-    for training, held_out in folds:
+    for number, (training, held_out) in enumerate(folds, start=1):
+        name = f"detector {number}/{len(folds)}"
         fitted = clone(detector)
         if training is None:
             check_is_fitted(fitted)
         else:
             _seed(fitted, generator)
+            log_progress(f"{name}: training on {len(training)} images", verbose=verbose)
             fitted.fit(_safe_indexing(X, training))
+        log_progress(f"{name}: calibration on {len(held_out)} images", verbose=verbose)
         values = _compute_values(fitted, _safe_indexing(X, held_out))
         results.append(Calibration(fitted, held_out, *values))
     return results

@@ -227,3 +227,21 @@ def test_as_a_program(tmp_path):
 def test_import_is_light():
     code = "import sys, skanomaly._cli; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_warnings_are_lines_without_code(photos, tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "raw.dng").write_bytes(b"1")
+    for index, path in enumerate(sorted(photos.new.rglob("*.png"))):
+        (tmp_path / "in" / f"{index}.png").write_bytes(path.read_bytes())
+    arguments = ["score", str(photos.model), "--output=~/out", str(tmp_path / "in")]
+    result = subprocess.run(
+        [sys.executable, "-m", "skanomaly", *arguments],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"HOME": str(tmp_path), "USERPROFILE": str(tmp_path)},
+    )
+    lines = result.stderr.splitlines()
+    assert result.returncode == 0 and len(lines) == 1
+    assert lines[0].startswith("skanomaly: warning: 1 file(s) in '") and "raw.dng" in lines[0]
+    assert (tmp_path / "out" / "scores.csv").exists()

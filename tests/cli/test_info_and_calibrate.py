@@ -84,6 +84,9 @@ def test_calibrate_never_replaces_an_image(photos, tmp_path, calibrated, capsys)
         (["train/good", "test/good"], "", "train/good"),
         (["images", "ground_truth/bent"], "", "good images"),
         (["nut/train/good", "nut/ground_truth/bent", "bolt/train/good"], "", "one of its datasets"),
+        (["train/good", "test/good", "test/bent"], "test", "'bent' beside 'good'"),
+        (["Normal", "Anomaly"], "", "'Anomaly' beside 'Normal'"),
+        (["ok", "nok"], "", "/ok'."),
     ],
 )
 def test_a_dataset_is_refused(photos, tmp_path, command, folders, part, remedy, capsys):
@@ -91,7 +94,7 @@ def test_a_dataset_is_refused(photos, tmp_path, command, folders, part, remedy, 
         shutil.copytree(photos.good, tmp_path / "data" / folder)
     model = tmp_path / "model"
     shutil.copy(photos.model, model)
-    data = str(tmp_path / "data")
+    data = str(tmp_path / "data" / part)
     arguments = {
         "fit": ["fit", data, "--output", str(model), "--force", "--max-iter", "1"],
         "calibrate": ["calibrate", str(model), data],
@@ -107,6 +110,9 @@ def test_its_good_images_are_taken(photos, tmp_path):
     arguments = ["--output", str(tmp_path / "m"), "--max-iter", "1"]
     assert main(["fit", str(tmp_path / "train" / "good"), *arguments]) == 0
     assert main(["fit", str(tmp_path / "train"), *arguments, "--force"]) == 0
+    shutil.copytree(photos.good, tmp_path / "cameras" / "a")
+    shutil.copytree(photos.good, tmp_path / "cameras" / "b")
+    assert main(["fit", str(tmp_path / "cameras"), *arguments, "--force"]) == 0
 
 
 def test_fit_leaves_out_what_cannot_be_read(photos, tmp_path, capsys):

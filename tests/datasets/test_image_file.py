@@ -248,3 +248,52 @@ def test_text_chunks_behind_the_pixels_need_not_turn(tmp_path):
     info.add(b"tEXt", b"date\0today", after_idat=True)
     Image.fromarray(GRAY).save(tmp_path / "a.png", pnginfo=info)
     assert read_image_header(tmp_path / "a.png") == ((48, 32), False)
+
+
+def write_tiff(path, values, photometric=1, sample_format=1):
+    """Write grey values as Pillow does not."""
+    height, width = values.shape
+    tags = [(256, width), (257, height), (258, 8 * values.itemsize), (259, 1), (262, photometric)]
+    tags += [(273, 10 + 12 * 9 + 4), (277, 1), (279, values.nbytes), (339, sample_format)]
+    header = struct.pack("<2sHIH", b"II", 42, 8, len(tags))
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    path.write_bytes(header + entries + bytes(4) + values.tobytes())
+
+
+@pytest.mark.parametrize("dtype", ["u1", "<u2"])
+def test_white_is_zero(tmp_path, dtype):
+    values = GRAY.astype(dtype) * (257 if dtype == "<u2" else 1)
+    write_tiff(tmp_path / "a.tif", np.iinfo(dtype).max - values, photometric=0)
+    write_tiff(tmp_path / "b.tif", values)
+    for name in ("a.tif", "b.tif"):
+        np.testing.assert_array_equal(read(tmp_path / name), values)
+
+
+@pytest.mark.parametrize("dtype", ["i1", "<i2", "<i4"])
+def test_signed_integers_are_refused(tmp_path, dtype):
+    write_tiff(tmp_path / "a.tif", np.full((3, 4), -1, dtype), sample_format=2)
+    with pytest.raises(ValueError, match=r"a\.tif.*signed and 32-bit integers are not supported"):
+        read(tmp_path / "a.tif")
+
+
+def test_kinds_of_tiff_that_are_not_read_are_named(tmp_path):
+    write_tiff(tmp_path / "a.tif", np.zeros((3, 4), "<f8"), sample_format=3)
+    with pytest.raises(ValueError, match=r"The file '.*a\.tif' .* of TIFF, integers.*32-bit float"):
+        read(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("mode", ["auto", "gray"])
+def test_a_transparent_palette_keeps_its_colors_in_silence(tmp_path, mode):
+    opened = Image.fromarray(COLOR).quantize(8)
+    opened.save(tmp_path / "a.png")
+    opened.save(tmp_path / "b.png", transparency=bytes([0, 128, 255]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        image = read(tmp_path / "b.png", mode=mode)
+    np.testing.assert_array_equal(image, read(tmp_path / "a.png", mode=mode))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names of bytes are on POSIX alone")
+def test_folders_named_by_bytes(tmp_path):
+    Image.fromarray(GRAY).save(tmp_path / "a.png")
+    assert len(load_image_folder(os.fsencode(tmp_path))) == 1

@@ -183,3 +183,15 @@ def test_home_folder(folder, monkeypatch, tmp_path_factory):
     save(here / "~nobody-of-that-name.png")
     monkeypatch.chdir(here)
     assert len(load_image_folder(".").read(slice(None))) == 2
+
+
+def test_pages_that_were_not_counted_are_named_on_reading(tmp_path):
+    """Animated PNG files are not opened in advance."""
+    save_pages(tmp_path / "a.tif", 3)
+    save_pages(tmp_path / "b.webp", 2)
+    save_pages(tmp_path / "c.png", 2)
+    with pytest.warns(UserWarning, match=r"2 file\(s\) .* several pages.* 3 page\(s\)"):
+        images = load_image_folder(tmp_path, mode="gray")
+    with pytest.warns(UserWarning, match=r"c\.png' holds 2 pages") as caught:
+        images.read(slice(None))
+    assert len(caught) == 1

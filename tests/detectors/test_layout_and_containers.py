@@ -1,12 +1,16 @@
 """Axes in another order, and X that is not numeric."""
 
 import datetime
+import io
 import warnings
+from collections import UserList, deque
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from scipy.sparse import csr_matrix
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from synthetic_images import make_images
@@ -230,6 +234,68 @@ def test_images_of_differing_shapes_in_an_object_array_are_named(grey):
     np.testing.assert_array_equal(scores, grey.score_samples(GREY))
 
 
+class ArrayLike:
+    """Has nothing of an array but the conversion."""
+
+    def __init__(self, values):
+        self.values = values
+
+    def __array__(self, dtype=None, copy=None):
+        return self.values if dtype is None else self.values.astype(dtype)
+
+
+@pytest.mark.parametrize("convert", [ArrayLike, deque, UserList, lambda X: [*map(ArrayLike, X)]])
+def test_what_numpy_takes_for_an_array_is_one(convert, grey, color):
+    for detector, images in ((grey, GREY), (color, COLOR)):
+        expected = detector.score_samples(images)
+        np.testing.assert_array_equal(detector.score_samples(convert(images)), expected)
+
+
+def test_images_of_pillow(grey):
+    stored = (GREY * 255).astype(np.uint8)
+    images = [Image.fromarray(image) for image in stored]
+    np.testing.assert_array_equal(grey.predict(images), grey.predict(stored))
+    palettes = [Image.fromarray(image).quantize(16) for image in (COLOR * 255).astype(np.uint8)]
+    for X in (palettes, palettes[0]):
+        with pytest.raises(ValueError, match=r"without a palette.*mode 'P'.*convert\('RGB'\)"):
+            grey.predict(X)
+    with pytest.raises(ValueError, match=r"A single image is X\[None\]"):
+        grey.predict(images[0])
+
+
+def test_lists_that_are_no_array_are_named(grey):
+    for X in ([(image, 0) for image in GREY], [[[1, 2], [3]], [[1, 2], [3, 4]]]):
+        with pytest.raises(ValueError, match="X must be a list of images or rows of one shape"):
+            grey.predict(X)
+
+
+@pytest.mark.parametrize("X", [torch.zeros(3, 16, 18, device="meta"), torch.eye(18).to_sparse()])
+def test_tensors_without_dense_values_are_refused(X, grey):
+    for each in (X, [X]):
+        with pytest.raises(TypeError, match=r"X must be a dense tensor.*X\.to_dense\(\)"):
+            grey.predict(each)
+
+
+def test_tensors_of_few_bits(grey):
+    for dtype in (torch.bfloat16, torch.float8_e4m3fn):
+        images = torch.from_numpy(GREY).to(dtype)
+        expected = grey.score_samples(images.float())
+        np.testing.assert_array_equal(grey.score_samples(images), expected)
+
+
+@pytest.mark.parametrize(
+    "X",
+    [
+        *(3.0, np.float64(3), np.zeros(288), range(5), np.zeros((2,) * 5)),
+        [csr_matrix(image) for image in GREY],
+    ],
+)
+def test_arrays_of_other_rank_are_told_what_is_expected(X, grey):
+    for call in (grey.predict, clone(DETECTOR).fit):
+        with pytest.raises((ValueError, TypeError), match=r"X must (hold|be an array of) images"):
+            call(X)
+
+
 TENSORS = TensorDataset(torch.from_numpy(GREY))
 
 
@@ -251,6 +317,12 @@ TENSORS = TensorDataset(torch.from_numpy(GREY))
         (lambda: (image for image in GREY), "generator"),
         (lambda: map(np.asarray, GREY), "map"),
         (lambda: iter(GREY), "iterator"),
+        (lambda: None, "NoneType"),
+        (lambda: np.asarray, "function"),
+        (lambda: bytearray(b"image"), "bytearray"),
+        (lambda: [None, None], "list of NoneType"),
+        (lambda: [{"image": GREY[0]}] * 3, "list of dict"),
+        (lambda: [io.BytesIO(b"image")], "list of BytesIO"),
     ],
 )
 def test_what_holds_no_array_is_pointed_to_image_sequence(make, named, grey):

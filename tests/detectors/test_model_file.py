@@ -248,3 +248,12 @@ def test_the_layout_is_that_of_safetensors(tmp_path):
     assert metadata["format"] == "skanomaly model" and metadata["format_version"] == "3"
     assert metadata["skanomaly_version"] == skanomaly.__version__
     assert json.loads(metadata["detector"])["parameters"]["max_iter"] == 3
+
+
+def test_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    detector = DenoisingAE(**FEW, checkpoint="~/training").fit(ROWS)
+    detector.save("~/model")
+    assert {path.name for path in tmp_path.iterdir()} >= {"model", "training"}
+    np.testing.assert_array_equal(skanomaly.load("~/model").predict(ROWS), detector.predict(ROWS))

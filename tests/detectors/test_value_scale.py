@@ -211,12 +211,57 @@ def test_damage_is_no_other_scale(kind, white, light, standardization):
         detector.predict(DAMAGED[kind] * white)
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, bool])
-def test_dtypes_that_tell_white_never_warn(dtype, fitted, fitted_on_bytes_as_floats):
+@pytest.mark.parametrize("form", ["uint8", "uint16", "black", "dark", "dark uint16", "bool"])
+def test_damaged_integers_are_no_other_scale(form, fitted):
+    images = {
+        "uint8": 255 - GREY,
+        "uint16": GREY * np.uint16(257),
+        "black": np.zeros(GREY.shape, np.uint16),
+        "dark": GREY // 64,
+        # Noise of a few levels in 16 bits.
+        "dark uint16": RNG.integers(0, 30, GREY.shape, dtype=np.uint16),
+        "bool": GREY > 100,
+    }[form]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for detector in (fitted, fitted_on_bytes_as_floats):
-            detector.predict(GREY.astype(dtype))
+        fitted.predict(images)
+        fitted.predict(images[:1])
+
+
+@pytest.mark.parametrize("dtype", ["<u2", ">u2", "i4", "f4"])
+@pytest.mark.parametrize("standardization", ["image", "none"])
+def test_bytes_are_warned_of_where_images_use_16_bits(dtype, standardization):
+    """Images of 8 bits in a wider dtype look black."""
+    detector = clone(DETECTOR).set_params(standardization=standardization)
+    detector.fit((GREY * np.uint16(257)).astype(dtype))
+    for images in (GREY.astype(dtype), (GREY // 2 + 70).astype(dtype)[:1]):
+        with pytest.warns(UserWarning, match=rf"{OTHER_SCALE}.*X\.astype\('uint8'\)"):
+            detector.predict(images)
+
+
+def test_files_of_8_bits_in_16_are_warned_of(fitted, tmp_path):
+    for index, image in enumerate(GREY[:3]):
+        Image.fromarray(image.astype(np.uint16)).save(tmp_path / f"{index}.png")
+    images = ImageSequence(sorted(tmp_path.glob("*.png")))
+    with pytest.warns(UserWarning, match=rf"X of dtype uint16 .* of white\), {OTHER_SCALE}"):
+        fitted.predict(images)
+    # The detector may be fitted on such files, and then on no others.
+    detector = clone(DETECTOR).fit(GREY.astype(np.uint16))
+    for other in (GREY, GREY * np.uint16(257)):
+        with pytest.warns(UserWarning, match=OTHER_SCALE):
+            detector.predict(other)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        detector.predict(images)
+        detector.predict(255 - GREY.astype(np.uint16))
+
+
+@pytest.mark.parametrize("white", [255, 65535])
+def test_integers_are_warned_of_where_floats_reach_their_white(white):
+    detector = clone(DETECTOR).fit(GREY / 255.0 * white)
+    for images in (GREY, GREY * np.uint16(257)):
+        with pytest.warns(UserWarning, match=OTHER_SCALE):
+            detector.predict(images)
 
 
 def test_rows_that_lie_far_out_are_no_other_scale():

@@ -365,7 +365,11 @@ def test_a_dtype_may_be_given_in_any_form(dtype, fitted, tmp_path):
     assert given.type == "tensor(uint16)"
 
 
-def test_paths(fitted, tmp_path):
+def test_paths(fitted, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    to_onnx(fitted["rows"], "~/rows.onnx")
+    assert (tmp_path / "rows.onnx").exists()
     with pytest.raises(ValueError, match="must lie in a folder that exists"):
         to_onnx(fitted["images"], tmp_path / "missing" / "x.onnx")
     with pytest.raises(ValueError, match="is a folder"):
