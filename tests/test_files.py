@@ -10,6 +10,7 @@ from threading import Barrier, Thread
 
 import pytest
 
+from skanomaly import _files
 from skanomaly._files import atomic_write, check_output_file, exclusive_use
 
 posix = pytest.mark.skipif(os.name != "posix", reason="pipes, modes and locks are of POSIX")
@@ -71,10 +72,11 @@ def test_a_new_file_has_the_mode_of_any_other(tmp_path):
     assert (tmp_path / "file").stat().st_mode == (tmp_path / "usual").stat().st_mode
 
 
+# The file alone, without the library and torch.
 KILLED = """
-import os, signal, sys
+import os, runpy, signal, sys
 from pathlib import Path
-from skanomaly._files import atomic_write
+atomic_write = runpy.run_path(sys.argv[2])["atomic_write"]
 with atomic_write(Path(sys.argv[1])) as aside:
     aside.write_text("half")
     os.kill(os.getpid(), signal.SIGKILL)
@@ -86,7 +88,7 @@ with atomic_write(Path(sys.argv[1])) as aside:
 def test_the_next_write_removes_what_a_kill_left(name, tmp_path):
     path, other = tmp_path / name, tmp_path / (name[:-1] + "y")
     for killed in (path, other):
-        done = subprocess.run([sys.executable, "-c", KILLED, killed])
+        done = subprocess.run([sys.executable, "-c", KILLED, killed, _files.__file__])
         assert done.returncode == -signal.SIGKILL
     assert len(names(tmp_path)) == 2 and not path.exists()
     write(path)

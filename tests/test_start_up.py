@@ -26,38 +26,41 @@ OPTIONAL_OR_SLOW = {
 
 
 def run_in_a_fresh_process(code, *arguments):
-    """Run code in another process, and return the words that it prints."""
+    """Run code in another process, and return the words of each line that it prints."""
     result = subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)],
         capture_output=True,
         text=True,
         check=True,
     )
-    return set(result.stdout.split())
+    return [set(line.split()) for line in result.stdout.splitlines()]
 
 
-def imported_by(*names):
-    """Modules beyond those that torch and scikit-learn import themselves."""
+@pytest.fixture(scope="module")
+def imported():
+    """Modules beyond torch's and scikit-learn's: with the library, and with all packages of it."""
     return run_in_a_fresh_process(
         "import importlib, sys, torch, sklearn.callback, sklearn.model_selection\n"
         "before = set(sys.modules)\n"
+        "import skanomaly\n"
+        "print(*(set(sys.modules) - before))\n"
         "for name in sys.argv[1:]:\n"
         "    importlib.import_module(name)\n"
         "print(*(set(sys.modules) - before))",
-        *names,
+        *PACKAGES,
     )
 
 
-def test_import_needs_torch_and_scikit_learn_and_little_else():
-    added = imported_by("skanomaly")
+def test_import_needs_torch_and_scikit_learn_and_little_else(imported):
+    added = imported[0]
     assert "skanomaly.detectors" in added and not OPTIONAL_OR_SLOW & added
     # Compiled modules add names with an underscore.
     roots = {module.split(".")[0] for module in added if not module.startswith("_")}
     assert roots - sys.stdlib_module_names <= REQUIRED
 
 
-def test_no_package_imports_what_is_optional_or_slow():
-    added = imported_by(*PACKAGES)
+def test_no_package_imports_what_is_optional_or_slow(imported):
+    added = imported[1]
     assert set(PACKAGES) <= added and not OPTIONAL_OR_SLOW & added
 
 
@@ -69,7 +72,7 @@ def images():
 def test_first_prediction_imports_and_compiles_nothing(images, tmp_path):
     detector = SelfSupervisedAutoencoderDetector(max_iter=2, batch_size=4, random_state=0)
     joblib.dump((detector.fit(images), images), tmp_path / "both.joblib")
-    words = run_in_a_fresh_process(
+    (words,) = run_in_a_fresh_process(
         "import joblib, sys\n"
         "detector, X = joblib.load(sys.argv[1])\n"
         "before = set(sys.modules)\n"
@@ -82,7 +85,7 @@ def test_first_prediction_imports_and_compiles_nothing(images, tmp_path):
 def test_training_compiles_nothing(images, tmp_path):
     """torch's optimizers would import the compiler, which counts what it compiles."""
     np.save(tmp_path / "images.npy", images)
-    words = run_in_a_fresh_process(
+    (words,) = run_in_a_fresh_process(
         "import sys, numpy as np, torch._dynamo\n"
         "from skanomaly import SelfSupervisedAutoencoderDetector\n"
         "X = np.load(sys.argv[1])\n"

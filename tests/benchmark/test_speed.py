@@ -4,6 +4,7 @@ import itertools
 import json
 import re
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,8 @@ from skanomaly.corruption import PatchCorruption
 from skanomaly.networks import ConvolutionalAutoencoder
 
 SMALL = ["speed", "--batch-size", "4", "--repeats", "1"]
+# The fewest steps of a map, quick to export.
+SHORT_MAP = {"contrast_size": None, "region_size": None, "smoothing_passes": 0}
 TICK = 1e-3
 MEMORY_COLUMNS = [
     f"{kind}_memory_{unit}" for kind in ("training", "scoring") for unit in ("mb", "batches")
@@ -50,7 +53,13 @@ class Clock:
 
 
 @pytest.fixture
-def clock(monkeypatch):
+def small_product(monkeypatch):
+    monkeypatch.setattr(_speed, "_SIDES", {"cpu": 128})
+
+
+@pytest.fixture
+def clock(monkeypatch, small_product):
+    """The clock of the measurements, of a hundred products each."""
     clock = Clock()
     monkeypatch.setattr(_speed, "perf_counter", clock)
     monkeypatch.setattr(_speed_onnx, "perf_counter", clock)
@@ -58,8 +67,16 @@ def clock(monkeypatch):
 
 
 @pytest.fixture
-def short_bursts(monkeypatch):
+def short_bursts(monkeypatch, small_product):
     monkeypatch.setattr(_speed, "_BURST_SECONDS", 1e-9)
+
+
+@pytest.fixture
+def short_networks(monkeypatch):
+    """The cases of the command have a network of few operators, with FLOPs enough to be seen."""
+    network = partial(ConvolutionalAutoencoder, depth=1, n_blocks=1, dilations=(1,))
+    detector = SelfSupervisedAutoencoderDetector(network=network, **SHORT_MAP)
+    monkeypatch.setattr(_speed_command, "SpeedCase", partial(SpeedCase, detector=detector))
 
 
 class SmallNetwork(ConvolutionalAutoencoder):
@@ -83,7 +100,7 @@ def test_onnxruntime_scores_the_same_images(clock, monkeypatch):
     """Here it takes no time: each look at the clock is a tick, and a scoring of ours a second."""
     pytest.importorskip("onnxruntime")
     slow_method(SelfSupervisedAutoencoderDetector, "score_samples", clock, monkeypatch)
-    detector = SelfSupervisedAutoencoderDetector(network=SmallNetwork)
+    detector = SelfSupervisedAutoencoderDetector(network=SmallNetwork, **SHORT_MAP)
     case = SpeedCase(
         16, 1, "float32", batch_size=4, device="cpu", repeats=2, with_onnx=True, detector=detector
     )
@@ -155,7 +172,7 @@ def test_flops_are_counted_by_hand():
     assert not network.training and torch.equal(network[1].running_mean, mean)
 
 
-@pytest.mark.usefixtures("in_this_process", "short_bursts")
+@pytest.mark.usefixtures("in_this_process", "short_bursts", "short_networks")
 def test_the_command_prints_and_writes_all_cases(tmp_path, capsys):
     path = tmp_path / "speed.json"
     options = ["--sizes", "16", "24", "16", "--precision", "bfloat16", "float32"]
@@ -199,7 +216,7 @@ def test_processes_of_their_own_measure_memory(tmp_path):
         assert row["training_memory_batches"] == pytest.approx(row["training_memory_mb"] / batch)
 
 
-@pytest.mark.usefixtures("in_this_process", "short_bursts")
+@pytest.mark.usefixtures("in_this_process", "short_bursts", "short_networks")
 def test_a_case_that_fails_leaves_the_others(monkeypatch, capsys):
     def measure_speed(case, environment):
         if case.size == 16:

@@ -1,5 +1,7 @@
 """New expected map and thresholds without training."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -17,9 +19,15 @@ def gravel():
     return make_textured_surfaces("gravel", image_size=32, n_train=80, random_state=0)
 
 
-@pytest.fixture
-def detector(gravel):
+@pytest.fixture(scope="module")
+def fitted(gravel):
     return SelfSupervisedAutoencoderDetector(**OPTIONS).fit(gravel.X_train[:40])
+
+
+@pytest.fixture
+def detector(fitted):
+    """A copy to calibrate."""
+    return copy.deepcopy(fitted)
 
 
 def test_the_threshold_follows_the_images(detector, gravel):

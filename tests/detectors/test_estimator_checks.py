@@ -8,7 +8,7 @@ from sklearn.utils.estimator_checks import estimator_checks_generator, parametri
 from skanomaly import ContractiveAE, DenoisingAE, SelfSupervisedAutoencoderDetector
 
 DETECTORS = [
-    SelfSupervisedAutoencoderDetector(max_iter=200, random_state=0),
+    SelfSupervisedAutoencoderDetector(max_iter=20, random_state=0),
     DenoisingAE(noise=0.5, max_iter=20, random_state=0),
     ContractiveAE(max_iter=20, random_state=0),
     ContractiveAE(penalty="encoder", max_iter=20, random_state=0),

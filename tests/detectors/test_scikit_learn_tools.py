@@ -14,6 +14,7 @@ from sklearn.callback import ProgressBar, ScoringMonitor
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
+from small_networks import SMALL
 from synthetic_images import make_images, plant_defects
 
 from skanomaly import (
@@ -26,7 +27,9 @@ from skanomaly.metrics import make_pixel_scorer, pixel_roc_auc_score
 from skanomaly.model_selection import NormalOnlySplit
 from skanomaly.networks import ConvolutionalAutoencoder
 
-DETECTOR = SelfSupervisedAutoencoderDetector(max_iter=8, batch_size=4, random_state=0)
+DETECTOR = SelfSupervisedAutoencoderDetector(
+    network=SMALL, max_iter=8, batch_size=4, random_state=0
+)
 IMAGES = make_images(12, size=(16, 16))
 
 
@@ -41,7 +44,7 @@ def test_grid_search_over_the_corruption(labelled):
     """Also for the default corruption, which is None in the constructor."""
     X, y = labelled
     search = GridSearchCV(
-        SelfSupervisedAutoencoderDetector(max_iter=40, batch_size=8, random_state=0),
+        clone(DETECTOR).set_params(max_iter=40, batch_size=8),
         {"corruption__radius": [0.05, (0.1, 0.3)], "corruption__opacity": [(0.5, 1.0)]},
         scoring="roc_auc",
         cv=NormalOnlySplit(2),
@@ -55,8 +58,11 @@ def test_grid_search_over_the_corruption(labelled):
 @pytest.mark.parametrize(
     ("detector", "grid"),
     [
-        (DenoisingAE(), {"noise": [0.3, 1.0], "noise_type": ["gaussian", "masking"]}),
-        (ContractiveAE(), {"penalty": ["encoder", "reconstruction"], "penalty_weight": [0.01, 1]}),
+        (DenoisingAE(network=SMALL), {"noise": [0.3, 1.0], "noise_type": ["gaussian", "masking"]}),
+        (
+            ContractiveAE(network=partial(SMALL, convex=False)),
+            {"penalty": ["encoder", "reconstruction"], "penalty_weight": [0.01, 1]},
+        ),
     ],
     ids=["denoising", "contractive"],
 )
@@ -123,7 +129,7 @@ def test_pipelines_of_images_and_of_rows():
         pipeline.score_samples(IMAGES), expected.score_samples(1.0 - IMAGES)
     )
     rows = IMAGES.reshape(12, -1)
-    scaled = make_pipeline(StandardScaler(), clone(DETECTOR)).fit(rows)
+    scaled = make_pipeline(StandardScaler(), clone(DETECTOR).set_params(network="auto")).fit(rows)
     assert scaled.decision_function(rows).shape == (12,)
 
 
@@ -148,7 +154,7 @@ def test_the_global_generators_are_left_alone():
 @pytest.mark.parametrize("rows", [False, True])
 def test_pickle_joblib_and_deepcopy_round_trips(rows, tmp_path):
     X = IMAGES.reshape(12, -1) if rows else IMAGES
-    fitted = clone(DETECTOR).fit(X)
+    fitted = clone(DETECTOR).set_params(network="auto" if rows else SMALL).fit(X)
     scores, maps = fitted.score_samples(X), fitted.anomaly_map(X)
     joblib.dump(fitted, tmp_path / "detector.joblib")
     copies = [
@@ -201,7 +207,7 @@ def test_a_network_of_ones_own():
 
 
 def test_partial_fit_trains_further(images):
-    detector = SelfSupervisedAutoencoderDetector(max_iter=30, batch_size=8, random_state=0)
+    detector = clone(DETECTOR).set_params(max_iter=30, batch_size=8)
     detector.partial_fit(images)
     # One pass over those that are not held out for the threshold.
     assert detector.n_iter_ == -(-(len(images) - len(images) // 3) // 8)
@@ -216,9 +222,8 @@ def test_partial_fit_trains_further(images):
 
 
 def test_warm_start_goes_on_from_the_weights(images):
-    cold = SelfSupervisedAutoencoderDetector(max_iter=40, random_state=0).fit(images)
-    warm = SelfSupervisedAutoencoderDetector(max_iter=40, random_state=0, warm_start=True)
-    warm.fit(images)
+    cold = clone(DETECTOR).set_params(max_iter=40, batch_size=16).fit(images)
+    warm = clone(cold).set_params(warm_start=True).fit(images)
     np.testing.assert_array_equal(warm.score_samples(images), cold.score_samples(images))
     first = np.mean(warm.loss_curve_[:3])
     warm.fit(images)
@@ -228,27 +233,30 @@ def test_warm_start_goes_on_from_the_weights(images):
 @pytest.mark.parametrize("cls", [DenoisingAE, ContractiveAE])
 def test_early_stopping_of_the_baselines(cls, images):
     """The contractive loss needs gradients where the others need none."""
-    detector = cls(max_iter=60, early_stopping=True, n_iter_no_change=20, random_state=0)
+    options = dict(early_stopping=True, n_iter_no_change=20, network=SMALL)
+    detector = cls(max_iter=60, random_state=0, **options)
     losses = [loss for _, loss in detector.fit(images).validation_curve_]
     assert len(losses) == 3 and losses[-1] < losses[0]
 
 
 def test_early_stopping_ends_training(images):
+    options = dict(early_stopping=True, network=SMALL, random_state=0)
     detector = SelfSupervisedAutoencoderDetector(
-        max_iter=100, early_stopping=True, n_iter_no_change=10, random_state=0, learning_rate=1e-9
+        max_iter=100, n_iter_no_change=10, learning_rate=1e-9, **options
     ).fit(images)
     # At such a learning rate, the loss does not improve much.
     steps = [step for step, _ in detector.validation_curve_]
     assert steps[:2] == [10, 20] and detector.n_iter_ <= 100
-    patient = SelfSupervisedAutoencoderDetector(
-        max_iter=60, early_stopping=True, n_iter_no_change=1000, random_state=0
-    ).fit(images)
+    patient = SelfSupervisedAutoencoderDetector(max_iter=60, n_iter_no_change=1000, **options).fit(
+        images
+    )
     losses = [loss for _, loss in patient.validation_curve_]
     assert len(losses) == 2 and losses[-1] < losses[0] and patient.n_iter_ == 60
 
 
 def test_checkpoint_takes_up_an_interrupted_fit(images, tmp_path):
-    options = dict(max_iter=230, batch_size=2, crop_size=8, precision="float32", random_state=0)
+    options = dict(network=SMALL, max_iter=230, batch_size=2, crop_size=8)
+    options.update(precision="float32", random_state=0)
     straight = SelfSupervisedAutoencoderDetector(**options).fit(images)
     path = tmp_path / "state.pt"
 
@@ -304,7 +312,7 @@ def test_callbacks_see_the_training(capsys):
 def test_a_scoring_monitor_watches_detection(labelled):
     X, y = labelled
     monitor = ScoringMonitor(scoring="roc_auc")
-    detector = SelfSupervisedAutoencoderDetector(max_iter=40, batch_size=8, random_state=0)
+    detector = clone(DETECTOR).set_params(max_iter=40, batch_size=8)
     detector.set_callbacks(monitor).fit(X, y)
     scores = [row["roc_auc"] for row in monitor.get_logs().data]
     assert len(scores) == 40 and scores[-1] > scores[0]

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from small_networks import NARROW
 from synthetic_images import make_images
 
 from skanomaly import ContractiveAE, DenoisingAE, SelfSupervisedAutoencoderDetector
@@ -50,7 +51,8 @@ def test_an_output_depends_on_nothing_beyond_the_reach(convex, depth):
 
 def fitted(kind, channels, **parameters):
     images = make_images(12, channels=channels)
-    return kind(max_iter=6, batch_size=4, random_state=0, **parameters).fit(images)
+    options = dict(network=NARROW, max_iter=6, batch_size=4, random_state=0)
+    return kind(**options, **parameters).fit(images)
 
 
 @pytest.fixture(scope="module")

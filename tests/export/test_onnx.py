@@ -337,7 +337,7 @@ def test_what_is_no_fitted_detector(tmp_path):
 @pytest.fixture(scope="module")
 def fitted(surfaces, rows):
     return {
-        "images": DenoisingAE(network=small_network, max_iter=1).fit(surfaces.X_train),
+        "images": DenoisingAE(network=small_network, max_iter=1, **BARE).fit(surfaces.X_train),
         "rows": DenoisingAE(max_iter=1).fit(rows),
     }
 
@@ -386,7 +386,8 @@ def test_without_a_package(package, fitted, tmp_path, monkeypatch):
 @pytest.mark.parametrize("standardization", ["image", "dataset"])
 def test_what_is_not_finite_is_never_normal(standardization, tmp_path):
     images = make_images(8).astype(np.float32)
-    detector = DenoisingAE(max_iter=3, standardization=standardization, random_state=0).fit(images)
+    detector = DenoisingAE(network=small_network, standardization=standardization)
+    detector.set_params(max_iter=3, random_state=0).fit(images)
     to_onnx(detector, tmp_path / "graph.onnx", input_dtype="float32", image_size=images.shape[1:])
     session = onnxruntime.InferenceSession(tmp_path / "graph.onnx")
     names = ["predict", "predict_mask", "decision_function"]

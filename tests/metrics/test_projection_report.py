@@ -4,6 +4,7 @@ import torch
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 from sklearn.svm import OneClassSVM
+from small_networks import NARROW, SMALL
 from synthetic_images import make_images
 from torch import nn
 
@@ -177,7 +178,8 @@ def test_trained_detectors_act_like_projections(name, cls, reports):
 
 def test_images_of_bars():
     data = make_bar_images(n_test=20, random_state=0)
-    fitted = SelfSupervisedAutoencoderDetector(max_iter=150, random_state=0).fit(data.X_train)
+    detector = SelfSupervisedAutoencoderDetector(network=NARROW, max_iter=150, random_state=0)
+    fitted = detector.fit(data.X_train)
     bad = data.y_test == -1
     clean, damaged = data.X_test_clean[bad], data.X_test[bad]
     options = dict(true_projection=data.projection, n_tangent_spaces=2)
@@ -201,7 +203,8 @@ def test_large_images_give_the_same_tangent_space(monkeypatch):
     from skanomaly.metrics import _projection_report
 
     images = make_images(12, size=(16, 16))
-    fitted = SelfSupervisedAutoencoderDetector(max_iter=20, random_state=0).fit(images)
+    detector = SelfSupervisedAutoencoderDetector(network=SMALL, max_iter=20, random_state=0)
+    fitted = detector.fit(images)
     options = dict(tangent_dimension=3, n_tangent_spaces=2, random_state=0)
     whole = projection_report(fitted, images, **options)
     monkeypatch.setattr(_projection_report, "_FULL_JACOBIAN_LIMIT", 1)
@@ -236,7 +239,7 @@ def test_it_prints_and_gives_a_dict(plane):
 
 def test_color_images_of_integers():
     images = (make_images(12, size=(16, 16), channels=3) * 255).astype(np.uint8)
-    fitted = DenoisingAE(max_iter=5, random_state=0).fit(images)
+    fitted = DenoisingAE(network=SMALL, max_iter=5, random_state=0).fit(images)
     report = projection_report(
         fitted, images, random_state=0, n_tangent_spaces=1, true_projection=lambda X: X
     )

@@ -19,6 +19,7 @@ from sklearn.neighbors import LocalOutlierFactor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import OneClassSVM
+from small_networks import NARROW
 from synthetic_images import make_images, plant_defects
 
 from skanomaly import DenoisingAE, SelfSupervisedAutoencoderDetector
@@ -341,6 +342,7 @@ def test_the_autoencoder(mode, tmp_path):
     new, defects = plant_defects((255 * make_images(6, size=(16, 16), seed=1)).astype(np.uint8))
     # The defects cover a fifth of these small images: a wide mean would mark all around them.
     autoencoder = SelfSupervisedAutoencoderDetector(
+        network=NARROW,
         max_iter=25,
         smoothing_passes=0,
         region_size=None,

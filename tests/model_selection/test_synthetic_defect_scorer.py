@@ -14,6 +14,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV, cross_val_score, cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from small_networks import SMALL
 from synthetic_images import make_images
 
 from skanomaly import SelfSupervisedAutoencoderDetector
@@ -125,7 +126,7 @@ def test_all_candidates_get_the_same_defects_and_no_two_folds_do(images):
 
 def test_the_training_corruption_has_no_part(images, monkeypatch):
     detector = SelfSupervisedAutoencoderDetector(
-        corruption=PatchCorruption(radius=0.2), max_iter=3, random_state=0
+        network=SMALL, corruption=PatchCorruption(radius=0.2), max_iter=3, random_state=0
     ).fit(images)
     expected = SyntheticDefectScorer(n_defects=20)(detector, images)
 
@@ -173,7 +174,9 @@ def test_grid_search_without_labels_in_parallel(images):
 
 
 def test_grid_search_over_the_corruption_of_a_detector(images):
-    detector = SelfSupervisedAutoencoderDetector(max_iter=2, crop_size=16, random_state=0)
+    detector = SelfSupervisedAutoencoderDetector(
+        network=SMALL, max_iter=2, crop_size=16, random_state=0
+    )
     search = GridSearchCV(
         detector,
         {"corruption__radius": [0.05, 0.2]},

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.base import clone
+from small_networks import NARROW
 
 from skanomaly import SelfSupervisedAutoencoderDetector
 from skanomaly.datasets import load_mvtec_ad, make_textured_surfaces
@@ -13,7 +14,9 @@ from skanomaly.model_selection import ConformalDetector
 from skanomaly.scoring import FrameTerm, frame_sums
 
 SIZE = (64, 64)
-DETECTOR = SelfSupervisedAutoencoderDetector(max_iter=60, random_state=0, device="cpu")
+DETECTOR = SelfSupervisedAutoencoderDetector(
+    network=NARROW, max_iter=60, random_state=0, device="cpu"
+)
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +74,8 @@ def test_a_stream_of_what_hardly_shows_in_single_pictures_is_noticed(texture):
     """Grass and gravel look much the same with light and dark exchanged."""
     pictures = make_textured_surfaces(texture, image_size=64, n_train=140, random_state=0).X_train
     pictures = np.random.default_rng(0).permutation(pictures)
-    calibrated = ConformalDetector(DETECTOR, alpha=0.05, calibration_size=40, random_state=0)
+    detector = clone(DETECTOR).set_params(network="auto")
+    calibrated = ConformalDetector(detector, alpha=0.05, calibration_size=40, random_state=0)
     calibrated.fit(pictures[:100])
 
     def z(stream):
@@ -89,7 +93,7 @@ def test_a_stream_of_what_hardly_shows_in_single_pictures_is_noticed(texture):
 def test_other_surfaces_and_other_cameras_are_flagged_on_real_parts(magnetic_tile):
     data = load_mvtec_ad(magnetic_tile, size=128)
     good = np.asarray(data.X_test[data.y_test == 1])
-    detector = clone(DETECTOR).set_params(max_iter=1500).fit(data.X_train)
+    detector = clone(DETECTOR).set_params(network="auto", max_iter=1500).fit(data.X_train)
     noise = np.random.default_rng(0).normal(0, 1, good.shape)
     unlike = {
         "black": np.zeros_like(good[:1]),
