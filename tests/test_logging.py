@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+from synthetic_images import make_images
 
 from skanomaly import DenoisingAE
 from skanomaly._logging import log_progress
