@@ -51,7 +51,8 @@ def run(options: argparse.Namespace) -> None:
     paths = load_image_folder(options.folder).paths
     in_place = output.resolve() == options.model.resolve()
     check_output_file(output, "--output", exist_ok=options.force or in_place)
-    check_apart([("--output", output)], paths)
+    # The model may lie in the folder if it is no image of it.
+    check_apart([("--output", output)], paths if in_place else [options.folder])
     detector: Any = model.detector
     before = float(detector.offset_)
     is_conformal = isinstance(detector, ConformalDetector)

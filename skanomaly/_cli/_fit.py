@@ -91,8 +91,8 @@ def run(options: argparse.Namespace) -> None:
     """Train a detector and write it to a file."""
     check_output_file(options.output, "--output", exist_ok=options.force)
     refuse_dataset(options.folder)
+    check_apart([("--output", options.output)], [options.folder])
     paths = list(load_image_folder(options.folder).paths)
-    check_apart([("--output", options.output)], paths)
     shown = wants_progress(options)
     skip = options.on_error == "skip"
     paths, sizes, has_color = _read_headers(paths, skip=skip, shown=shown)

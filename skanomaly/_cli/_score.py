@@ -37,7 +37,7 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,9 @@ from ._score_output import (
     WriteFiles,
     file_writer,
     find_unfinished,
+    links_in,
     make_row,
+    name_files,
     open_table,
     read_rows,
 )
@@ -110,10 +112,11 @@ def run(options: argparse.Namespace) -> int:
     paths, names = find_inputs(options.images)
     threshold = options.threshold
     threshold = float(model.detector.offset_ if threshold is None else threshold)
-    _check_apart(options)
+    suffixes = _suffixes(options)
+    targets = {} if output is None else name_files(names, output, suffixes)
+    _check_apart(options, targets)
     if page is not None:
         check_output_file(page, "--report", exist_ok=options.force)
-    suffixes = _suffixes(options)
     identity = _identity(options, threshold, suffixes)
     by_name = dict(zip(names, paths, strict=True))
     rows = [] if output is None else _find_rows(options, identity, by_name)
@@ -126,7 +129,7 @@ def run(options: argparse.Namespace) -> int:
     write_files = None
     if suffixes:
         map_threshold = float(model.detector.map_threshold_)
-        write_files = file_writer(output, suffixes, names, map_threshold)
+        write_files = file_writer(targets, suffixes, map_threshold)
 
     with ExitStack() as stack:
         write_row: Callable[[Row], None] | None = None
@@ -180,8 +183,8 @@ def run(options: argparse.Namespace) -> int:
     return int(n_unreadable > 0)
 
 
-def _check_apart(options: argparse.Namespace) -> None:
-    """Refuse outputs that would replace an input or one another."""
+def _check_apart(options: argparse.Namespace, targets: Mapping[str, Sequence[Path]]) -> None:
+    """Refuse outputs that would replace an input or one another, also through a link in OUT."""
     inputs = [options.model, *options.images]
     outputs: list[Path] = []
     if options.output is not None:
@@ -189,7 +192,8 @@ def _check_apart(options: argparse.Namespace) -> None:
     if options.report is not None:
         check_apart([("--report", options.report)], [*inputs, *outputs])
     if options.output is not None:
-        check_apart([("--output", path) for path in (options.output, *outputs)], inputs)
+        paths = [options.output, *outputs, *links_in(options.output, targets)]
+        check_apart([("--output", path) for path in paths], inputs)
 
 
 def _suffixes(options: argparse.Namespace) -> dict[str, str]:
