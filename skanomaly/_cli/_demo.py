@@ -24,7 +24,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.utils import Bunch
 
 from .._command_line import add_shared_options, integer, wants_progress
-from .._files import check_output_file
+from .._files import atomic_write, check_output_file
 from ..datasets import make_textured_surfaces
 from ..detectors import SelfSupervisedAutoencoderDetector
 from ..inspection import AnomalyMapDisplay
@@ -102,7 +102,9 @@ def run(options: argparse.Namespace) -> None:
             _draw(blocks[index], index, data, detector, found.anomaly_map)
     seconds = time.monotonic() - start
     if figure is not None:
-        figure.savefig(options.output, dpi=130)
+        kind = options.output.suffix[1:].lower()
+        with atomic_write(options.output) as aside:
+            figure.savefig(aside, dpi=130, format=kind)
     if options.json:
         textures = {
             texture: dict(zip(_COLUMNS, row, strict=True))
