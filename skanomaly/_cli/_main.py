@@ -14,7 +14,6 @@ usage or input; 130 interrupted
 from __future__ import annotations
 
 import argparse
-import io
 import re
 import sys
 from collections.abc import Sequence
@@ -22,7 +21,14 @@ from collections.abc import Sequence
 import torch
 
 from .. import __version__
-from .._command_line import FAILURE, INTERRUPTED, WRONG_USE, OneLineParser, report_error
+from .._command_line import (
+    FAILURE,
+    INTERRUPTED,
+    WRONG_USE,
+    OneLineParser,
+    escape_output,
+    report_error,
+)
 from . import _calibrate, _demo, _fit, _info, _score
 
 _PROGRAM = "skanomaly"
@@ -49,9 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         return benchmark(arguments[1:], program=f"{_PROGRAM} {_BENCHMARK}")
     options = _make_parser().parse_args(_join_numbers(arguments))
-    # Escape characters that the stream cannot encode, so that no result is lost.
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
+    escape_output()
     try:
         return int(options.run(options) or 0)
     except KeyboardInterrupt as interrupt:

@@ -31,6 +31,7 @@ from .._command_line import (
     WRONG_USE,
     OneLineParser,
     add_shared_options,
+    escape_output,
     report_error,
     wants_progress,
 )
@@ -65,6 +66,7 @@ def main(arguments: Sequence[str] | None = None, *, program: str = _PROGRAM) -> 
     if arguments[:1] == [SPEED]:
         return speed(arguments[1:], program=f"{program} {SPEED}")
     options = _make_parser(program).parse_args(arguments)
+    escape_output()
     try:
         if options.report and options.output is None:
             raise ValueError("--report needs --output FOLDER.")

@@ -197,10 +197,12 @@ def rank_pixels(
 
 def rank(normal: Histogram, defective: Histogram) -> PixelRanking:
     """Rank counted pixels; the sums of defective ones are counts and overlaps."""
+    n_defective, overlap = defective.sums
     return PixelRanking(
         _neighbors(normal, defective, is_self=False),
         _neighbors(defective, defective, is_self=True),
-        *defective.sums,
+        n_defective,
+        overlap,
         defective.levels == 0,
         float(normal.sums[0].sum()),
     )

@@ -290,3 +290,7 @@ def test_an_output_that_knows_ascii_alone(photos, tmp_path):
     environment = {**os.environ, "PYTHONIOENCODING": "ascii", "OMP_NUM_THREADS": "1"}
     result = subprocess.run(command, capture_output=True, env=environment, check=True)
     assert result.stdout.splitlines()[1].startswith(rb"\xfc.png,-")
+    model = tmp_path / "model"
+    command[3:] = ["fit", str(photos.good), "--output", str(model), "--max-iter", "1"]
+    result = subprocess.run(command, capture_output=True, env=environment, check=True)
+    assert rb" \xd7 " in result.stdout and model.is_file()
