@@ -26,9 +26,15 @@ def escape_output() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
+def print_message(text: str) -> None:
+    """Print to stderr, which a program without a console lacks: stdout may hold a table."""
+    if sys.stderr is not None:
+        print(text, file=sys.stderr, flush=True)
+
+
 def report_error(program: str, error: Exception) -> None:
     """Print an error to stderr, in one line."""
-    print(f"{program}: error: {one_line(error)}", file=sys.stderr)
+    print_message(f"{program}: error: {one_line(error)}")
 
 
 def one_line(error: Exception) -> str:

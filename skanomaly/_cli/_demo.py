@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.utils import Bunch
 
-from .._command_line import add_shared_options, integer, wants_progress
+from .._command_line import add_shared_options, integer, print_message, wants_progress
 from .._files import atomic_write, check_output_file
 from ..datasets import make_textured_surfaces
 from ..detectors import SelfSupervisedAutoencoderDetector
@@ -125,7 +124,7 @@ def _open_figure(output: Path) -> Any:
     try:
         figure = load_matplotlib("figure").Figure(figsize=(10.2, 4.2), layout="constrained")
     except ImportError as error:
-        print(f"skanomaly: no figure will be written. {error}", file=sys.stderr)
+        print_message(f"skanomaly: no figure will be written. {error}")
         return None
     suffixes = figure.canvas.get_supported_filetypes()
     if output.suffix[1:].lower() not in suffixes:

@@ -27,6 +27,7 @@ from .._command_line import (
     WRONG_USE,
     OneLineParser,
     escape_output,
+    print_message,
     report_error,
 )
 from . import _calibrate, _demo, _fit, _info, _score
@@ -59,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(options.run(options) or 0)
     except KeyboardInterrupt as interrupt:
-        print(f"\n{_PROGRAM}: interrupted{interrupt}", file=sys.stderr)
+        print_message(f"\n{_PROGRAM}: interrupted{interrupt}")
         return INTERRUPTED
     except (OSError, ValueError) as error:
         report_error(_PROGRAM, error)

@@ -45,7 +45,7 @@ from typing import Any
 import numpy as np
 
 from .. import __version__
-from .._command_line import add_shared_options, report_error, wants_progress
+from .._command_line import add_shared_options, print_message, report_error, wants_progress
 from .._files import check_apart, check_output_file, check_output_folder
 from ..datasets import ImageSequence
 from ..inspection._html_report import AddImage, html_report
@@ -170,8 +170,8 @@ def run(options: argparse.Namespace) -> int:
         print(json.dumps(result))
     else:
         # Without files, stdout holds the table.
-        stream = sys.stderr if output is None and page is None else sys.stdout
-        print(f"{n_anomalous} of {total} images are anomalous.", file=stream)
+        say = print_message if output is None and page is None else print
+        say(f"{n_anomalous} of {total} images are anomalous.")
         if output is not None:
             print(f"Wrote {', '.join(str(output / name) for name in (TABLE, *suffixes))}")
         if page is not None:

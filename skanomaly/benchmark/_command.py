@@ -32,6 +32,7 @@ from .._command_line import (
     OneLineParser,
     add_shared_options,
     escape_output,
+    print_message,
     report_error,
     wants_progress,
 )
@@ -88,7 +89,7 @@ def main(arguments: Sequence[str] | None = None, *, program: str = _PROGRAM) -> 
         rows, failures = error.rows, error.messages()
     except KeyboardInterrupt:
         again = "" if options.output is None else "; the same command resumes the benchmark"
-        print(f"\n{program}: interrupted{again}", file=sys.stderr)
+        print_message(f"\n{program}: interrupted{again}")
         return INTERRUPTED
     except (OSError, ValueError, TypeError, argparse.ArgumentTypeError) as error:
         report_error(program, error)
@@ -102,7 +103,7 @@ def main(arguments: Sequence[str] | None = None, *, program: str = _PROGRAM) -> 
         if options.report:
             print(f"Wrote {len(rows)} pages to {options.output / 'reports'}")
     for failure in failures:
-        print(f"{program}: failed: {failure}", file=sys.stderr)
+        print_message(f"{program}: failed: {failure}")
     return FAILURE if failures else 0
 
 

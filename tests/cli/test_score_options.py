@@ -282,6 +282,21 @@ def test_torch_is_left_alone(photos):
     assert torch.equal(state, torch.get_rng_state())
 
 
+def test_without_a_console(photos, tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    shutil.copy(photos.new / "a.png", folder / "a.png")
+    (folder / "b.png").write_bytes(b"no image")
+    monkeypatch.setattr(sys, "stderr", None)
+    assert score(photos, folder) == 1
+    out = capsys.readouterr().out.splitlines()
+    assert [line.split(",")[0] for line in out] == ["path", "a.png", "b.png"]
+    options = ["--output", str(tmp_path / "model"), "--max-iter", "1", "--progress"]
+    assert main(["fit", str(photos.good), *options]) == 0
+    assert main(["fit", str(folder), *options]) == 2
+    assert "error" not in capsys.readouterr().out
+
+
 def test_an_output_that_knows_ascii_alone(photos, tmp_path):
     folder = tmp_path / "in"
     folder.mkdir()
