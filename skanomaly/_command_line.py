@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -21,9 +22,21 @@ class OneLineParser(argparse.ArgumentParser):
         self.exit(WRONG_USE, f"{self.prog}: error: {message}; see {self.prog} --help\n")
 
 
+def escape_output() -> None:
+    """Escape characters that stdout cannot encode, so that no result is lost."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def print_message(text: str) -> None:
+    """Print to stderr, which a program without a console lacks: stdout may hold a table."""
+    if sys.stderr is not None:
+        print(text, file=sys.stderr, flush=True)
+
+
 def report_error(program: str, error: Exception) -> None:
     """Print an error to stderr, in one line."""
-    print(f"{program}: error: {one_line(error)}", file=sys.stderr)
+    print_message(f"{program}: error: {one_line(error)}")
 
 
 def one_line(error: Exception) -> str:

@@ -17,6 +17,7 @@ import traceback
 import warnings
 from pathlib import Path
 
+import checkout  # noqa: F401
 import torch
 from correctness import CHECKS
 from figures import QUALITY_CHECKS, SPEED_CHECKS, run_tests
@@ -43,7 +44,8 @@ class Report:
     def add(self, **result):
         """Add a result and write the files."""
         self.content["results"].append(result)
-        text = json.dumps(self.content, indent=1)
+        # A figure of another type must not end the other checks.
+        text = json.dumps(self.content, indent=1, default=str)
         (self.folder / "report.json").write_text(text + "\n", encoding="utf-8")
         (self.folder / "report.txt").write_text(str(self), encoding="utf-8")
 

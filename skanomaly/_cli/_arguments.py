@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from .._command_line import integer
+from .._files import check_apart
 from ..datasets import load_image_folder
-from ..datasets._image_file import expand_user
+from ..datasets._image_file import IMAGE_SUFFIXES, expand_user
 
 # Usual names of folders of good images beside those of defective ones.
 _GOOD = ("good", "normal", "ok")
@@ -128,6 +129,12 @@ def find_inputs(given: Sequence[Path]) -> tuple[list[Path], list[str]]:
         root = os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in given])
     names = [Path(os.path.relpath(path, root)).as_posix() for path in found]
     return list(found.values()), names
+
+
+def check_model_apart(output: Path, folder: Path, paths: Sequence[Path]) -> None:
+    """Raise ValueError if a model to be written is one of the images, or would be taken for one."""
+    would_be_read = output.suffix.lower() in IMAGE_SUFFIXES
+    check_apart([("--output", output)], [folder] if would_be_read else paths)
 
 
 def refuse_dataset(folder: Path) -> None:

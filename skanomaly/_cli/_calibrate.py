@@ -16,11 +16,19 @@ from typing import Any
 
 from sklearn.frozen import FrozenEstimator
 
-from .._files import check_apart, check_output_file
+from .._files import check_output_file
 from ..datasets import ImageSequence, load_image_folder
 from ..datasets._image_file import expand_user
 from ..model_selection import ConformalDetector
-from ._arguments import add_command, add_good_folder, add_json, add_model, fraction, refuse_dataset
+from ._arguments import (
+    add_command,
+    add_good_folder,
+    add_json,
+    add_model,
+    check_model_apart,
+    fraction,
+    refuse_dataset,
+)
 from ._model_file import load_model
 
 
@@ -51,7 +59,7 @@ def run(options: argparse.Namespace) -> None:
     paths = load_image_folder(options.folder).paths
     in_place = output.resolve() == options.model.resolve()
     check_output_file(output, "--output", exist_ok=options.force or in_place)
-    check_apart([("--output", output)], paths)
+    check_model_apart(output, options.folder, paths)
     detector: Any = model.detector
     before = float(detector.offset_)
     is_conformal = isinstance(detector, ConformalDetector)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -23,8 +22,8 @@ from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.utils import Bunch
 
-from .._command_line import add_shared_options, integer, wants_progress
-from .._files import check_output_file
+from .._command_line import add_shared_options, integer, print_message, wants_progress
+from .._files import atomic_write, check_output_file
 from ..datasets import make_textured_surfaces
 from ..datasets._image_file import expand_user
 from ..detectors import SelfSupervisedAutoencoderDetector
@@ -103,7 +102,9 @@ def run(options: argparse.Namespace) -> None:
             _draw(blocks[index], index, data, detector, found.anomaly_map)
     seconds = time.monotonic() - start
     if figure is not None:
-        figure.savefig(options.output, dpi=130)
+        kind = options.output.suffix[1:].lower()
+        with atomic_write(options.output) as aside:
+            figure.savefig(aside, dpi=130, format=kind)
     if options.json:
         textures = {
             texture: dict(zip(_COLUMNS, row, strict=True))
@@ -124,7 +125,7 @@ def _open_figure(output: Path) -> Any:
     try:
         figure = load_matplotlib("figure").Figure(figsize=(10.2, 4.2), layout="constrained")
     except ImportError as error:
-        print(f"skanomaly: no figure will be written. {error}", file=sys.stderr)
+        print_message(f"skanomaly: no figure will be written. {error}")
         return None
     suffixes = figure.canvas.get_supported_filetypes()
     if output.suffix[1:].lower() not in suffixes:

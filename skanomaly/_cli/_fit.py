@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,13 +20,21 @@ from typing import Any
 
 import numpy as np
 
-from .._command_line import add_shared_options, integer, wants_progress
-from .._files import check_apart, check_output_file
+from .._command_line import add_shared_options, integer, print_message, wants_progress
+from .._files import check_output_file
 from ..datasets import ImageSequence, load_image_folder
 from ..datasets._image_file import expand_user, read_image_header
 from ..detectors import SelfSupervisedAutoencoderDetector
 from ..training import AUGMENTATIONS
-from ._arguments import add_command, add_good_folder, add_seed, fraction, image_size, refuse_dataset
+from ._arguments import (
+    add_command,
+    add_good_folder,
+    add_seed,
+    check_model_apart,
+    fraction,
+    image_size,
+    refuse_dataset,
+)
 from ._progress import progress, training_callbacks
 
 # Shorter side after resizing, and largest number of pixels, in squares of this side.
@@ -92,7 +99,7 @@ def run(options: argparse.Namespace) -> None:
     check_output_file(options.output, "--output", exist_ok=options.force)
     refuse_dataset(options.folder)
     paths = list(load_image_folder(options.folder).paths)
-    check_apart([("--output", options.output)], paths)
+    check_model_apart(options.output, options.folder, paths)
     shown = wants_progress(options)
     skip = options.on_error == "skip"
     paths, sizes, has_color = _read_headers(paths, skip=skip, shown=shown)
@@ -174,9 +181,8 @@ def _read_headers(
             show(done)
     if errors:
         more = f" And {len(errors) - 1} more." if len(errors) > 1 else ""
-        print(
-            f"skanomaly: {len(errors)} of {len(paths)} images are skipped: {errors[0]}{more}",
-            file=sys.stderr,
+        print_message(
+            f"skanomaly: {len(errors)} of {len(paths)} images are skipped: {errors[0]}{more}"
         )
     return read, sizes, has_color
 

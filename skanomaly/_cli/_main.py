@@ -14,7 +14,6 @@ usage or input; 130 interrupted
 from __future__ import annotations
 
 import argparse
-import io
 import re
 import sys
 from collections.abc import Sequence
@@ -27,7 +26,9 @@ from .._command_line import (
     INTERRUPTED,
     WRONG_USE,
     OneLineParser,
+    escape_output,
     plain_warnings,
+    print_message,
     report_error,
 )
 from . import _calibrate, _demo, _fit, _info, _score
@@ -56,14 +57,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         return benchmark(arguments[1:], program=f"{_PROGRAM} {_BENCHMARK}")
     options = _make_parser().parse_args(_join_numbers(arguments))
-    # Escape characters that the stream cannot encode, so that no result is lost.
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
+    escape_output()
     try:
         with plain_warnings(_PROGRAM):
             return int(options.run(options) or 0)
     except KeyboardInterrupt as interrupt:
-        print(f"\n{_PROGRAM}: interrupted{interrupt}", file=sys.stderr)
+        print_message(f"\n{_PROGRAM}: interrupted{interrupt}")
         return INTERRUPTED
     except (OSError, ValueError) as error:
         report_error(_PROGRAM, error)

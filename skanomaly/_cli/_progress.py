@@ -11,6 +11,8 @@ from typing import Any
 
 from sklearn.callback import ProgressBar
 
+from .._command_line import print_message
+
 _SECONDS_BETWEEN_LINES = 10.0
 
 # Shows the number of items that are done.
@@ -56,7 +58,7 @@ def progress(label: str, total: int, unit: str, *, shown: bool) -> Iterator[Show
     """
     if not shown:
         yield lambda done: None
-    elif sys.stderr.isatty() and _has_rich():
+    elif sys.stderr is not None and sys.stderr.isatty() and _has_rich():
         from rich.console import Console
         from rich.progress import Progress
 
@@ -80,7 +82,7 @@ def _lines(label: str, total: int, unit: str) -> Show:
         left = (now - start) * (total - done) / done
         duration = f"{left:.0f} s" if left < 90 else f"{left / 60:.0f} min"
         text = f"{label}: {unit} {done} of {total}, about {duration} left"
-        print(text, file=sys.stderr, flush=True)
+        print_message(text)
 
     return show
 

@@ -37,7 +37,7 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ from typing import Any
 import numpy as np
 
 from .. import __version__
-from .._command_line import add_shared_options, report_error, wants_progress
+from .._command_line import add_shared_options, print_message, report_error, wants_progress
 from .._files import check_apart, check_output_file, check_output_folder
 from ..datasets import ImageSequence
 from ..datasets._image_file import expand_user
@@ -61,7 +61,9 @@ from ._score_output import (
     WriteFiles,
     file_writer,
     find_unfinished,
+    links_in,
     make_row,
+    name_files,
     open_table,
     read_rows,
 )
@@ -111,10 +113,11 @@ def run(options: argparse.Namespace) -> int:
     paths, names = find_inputs(options.images)
     threshold = options.threshold
     threshold = float(model.detector.offset_ if threshold is None else threshold)
-    _check_apart(options)
+    suffixes = _suffixes(options)
+    targets = {} if output is None else name_files(names, output, suffixes)
+    _check_apart(options, targets)
     if page is not None:
         check_output_file(page, "--report", exist_ok=options.force)
-    suffixes = _suffixes(options)
     identity = _identity(options, threshold, suffixes)
     by_name = dict(zip(names, paths, strict=True))
     rows = [] if output is None else _find_rows(options, identity, by_name)
@@ -127,7 +130,7 @@ def run(options: argparse.Namespace) -> int:
     write_files = None
     if suffixes:
         map_threshold = float(model.detector.map_threshold_)
-        write_files = file_writer(output, suffixes, names, map_threshold)
+        write_files = file_writer(targets, suffixes, map_threshold)
 
     with ExitStack() as stack:
         write_row: Callable[[Row], None] | None = None
@@ -168,8 +171,8 @@ def run(options: argparse.Namespace) -> int:
         print(json.dumps(result))
     else:
         # Without files, stdout holds the table.
-        stream = sys.stderr if output is None and page is None else sys.stdout
-        print(f"{n_anomalous} of {total} images are anomalous.", file=stream)
+        say = print_message if output is None and page is None else print
+        say(f"{n_anomalous} of {total} images are anomalous.")
         if output is not None:
             print(f"Wrote {', '.join(str(output / name) for name in (TABLE, *suffixes))}")
         if page is not None:
@@ -181,8 +184,8 @@ def run(options: argparse.Namespace) -> int:
     return int(n_unreadable > 0)
 
 
-def _check_apart(options: argparse.Namespace) -> None:
-    """Refuse outputs that would replace an input or one another."""
+def _check_apart(options: argparse.Namespace, targets: Mapping[str, Sequence[Path]]) -> None:
+    """Refuse outputs that would replace an input or one another, also through a link in OUT."""
     inputs = [options.model, *options.images]
     outputs: list[Path] = []
     if options.output is not None:
@@ -190,7 +193,8 @@ def _check_apart(options: argparse.Namespace) -> None:
     if options.report is not None:
         check_apart([("--report", options.report)], [*inputs, *outputs])
     if options.output is not None:
-        check_apart([("--output", path) for path in (options.output, *outputs)], inputs)
+        paths = [options.output, *outputs, *links_in(options.output, targets)]
+        check_apart([("--output", path) for path in paths], inputs)
 
 
 def _suffixes(options: argparse.Namespace) -> dict[str, str]:

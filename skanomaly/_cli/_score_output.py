@@ -109,22 +109,38 @@ def open_table(
     (folder / UNFINISHED).unlink()
 
 
+def name_files(
+    names: Sequence[str], folder: Path, suffixes: Mapping[str, str]
+) -> dict[str, list[Path]]:
+    """Name the files of all images, by the subfolders of OUT in `suffixes`."""
+    return {kind: _name_files(names, folder / kind, suffix) for kind, suffix in suffixes.items()}
+
+
+def links_in(folder: Path, targets: Mapping[str, Sequence[Path]]) -> Iterator[Path]:
+    """Yield the links in OUT that lead to files to be written."""
+    paths = {
+        folder / TABLE,
+        folder / UNFINISHED,
+        *(path for kind in targets.values() for path in kind),
+    }
+    parents = {parent for path in paths for parent in path.parents if folder in parent.parents}
+    yield from (path for path in parents | paths if path.is_symlink())
+
+
 def file_writer(
-    folder: Path, suffixes: Mapping[str, str], names: Sequence[str], threshold: float
+    targets: Mapping[str, Sequence[Path]], suffixes: Mapping[str, str], threshold: float
 ) -> WriteFiles:
     """Make the function that writes the files of an image.
 
     Parameters
     ----------
-    folder : Path
+    targets : mapping of str to sequence of Path
+        Files of all images in the requested subfolders "overlays", "maps" and "masks".
     suffixes : mapping of str to str
-        Suffixes of the files in the requested subfolders "overlays", "maps" and "masks".
-    names : sequence of str
-        Names of all images.
+        Suffixes of these files.
     threshold : float
         Threshold of the maps.
     """
-    targets = {kind: _name_files(names, folder / kind, suffix) for kind, suffix in suffixes.items()}
 
     def write(index: int, image: NDArray[Any], anomaly_map: NDArray[np.float64]) -> None:
         from PIL import Image

@@ -31,6 +31,8 @@ from .._command_line import (
     WRONG_USE,
     OneLineParser,
     add_shared_options,
+    escape_output,
+    print_message,
     report_error,
     wants_progress,
 )
@@ -65,6 +67,7 @@ def main(arguments: Sequence[str] | None = None, *, program: str = _PROGRAM) -> 
     if arguments[:1] == [SPEED]:
         return speed(arguments[1:], program=f"{program} {SPEED}")
     options = _make_parser(program).parse_args(arguments)
+    escape_output()
     try:
         if options.report and options.output is None:
             raise ValueError("--report needs --output FOLDER.")
@@ -86,7 +89,7 @@ def main(arguments: Sequence[str] | None = None, *, program: str = _PROGRAM) -> 
         rows, failures = error.rows, error.messages()
     except KeyboardInterrupt:
         again = "" if options.output is None else "; the same command resumes the benchmark"
-        print(f"\n{program}: interrupted{again}", file=sys.stderr)
+        print_message(f"\n{program}: interrupted{again}")
         return INTERRUPTED
     except (OSError, ValueError, TypeError, argparse.ArgumentTypeError) as error:
         report_error(program, error)
@@ -100,7 +103,7 @@ def main(arguments: Sequence[str] | None = None, *, program: str = _PROGRAM) -> 
         if options.report:
             print(f"Wrote {len(rows)} pages to {options.output / 'reports'}")
     for failure in failures:
-        print(f"{program}: failed: {failure}", file=sys.stderr)
+        print_message(f"{program}: failed: {failure}")
     return FAILURE if failures else 0
 
 

@@ -8,11 +8,11 @@ import io
 import json
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from .._csv import escape_cell
-from .._files import check_output_folder, write_text
+from .._files import check_apart, check_output_folder, write_text
 from ._evaluation import Row
 from ._report import Reference, markdown_report
 from ._runs import Run
@@ -67,6 +67,12 @@ class RunFile:
         """Write the row of a finished run."""
         content = {"identity": self.identity, "row": row}
         write_text(self.path, json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+
+def check_output(output: Path, inputs: Iterable[Path]) -> None:
+    """Raise ValueError if a file or folder to be written would be, contain or lie in an input."""
+    names = ("runs", "reports", "results.csv", "results.md")
+    check_apart([("output", output / name) for name in names], inputs)
 
 
 def make_output(output: Path) -> Path:

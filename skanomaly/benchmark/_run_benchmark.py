@@ -20,7 +20,7 @@ from ..detectors import SelfSupervisedAutoencoderDetector
 from ._datasets import find_datasets
 from ._detectors import label_detectors
 from ._evaluation import Row
-from ._output import RunFile, make_output, write_tables
+from ._output import RunFile, check_output, make_output, write_tables
 from ._processes import compute_runs
 from ._report import read_references
 from ._runs import Run
@@ -200,6 +200,9 @@ def run_benchmark(
     if not runs:
         raise ValueError("At least one detector and one seed are required.")
     n_jobs = effective_n_jobs(n_jobs)
+    if output is not None:
+        inputs = {run.dataset.folder for run in runs if run.dataset.folder is not None}
+        check_output(output, [*inputs, *([] if references is None else [expand_user(references)])])
     files = {} if output is None else _find_files(output, runs, report)
     found = {index: file.read(runs[index]) for index, file in files.items()}
     rows = {index: row for index, row in found.items() if row is not None}

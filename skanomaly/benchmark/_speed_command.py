@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,6 +25,7 @@ from .._command_line import (
     OneLineParser,
     integer,
     one_line,
+    print_message,
     report_error,
 )
 from .._files import check_output_file, write_text
@@ -80,13 +80,13 @@ def speed(arguments: Sequence[str], *, program: str = _PROGRAM) -> int:
                 rows.append(measure_speed(case, environment))
             except Exception as error:
                 failures += 1
-                print(f"{program}: failed: {case}: {one_line(error)}", file=sys.stderr)
+                print_message(f"{program}: failed: {case}: {one_line(error)}")
                 continue
-            print(f"[{done}/{len(cases)}] {case}", file=sys.stderr, flush=True)
+            print_message(f"[{done}/{len(cases)}] {case}")
             if options.json is not None:
                 write_text(options.json, json.dumps(rows, indent=1, allow_nan=False) + "\n")
     except KeyboardInterrupt:
-        print(f"\n{program}: interrupted", file=sys.stderr)
+        print_message(f"\n{program}: interrupted")
         return INTERRUPTED
     if rows:
         print(speed_report(rows))

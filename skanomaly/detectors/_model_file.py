@@ -25,7 +25,7 @@ from ..scoring import MAP_STEPS, ExpectedMap
 from ..training import to_channels_last
 from ._model import DetectorModel, Standardization
 from ._network import make_network
-from ._parameters import FittedAttributes
+from ._parameters import MOST_PASSES, WIDEST_FILTER, FittedAttributes
 
 KIND = "skanomaly model"
 FORMAT_VERSION = 3
@@ -36,9 +36,7 @@ Arrays = dict[str, NDArray[Any]]
 Network = Callable[..., nn.Module] | None
 Restore = Callable[[Any, Arrays, Mapping[str, type], Network], Any]
 
-# Limits on the cost of scoring by a model from a file, far beyond useful values.
-_MOST_PASSES = 1000
-_WIDEST_FILTER = 2**14 + 1
+# A limit on the cost of scoring by a model from a file, far beyond useful values.
 _LONGEST_SIDE = 2**17
 # An untrusted model must not choose the file that training writes to.
 _NOT_STORED = ("checkpoint",)
@@ -245,8 +243,6 @@ def restore_parameters(
     # Unknown names are a TypeError of the constructor.
     detector = classes[data["class"]](**parameters)
     detector._validate_params()
-    _require(detector.smoothing_passes <= _MOST_PASSES, "smoothing_passes")
-    _require(detector.smoothing_size <= _WIDEST_FILTER, "smoothing_size")
     return detector
 
 
@@ -297,7 +293,7 @@ def _restore_model(detector: Any, data: Any, shape: Shape, arrays: Arrays) -> De
     _require(type(standardization.per_image) is bool, "standardization")
     _require_numbers(standardization, "contrast_mean", "contrast_deviation")
     _require(contrast_size is None or (is_image and type(contrast_size) is int), "contrast_size")
-    _require(0 < (contrast_size or 1) <= _WIDEST_FILTER, "contrast_size")
+    _require(0 < (contrast_size or 1) <= WIDEST_FILTER, "contrast_size")
     steps = [
         MAP_STEPS[name](**_numbers(config), **take(tensors, f"steps.{number}."))
         for number, (name, config) in enumerate(data["steps"])
@@ -314,13 +310,13 @@ def _restore_model(detector: Any, data: Any, shape: Shape, arrays: Arrays) -> De
     _require(not tensors, "content")
     model = DetectorModel(standardization, network, steps, **_numbers(data["model"]))
     _require_numbers(model, "smoothing_size", "smoothing_passes", "offset", "map_threshold")
-    _require(0 < model.smoothing_size <= _WIDEST_FILTER, "smoothing_size")
-    _require(0 <= model.smoothing_passes <= _MOST_PASSES, "smoothing_passes")
+    _require(0 < model.smoothing_size <= WIDEST_FILTER, "smoothing_size")
+    _require(0 <= model.smoothing_passes <= MOST_PASSES, "smoothing_passes")
     aggregation = model.aggregation
     is_fraction = type(aggregation) is float and 0 < aggregation <= 1
     _require(aggregation in ("max", "mean") or is_fraction, "aggregation")
     for step in steps:
-        _require(getattr(step, "size", 1) <= min(*shape[:2], _WIDEST_FILTER) + 1, "steps")
+        _require(getattr(step, "size", 1) <= min(*shape[:2], WIDEST_FILTER) + 1, "steps")
         _require(getattr(step, "aggregation", aggregation) == aggregation, "aggregation")
         _require(all(value.dtype == torch.float64 for value in step.buffers()), "steps")
     return model

@@ -53,8 +53,9 @@ class SharedParameters(TypedDict, total=False):
         "none" does not scale values.
     contrast_size : int or None, default=5
         Side, in pixels, of the window in which the logarithm of the standard deviation is computed
-        as a further channel; odd. The best repair of a random texture is smooth, so that a blurred
-        or flat region differs little from its repair, but its contrast does. None adds no channel.
+        as a further channel; odd and at most 16385. The best repair of a random texture is smooth,
+        so that a blurred or flat region differs little from its repair, but its contrast does. None
+        adds no channel.
         Ignored for vectors.
     max_iter : int or "auto", default="auto"
         Number of gradient steps. "auto" is 3000 for vectors. For images it is 150 passes over them,
@@ -84,9 +85,9 @@ class SharedParameters(TypedDict, total=False):
         normal images instead: ``validation_fraction`` of the images, and at least 20 or a third of
         them, are held out, and the threshold is corrected by the mean and spread of their scores.
     smoothing_size : int, default=5
-        Side of the mean filter on difference maps, in pixels, odd.
+        Side of the mean filter on difference maps, in pixels, odd and at most 16385.
     smoothing_passes : int, default=2
-        Number of times that the filter is applied.
+        Number of times that the filter is applied, at most 1000.
     normalize_map : bool, default=True
         Whether maps are divided by ``expected_map_``, so that the maps of the image and of its
         local contrast, or the features of a vector, are on the same scale.
@@ -197,8 +198,17 @@ class FittedAttributes(TypedDict, total=False):
     device_: torch.device
 
 
+# Limits on the cost of scoring, also by a model from a file, far beyond useful values.
+WIDEST_FILTER = 2**14 + 1
+MOST_PASSES = 1000
+
+
 def _at_least(lowest: int) -> Interval:
     return Interval(Integral, lowest, None, closed="left")
+
+
+def _from_to(lowest: int, highest: int) -> Interval:
+    return Interval(Integral, lowest, highest, closed="both")
 
 
 # Default value and constraints of each.
@@ -206,7 +216,7 @@ _SHARED: dict[str, tuple[Any, list[Any]]] = {
     "network": ("auto", [StrOptions({"auto", *NETWORKS}), callable]),
     "image_shape": (None, [None, tuple, list]),
     "standardization": ("image", [StrOptions(set(STANDARDIZATIONS))]),
-    "contrast_size": (5, [None, _at_least(3)]),
+    "contrast_size": (5, [None, _from_to(3, WIDEST_FILTER)]),
     "max_iter": ("auto", [StrOptions({"auto"}), _at_least(1)]),
     "batch_size": (16, [_at_least(1)]),
     "crop_size": (None, [None, _at_least(1), tuple]),
@@ -214,8 +224,8 @@ _SHARED: dict[str, tuple[Any, list[Any]]] = {
     "weight_decay": (0.1, [Interval(Real, 0, None, closed="left")]),
     "augmentation": ("auto", [None, str, tuple, list]),
     "contamination": ("auto", [StrOptions({"auto"}), Interval(Real, 0, 0.5, closed="right")]),
-    "smoothing_size": (5, [_at_least(1)]),
-    "smoothing_passes": (2, [_at_least(0)]),
+    "smoothing_size": (5, [_from_to(1, WIDEST_FILTER)]),
+    "smoothing_passes": (2, [_from_to(0, MOST_PASSES)]),
     "normalize_map": (True, ["boolean"]),
     "region_size": (0.6, [None, Interval(Real, 0, 1, closed="right")]),
     "score_aggregation": (

@@ -201,7 +201,7 @@ def add_images(add: AddImage, names: Sequence[str], images: Any, scores: Any, *o
             None if values is None else values[index] for values in others
         )
         known = {"score": scores[index], "decision": decision, "mask": mask}
-        add(name, images[index], anomaly_map, kind="" if kind is None else str(kind), **known)
+        add(str(name), images[index], anomaly_map, kind="" if kind is None else str(kind), **known)
 
 
 def find_threshold(detector: Any) -> float | None:

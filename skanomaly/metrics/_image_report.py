@@ -77,15 +77,15 @@ def image_report(
 
     Notes
     -----
-    With `max_bins`, memory holds one map at a time, and two histograms of at most `max_bins` values
-    each, for normal and for defective pixels. Up to that many distinct values, metrics are exact.
-    With more, all values are rounded to fewer binary digits, as few as necessary: the width of a
-    bin is a fixed fraction of its values, no range need be known in advance, and the order of
-    images does not matter. Pixels in one bin count as ties. The error bound follows from the
-    counts. For the area under the ROC curve, it is half the fraction of pairs of a defective and a
-    normal pixel in the same bin; for the other two metrics, it is the distance to the values with
-    the best and the worst order within bins. With 100000 bins, it is seldom above 0.0001, and the
-    histograms take about 50 MB; ``docs/streaming_metrics.py`` measures both.
+    With `max_bins`, memory holds about a million pixels, and two histograms of at most `max_bins`
+    bins each, for normal and for defective pixels. Up to that many distinct values, metrics are
+    exact. With more, bins are merged where they count few pixels: bins are narrow where values
+    crowd and at the high end, and no range need be known in advance. The order of images can change
+    the values within the error bound, which follows from the counts. For the area under the ROC
+    curve, it is half the fraction of pairs of a defective and a normal pixel in bins of overlapping
+    ranges; for the other two metrics, it is the distance to the values with the best and the worst
+    order within bins. With 100000 bins, it is seldom above 0.0001, and memory rises by about 70 MB
+    for maps of 256 x 256 pixels; ``docs/streaming_metrics.py`` measures both.
 
     Examples
     --------

@@ -6,13 +6,13 @@ import numbers
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ._histogram import Floats, Histogram, fit_into, ordered_keys
+from ._histogram import Floats, Histogram, Keys, ordered_keys
 from ._pixels import Pixels
 
 # Pixels collected before they are sorted into bins.
@@ -27,34 +27,49 @@ class Bounded(NamedTuple):
     error: float
 
 
-@dataclass(frozen=True, eq=False)
-class PixelRanking:
-    """Defective pixels by value, with the numbers of normal pixels above and beside them.
-
-    Ranking metrics need no more, since a curve over thresholds rises only where a threshold passes
-    a defective pixel. Arrays have one entry for each distinct value, or each bin, of defective
-    pixels, the highest first.
+class Neighbors(NamedTuple):
+    """Numbers of pixels with regard to entries, each an ndarray of shape (m,), float64.
 
     Attributes
     ----------
-    n_above, n_beside : ndarray of shape (m,), float64
-        Number of normal pixels with a higher value, and with the same value.
+    above, tied, unsure : ndarray of shape (m,), float64
+        Number of pixels with a higher value than all of the entry, with the same value, and in
+        bins that share a part of its range.
+    """
+
+    above: Floats
+    tied: Floats
+    unsure: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class PixelRanking:
+    """Defective pixels by value, with the numbers of pixels above and beside them.
+
+    Ranking metrics need no more, since a curve over thresholds rises only where a threshold passes
+    a defective pixel. Arrays have one entry for each distinct value, or each bin, of defective
+    pixels.
+
+    Attributes
+    ----------
+    normal, defective : Neighbors
+        The normal pixels, and the other defective ones, with regard to each entry.
     n_defective : ndarray of shape (m,), float64
         Number of defective pixels.
     overlap : ndarray of shape (m,), float64
         The same, with each pixel weighted by one over the size of its region.
+    is_single : ndarray of shape (m,), bool
+        Whether all pixels of an entry have the same value.
     n_normal : float
         Number of all normal pixels.
-    exact : bool
-        False for bins: the order of pixels within a bin is then unknown.
     """
 
-    n_above: Floats
-    n_beside: Floats
+    normal: Neighbors
+    defective: Neighbors
     n_defective: Floats
     overlap: Floats
+    is_single: NDArray[np.bool_]
     n_normal: float
-    exact: bool
 
     def roc_auc(self) -> Bounded:
         """Area under the ROC curve."""
@@ -66,34 +81,72 @@ class PixelRanking:
 
     def average_precision(self) -> Bounded:
         """Mean over defective pixels of the precision at their value."""
-        here, n_alarms = self.n_defective, self.n_above + self.n_beside
-        found = np.cumsum(here)
-        value = _weighted_mean(found / (found + n_alarms), here)
-        highest = _weighted_mean(found / (found + self.n_above), here)
-        # With a bin's normal pixels first, precision is below 1 by n_alarms / (before + j) at its
+        here, normal, others = self.n_defective, self.normal, self.defective
+        fewest_alarms = normal.above + normal.tied
+        most_alarms = fewest_alarms + normal.unsure
+        # Pixels of one value are found together, and those of a bin one by one.
+        n_found = others.above + np.where(self.is_single, here, (here + 1) / 2) + others.unsure / 2
+        value = n_found / (n_found + (fewest_alarms + most_alarms) / 2)
+        most_found = others.above + here + others.unsure
+        highest = most_found / (most_found + fewest_alarms)
+        # With the normal pixels first, precision is below 1 by most_alarms / (before + j) at the
         # j-th defective pixel; the sum of 1 / (before + j) is at most log(1 + here / before).
-        before = found - here + n_alarms
+        before = others.above + most_alarms
         ratio = np.divide(here, before, out=np.zeros_like(before), where=before > 0)
-        lowest = _weighted_mean(1 - n_alarms * np.log1p(ratio) / here, here)
-        return self._bounded(value, lowest, highest)
+        lowest = np.where(
+            self.is_single,
+            (others.above + here) / (before + here),
+            1 - most_alarms * np.log1p(ratio) / here,
+        )
+        return _bounded(*(_weighted_mean(each, here) for each in (value, lowest, highest)))
 
     def _mean_height(self, rise: Floats, limit: float) -> Bounded:
         """Mean height, from 0 to `limit`, of a curve that rises in these steps."""
-        start = self.n_above / (self.n_normal * limit)
-        width = self.n_beside / (self.n_normal * limit)
-        # A step is a slope as wide as its ties; the end at 1 may cut it.
-        inside = np.clip(1 - start, 0, width)
-        area = np.divide(inside**2, 2 * width, out=np.zeros_like(width), where=width > 0)
-        if_first, if_last = np.maximum(1 - start, 0), np.maximum(1 - start - width, 0)
-        value = _weighted_mean(area + if_last, rise)
-        return self._bounded(value, _weighted_mean(if_last, rise), _weighted_mean(if_first, rise))
+        above, tied, unsure = (each / (self.n_normal * limit) for each in self.normal)
+        lowest, highest = _step(above + unsure, tied), _step(above, tied)
+        values = _step(above, tied + unsure)
+        return _bounded(*(_weighted_mean(each, rise) for each in (values, lowest, highest)))
 
-    def _bounded(self, value: float, lowest: float, highest: float) -> Bounded:
-        return Bounded(value, 0.0 if self.exact else max(highest - value, value - lowest))
+
+def _step(start: Floats, width: Floats) -> Floats:
+    """Area up to 1 below a step of height 1, which is a slope as wide as its ties."""
+    # The end at 1 may cut the slope.
+    inside = np.clip(1 - start, 0, width)
+    area = np.divide(inside**2, 2 * width, out=np.zeros_like(width), where=width > 0)
+    return area + np.maximum(1 - start - width, 0)
+
+
+def _bounded(value: float, lowest: float, highest: float) -> Bounded:
+    return Bounded(value, max(highest - value, value - lowest, 0.0))
 
 
 def _weighted_mean(values: Floats, weights: Floats) -> float:
     return float((values * weights).sum() / weights.sum())
+
+
+def _neighbors(histogram: Histogram, of: Histogram, *, is_self: bool) -> Neighbors:
+    """Count the pixels of a histogram with regard to the bins of another, or of itself."""
+    counts = histogram.sums[0]
+    total = counts.sum()
+    above = total - _cumulative(histogram.lows, counts, of.highs, side="right")
+    by_high = np.argsort(histogram.highs, kind="stable")
+    below = _cumulative(histogram.highs[by_high], counts[by_high], of.lows, side="left")
+    if is_self:
+        return Neighbors(above, np.zeros_like(above), total - above - below - counts)
+    singles = histogram.levels == 0
+    keys, counts = histogram.lows[singles], counts[singles]
+    tied = np.zeros_like(above)
+    if len(keys):
+        found = np.searchsorted(keys, of.lows).clip(max=len(keys) - 1)
+        tied = np.where((of.levels == 0) & (keys[found] == of.lows), counts[found], 0.0)
+    return Neighbors(above, tied, total - above - below - tied)
+
+
+def _cumulative(keys: Keys, counts: Floats, at: Keys, side: Literal["left", "right"]) -> Floats:
+    """Sum of the counts of all sorted keys below others, or up to them with side="right"."""
+    cumulative = np.concatenate([[0.0], np.cumsum(counts)])
+    found: Floats = cumulative[np.searchsorted(keys, at, side=side)]
+    return found
 
 
 def rank_pixels(
@@ -120,7 +173,6 @@ def rank_pixels(
         if max_bins < 2:
             raise ValueError(f"'max_bins' must be at least 2. Got {max_bins} instead.")
     normal, defective = Histogram(n_weights=0), Histogram(n_weights=1)
-    n_dropped_bits = 0
     for index, (mask, values) in enumerate(pixels):
         if regions and mask.ndim != 2:
             raise ValueError(
@@ -130,25 +182,29 @@ def rank_pixels(
         normal.add(keys[~mask])
         defective.add(keys[mask], _inverse_region_size(mask) if regions else np.ones(mask.sum()))
         if max_bins is not None and normal.n_waiting + defective.n_waiting >= _CHUNK:
-            n_dropped_bits = fit_into(max_bins, [normal, defective], n_dropped_bits)
-    n_dropped_bits = fit_into(max_bins, [normal, defective], n_dropped_bits)
-    if not (len(normal.keys) and len(defective.keys)):
-        which = "normal" if len(defective.keys) else "defective"
+            normal.fold(max_bins)
+            defective.fold(max_bins)
+    normal.fold(max_bins)
+    defective.fold(max_bins)
+    if not (len(normal.lows) and len(defective.lows)):
+        which = "normal" if len(defective.lows) else "defective"
         raise ValueError(
             f"There is no {which} pixel in 'masks'; the metrics need both kinds. Masks must be "
             "bool, or numbers from 0 to 1 or from 0 to 255, where more than half is defective."
         )
-    n_lower = np.concatenate([[0.0], np.cumsum(normal.sums[0])])
-    highest_first = defective.keys[::-1]
-    below = n_lower[np.searchsorted(normal.keys, highest_first, side="left")]
-    not_above = n_lower[np.searchsorted(normal.keys, highest_first, side="right")]
+    return rank(normal, defective)
+
+
+def rank(normal: Histogram, defective: Histogram) -> PixelRanking:
+    """Rank counted pixels; the sums of defective ones are counts and overlaps."""
+    n_defective, overlap = defective.sums
     return PixelRanking(
-        n_lower[-1] - not_above,
-        not_above - below,
-        defective.sums[0, ::-1],
-        defective.sums[1, ::-1],
-        float(n_lower[-1]),
-        exact=n_dropped_bits == 0,
+        _neighbors(normal, defective, is_self=False),
+        _neighbors(defective, defective, is_self=True),
+        n_defective,
+        overlap,
+        defective.levels == 0,
+        float(normal.sums[0].sum()),
     )
 
 

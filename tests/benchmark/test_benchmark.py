@@ -1,7 +1,9 @@
 """One detector on one dataset, and the command."""
 
 import csv
+import io
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -210,6 +212,27 @@ def test_an_output_that_is_a_file(tmp_path, capsys):
 
 
 @pytest.mark.slow
+def test_a_table_for_an_output_that_knows_ascii_alone(stripes, in_this_process, monkeypatch):
+    output = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(output, encoding="ascii"))
+    detector = ["--detector", "sklearn.ensemble.IsolationForest", "n_estimators=2"]
+    assert main([str(stripes), *detector, "--seeds", "0", "1", "--no-progress"]) == 0
+    sys.stdout.flush()
+    assert rb" \xb1 " in output.getvalue()
+
+
+def test_an_output_never_touches_an_input(copy, tmp_path, capsys):
+    references = tmp_path / "out" / "results.csv"
+    references.parent.mkdir()
+    references.write_text("detector,image AUROC,source\nPeer,0.9,Web\n")
+    before = sorted(tmp_path.rglob("*"))
+    for output in (copy, copy / "test", copy / "new", references.parent):
+        arguments = [str(copy), "--output", str(output), "--references", str(references)]
+        assert main(arguments) == 2
+        assert "output must not be, contain or lie in" in capsys.readouterr().err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_real_tiles_are_told_apart(magnetic_tile):
     """Far better than chance, after a moment on tiny images."""
     detector = SelfSupervisedAutoencoderDetector(max_iter=60, batch_size=8)

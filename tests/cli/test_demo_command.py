@@ -16,8 +16,13 @@ def parse(table):
 
 
 def test_demo(tmp_path, capsys):
-    picture = tmp_path / "figure.png"
+    picture, target = tmp_path / "figure.png", tmp_path / "target"
+    picture.symlink_to(target)
+    target.touch(mode=0o600)
     assert main([*SHORT, "--output", str(picture)]) == 0
+    # As all output files: a link stays, and so does the mode.
+    assert picture.is_symlink() and target.stat().st_mode & 0o777 == 0o600
+    assert sorted(tmp_path.iterdir()) == [picture, target]
     out = capsys.readouterr().out
     assert out.split("\n")[0].split("  ")[-1].strip() == "pixel AP"
     table = parse(out)

@@ -72,8 +72,10 @@ def test_calibrate_never_replaces_an_image(photos, tmp_path, calibrated, capsys)
     good = tmp_path / "good"
     shutil.copytree(photos.good, good)
     arguments = ["calibrate", str(photos.model), str(good), "--force"]
-    assert main([*arguments, "--output", str(good / "00.png")]) == 2
-    assert "--output must not be" in capsys.readouterr().err and not calibrated
+    for name in ("00.png", "new.png"):
+        assert main([*arguments, "--output", str(good / name)]) == 2
+        assert "--output must not be" in capsys.readouterr().err and not calibrated
+    assert not (good / "new.png").exists()
 
 
 @pytest.mark.parametrize("command", ["fit", "calibrate"])
@@ -141,8 +143,10 @@ def test_fit_leaves_out_what_cannot_be_read(photos, tmp_path, capsys):
 def test_fit_never_replaces_an_image(photos, tmp_path, capsys):
     good = tmp_path / "good"
     shutil.copytree(photos.good, good)
-    assert main(["fit", str(good), "--output", str(good / "00.png"), "--force"]) == 2
-    assert "--output must not be" in capsys.readouterr().err
+    for name in ("00.png", "new.png"):
+        assert main(["fit", str(good), "--output", str(good / name), "--force"]) == 2
+        assert "--output must not be" in capsys.readouterr().err
+    assert not (good / "new.png").exists()
     assert (good / "00.png").read_bytes() == (photos.good / "00.png").read_bytes()
 
 

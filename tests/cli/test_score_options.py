@@ -221,6 +221,27 @@ def test_outputs_never_replace_inputs(photos, tmp_path, capsys):
     assert not out.exists()
 
 
+@pytest.mark.parametrize("name", ["overlays/a.png", "overlays/d", "masks/d/b.png", "scores.csv"])
+def test_links_in_the_output_never_lead_to_inputs(name, photos, tmp_path, capsys):
+    data, out = tmp_path / "data", tmp_path / "out"
+    shutil.copytree(photos.new, data)
+    assert (data / "a.png").is_file() and (data / "d").is_dir()
+    (out / name).parent.mkdir(parents=True)
+    (out / name).symlink_to(data / "d" if name.endswith("d") else data / "a.png")
+    (data / "d" / "b.png").write_bytes((data / "a.png").read_bytes())
+    before = {p: p.read_bytes() for p in data.rglob("*") if p.is_file()}
+    assert score(photos, data, "--output", out, "--force", "--masks") == 2
+    assert "--output must not be, contain or lie in" in capsys.readouterr().err
+    assert {p: p.read_bytes() for p in data.rglob("*") if p.is_file()} == before
+    # Other links are followed.
+    (out / name).unlink()
+    (out / name).symlink_to(tmp_path / "elsewhere")
+    if name.endswith("d"):
+        (tmp_path / "elsewhere").mkdir()
+    assert score(photos, data, "--output", out, "--force", "--masks") in (0, 1)
+    assert (out / name).is_symlink() and (tmp_path / "elsewhere").exists()
+
+
 def test_formulas_are_escaped_and_come_back(tmp_path):
     names = ["=1+1.png", "+a", "-b", "@c", "'d", "''=e", "\tf", "g", 'h"\r\n,i', "j\u2028k"]
     path = tmp_path / "scores.csv"
@@ -261,6 +282,21 @@ def test_torch_is_left_alone(photos):
     assert torch.equal(state, torch.get_rng_state())
 
 
+def test_without_a_console(photos, tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    shutil.copy(photos.new / "a.png", folder / "a.png")
+    (folder / "b.png").write_bytes(b"no image")
+    monkeypatch.setattr(sys, "stderr", None)
+    assert score(photos, folder) == 1
+    out = capsys.readouterr().out.splitlines()
+    assert [line.split(",")[0] for line in out] == ["path", "a.png", "b.png"]
+    options = ["--output", str(tmp_path / "model"), "--max-iter", "1", "--progress"]
+    assert main(["fit", str(photos.good), *options]) == 0
+    assert main(["fit", str(folder), *options]) == 2
+    assert "error" not in capsys.readouterr().out
+
+
 def test_an_output_that_knows_ascii_alone(photos, tmp_path):
     folder = tmp_path / "in"
     folder.mkdir()
@@ -269,3 +305,7 @@ def test_an_output_that_knows_ascii_alone(photos, tmp_path):
     environment = {**os.environ, "PYTHONIOENCODING": "ascii", "OMP_NUM_THREADS": "1"}
     result = subprocess.run(command, capture_output=True, env=environment, check=True)
     assert result.stdout.splitlines()[1].startswith(rb"\xfc.png,-")
+    model = tmp_path / "model"
+    command[3:] = ["fit", str(photos.good), "--output", str(model), "--max-iter", "1"]
+    result = subprocess.run(command, capture_output=True, env=environment, check=True)
+    assert rb" \xd7 " in result.stdout and model.is_file()

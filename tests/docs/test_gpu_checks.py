@@ -2,9 +2,13 @@
 
 import importlib.util
 import json
+import os
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 FOLDER = Path(__file__).parents[2] / "docs" / "gpu_checks"
@@ -14,17 +18,44 @@ FOLDER = Path(__file__).parents[2] / "docs" / "gpu_checks"
 def command(monkeypatch):
     """The module of the command, whose other modules lie beside it."""
     monkeypatch.syspath_prepend(FOLDER)
+    # Restored, as the command changes it.
+    monkeypatch.setenv("PYTHONPATH", os.environ.get("PYTHONPATH", ""))
     spec = importlib.util.spec_from_file_location("gpu_checks", FOLDER / "__main__.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     yield module
-    for name in ("setting", "correctness", "figures"):
+    for name in ("checkout", "setting", "correctness", "figures"):
         del sys.modules[name]
 
 
 def results(folder):
     found = json.loads((folder / "report.json").read_text(encoding="utf-8"))["results"]
     return {result["name"]: result for result in found}
+
+
+def test_the_package_beside_the_command_is_checked(tmp_path):
+    folder = tmp_path / "docs" / "gpu_checks"
+    folder.mkdir(parents=True)
+    shutil.copy(FOLDER / "checkout.py", folder)
+    (tmp_path / "skanomaly").mkdir()
+    (tmp_path / "skanomaly" / "__init__.py").write_text("print('here')")
+    (folder / "__main__.py").write_text(
+        "import subprocess, sys, checkout, skanomaly\n"
+        "subprocess.run([sys.executable, '-c', 'import skanomaly'], check=True)"
+    )
+    run = [sys.executable, folder]
+    done = subprocess.run(run, cwd=FOLDER, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["here", "here"]
+
+
+def test_figures_of_any_type_are_reported(command, monkeypatch, tmp_path):
+    def measure(setting):
+        setting.figures |= {"single": np.float32(0.5), "path": Path("a")}
+
+    monkeypatch.setattr(command, "PARTS", [("some", 1, {"first": measure, "second": measure})])
+    assert command.main(["--output", str(tmp_path), "--small"]) == 0
+    assert [each["status"] for each in results(tmp_path).values()] == ["passed", "passed"]
+    assert "single: 0.5" in (tmp_path / "report.txt").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow

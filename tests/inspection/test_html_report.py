@@ -238,6 +238,13 @@ def test_lengths_must_agree(fitted, tmp_path, name):
     assert not list(Path(tmp_path).iterdir())
 
 
+def test_names_of_other_types_become_text(fitted, tmp_path):
+    names = [1, 2.5, Path("a") / "b.png", None]
+    write_html_report(fitted, make_images(4, size=(16, 16)), tmp_path / "a.html", names=names)
+    text = (tmp_path / "a.html").read_text(encoding="utf-8")
+    assert all(f"<bdi>{name}</bdi>" in text for name in names)
+
+
 def test_vectors_are_no_images(fitted, tmp_path):
     with pytest.raises(ValueError, match=r"\(3, 4\)"):
         write_html_report(fitted, np.zeros((3, 4)), tmp_path / "a.html")

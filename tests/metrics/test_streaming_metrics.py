@@ -1,6 +1,5 @@
 """Iterators and bins: the same values, errors within the stated bound, memory that stays."""
 
-import itertools
 import tracemalloc
 from functools import partial
 
@@ -34,6 +33,11 @@ def make_case(seed=0, n_images=6):
     return masks, rng.normal(size=masks.shape) + 2 * masks
 
 
+def mixed(first, second):
+    """Values of one or the other, pixel by pixel."""
+    return np.where(np.random.default_rng(9).random(first.shape) < 0.5, first, second)
+
+
 DISTRIBUTIONS = {
     "normal": lambda maps: maps,
     "all negative": lambda maps: -np.exp(-maps),
@@ -45,7 +49,14 @@ DISTRIBUTIONS = {
     "huge": lambda maps: 1e305 * maps,
     "near one": lambda maps: 1 - np.exp(-maps - 8),
     "around one": lambda maps: 1 + 1e-9 * maps,
+    "close around one": lambda maps: 1 + 0.01 * maps,
     "probabilities": lambda maps: 1 / (1 + np.exp(-3 * maps)),
+    "near zero": lambda maps: 1 / (1 + np.exp(6 - 4 * maps)),
+    "in the middle": lambda maps: 0.3 + 0.002 * maps,
+    "from 1000 to 1001": lambda maps: 1000 + 1 / (1 + np.exp(-maps)),
+    "heavy tails": lambda maps: maps**2 * maps * np.exp(np.abs(maps)),
+    "two clusters": lambda maps: mixed(1 - np.exp(-maps - 8), np.exp(4 * maps - 12)),
+    "wide and narrow": lambda maps: mixed(np.exp(8 * maps), 1000 + 1e-3 * maps),
 }
 distributions = pytest.mark.parametrize("distribution", DISTRIBUTIONS)
 
@@ -105,37 +116,59 @@ def test_bound_holds_for_each_metric(distribution):
             assert abs(value - compute(exact).value) <= error + 1e-12
 
 
-def test_bound_is_reached():
-    # Two normal pixels lie so far apart that all others, of either class, must share one bin.
-    mask = np.array([[1, 1, 0, 0, 0, 0, 0]], dtype=bool)
+@pytest.mark.parametrize(("n_normal", "n_defective"), [(800, 800), (100, 2000), (2000, 100)])
+def test_bound_is_reached(n_normal, n_defective):
     metrics = [
         lambda ranking: ranking.roc_auc(),
         lambda ranking: ranking.average_precision(),
         lambda ranking: ranking.per_region_overlap(0.3),
         lambda ranking: ranking.per_region_overlap(1.0),
     ]
-    largest, bounds = np.zeros(len(metrics)), set()
-    for values in itertools.permutations([1.0, 1.1, 1.2, 1.3, 1.4]):
-        pixels = [(mask, np.array([[*values, 1e-300, -1.0]]))]
-        exact = _ranking.rank_pixels(pixels, max_bins=None, regions=True)
-        binned = _ranking.rank_pixels(pixels, max_bins=2, regions=True)
-        errors = [abs(compute(binned).value - compute(exact).value) for compute in metrics]
-        largest = np.maximum(largest, errors)
+    errors, bounds = [], set()
+    # Either class first, in one bin for each class: their ranges share all but the last values.
+    for sides in ([1.2, 1.6], [1.6, 1.2]):
+        pixels, bins = [], []
+        for is_defective, count in enumerate((n_normal, n_defective)):
+            values = sides[is_defective] + np.linspace(0, 0.1, count - 2)
+            values = np.concatenate([values, [1.0 + is_defective / 100, 2.0 - is_defective / 100]])
+            histogram = _histogram.Histogram(n_weights=is_defective)
+            histogram.add(_histogram.ordered_keys(values), *[np.ones(count)] * is_defective)
+            histogram.fold(None)
+            histogram._merge(63, np.inf)
+            assert len(histogram.lows) == 1
+            bins.append(histogram)
+            pixels.append((np.full((1, count), bool(is_defective)), values[np.newaxis]))
+        exact = _ranking.rank_pixels(pixels, max_bins=None)
+        binned = _ranking.rank(*bins)
+        errors.append([abs(compute(binned).value - compute(exact).value) for compute in metrics])
         bounds.add(tuple(compute(binned).error for compute in metrics))
     (bound,) = bounds
-    np.testing.assert_allclose(largest, bound, rtol=1e-12)
-    assert bound[0] == pytest.approx(4 * 2 / (2 * 5 * 2))
+    assert bound[0] == pytest.approx(0.5)
+    reached = np.max(errors, axis=0) / bound
+    assert np.all((reached > 0.94) & (reached <= 1)), reached
 
 
-def test_bound_where_the_value_is_too_high():
-    # Below a hundred false alarms, ten defective pixels share a bin with a normal one above them.
-    normal, defective = [4.0] * 100 + [1.95, 1e-300, -1.0], np.linspace(1.0, 1.9, 10)
-    mask = np.array([[0] * len(normal) + [1] * len(defective)], dtype=bool)
-    pixels = [(mask, np.array([[*normal, *defective]]))]
-    exact = _ranking.rank_pixels(pixels, max_bins=None).average_precision().value
-    value, error = _ranking.rank_pixels(pixels, max_bins=3).average_precision()
-    assert exact == pytest.approx(np.mean([j / (101 + j) for j in range(1, 11)]))
-    assert error / 1.2 < value - exact <= error
+@few_bins
+@distributions
+def test_bins_count_what_lies_in_them(distribution):
+    values = DISTRIBUTIONS[distribution](make_case()[1]).astype(float)
+    histogram = _histogram.Histogram(n_weights=1)
+    for image in values:
+        keys = _histogram.ordered_keys(image.ravel())
+        in_order = keys[np.argsort(image, axis=None)]
+        assert (in_order[1:] >= in_order[:-1]).all()
+        histogram.add(keys, keys % 7)
+        histogram.fold(100)
+    keys = np.sort(_histogram.ordered_keys(values.ravel()))
+    lows, highs, levels = histogram.lows, histogram.highs, histogram.levels
+    assert len(lows) <= 100 and (lows[1:] >= lows[:-1]).all() and (highs >= lows).all()
+    np.testing.assert_array_equal(lows >> levels, highs >> levels)
+    np.testing.assert_array_equal(histogram.sums.sum(axis=1), [len(keys), (keys % 7).sum()])
+    assert np.isin(lows, keys).all() and np.isin(highs, keys).all()
+    # As many keys as are counted may lie up to any place.
+    for place in keys[::50]:
+        counted = [histogram.sums[0, ends <= place].sum() for ends in (highs, lows)]
+        assert counted[0] <= np.searchsorted(keys, place, side="right") <= counted[1]
 
 
 @each
@@ -151,18 +184,23 @@ def test_exact_while_values_fit(metric, dtype):
 
 
 @few_bins
-def test_chunks_and_order_do_not_matter(monkeypatch):
+@pytest.mark.parametrize(("max_bins", "largest"), [(50, 0.1), (200, 0.02), (500, 0.005)])
+def test_chunks_and_order_hardly_matter(max_bins, largest, monkeypatch):
     masks, maps = make_case(n_images=12)
-    at_once = image_report(masks, maps, max_bins=50)
-    monkeypatch.setattr(_ranking, "_CHUNK", 700)
-    for order in (slice(None), slice(None, None, -1)):
-        report = image_report(pairs(masks[order], maps[order]), max_bins=50)
-        assert report == pytest.approx(at_once, rel=1e-12)
-    # Wide images first or last: bins have widened already, or widen late.
-    maps[0] = 1e9 * maps[0]
-    forward = image_report(pairs(masks, maps), max_bins=50)
-    backward = image_report(pairs(masks[::-1], maps[::-1]), max_bins=50)
-    assert forward == pytest.approx(backward, rel=1e-12)
+    # Images of one scale, of rising values, and one of another scale.
+    for shift, scale in ((0, 1), (1, 1), (0, 1e9)):
+        shifted = maps + shift * np.arange(12)[:, np.newaxis, np.newaxis]
+        shifted[0] *= scale
+        exact = image_report(masks, shifted)
+        by_size = np.argsort(masks.sum(axis=(1, 2)), kind="stable")
+        for chunk in (700, 2**20):
+            monkeypatch.setattr(_ranking, "_CHUNK", chunk)
+            for order in (slice(None), slice(None, None, -1), by_size, by_size[::-1]):
+                report = image_report(pairs(masks[order], shifted[order]), max_bins=max_bins)
+                assert report["pixel_error"] < largest
+                for name in PIXEL_NAMES:
+                    error = abs(report[name] - exact[name])
+                    assert error <= report["pixel_error"] and error < 0.2 * largest
 
 
 @few_bins
@@ -177,29 +215,15 @@ def test_no_range_need_be_known(scale):
 
 
 @few_bins
-@each
-def test_bins_follow_probabilities(metric):
+@distributions
+def test_bins_follow_the_data(distribution):
     masks, maps = make_case(n_images=40)
-    for crowded in (1 / (1 + np.exp(-3 * maps)), 1 - np.exp(-5 - maps), 1 - np.exp(-15 - maps)):
-        assert crowded.min() > 0 and crowded.max() < 1
-        exact = metric(masks, crowded)
-        assert metric(masks, crowded, max_bins=2000) == pytest.approx(exact, abs=1e-3)
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_rounding_is_nested_and_keeps_order(dtype):
-    rng = np.random.default_rng(0)
-    near = np.concatenate(
-        [[0.0, 0.5, 1.0, 2.0], rng.random(2000), 1 - 10 ** rng.uniform(-16, 0, 2000)]
-    )
-    values = np.sort(np.concatenate([near, -near, 1 + near, rng.normal(size=2000)])).astype(dtype)
-    keys = _histogram.ordered_keys(values.astype(np.float64))
-    before = keys
-    for n_dropped_bits in range(64):
-        found = _histogram.rounded(keys, n_dropped_bits)
-        assert (found[1:] >= found[:-1]).all()
-        np.testing.assert_array_equal(_histogram.rounded(before, n_dropped_bits), found)
-        before = found
+    maps = DISTRIBUTIONS[distribution](maps)
+    exact = image_report(masks, maps)
+    report = image_report(masks, maps, max_bins=1000)
+    assert report["pixel_error"] < 2e-3
+    for name in PIXEL_NAMES:
+        assert abs(report[name] - exact[name]) < 2e-4
 
 
 @few_bins
