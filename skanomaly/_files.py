@@ -1,4 +1,4 @@
-"""Output files: checked before the work, and written atomically."""
+"""Paths of users, and output files: checked before the work, and written atomically."""
 
 from __future__ import annotations
 
@@ -16,6 +16,14 @@ try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
+
+
+def expand_user(path: str | bytes | os.PathLike[str]) -> Path:
+    """Replace a leading ~ by the home folder, unless a file or folder of that name exists."""
+    path = os.fsdecode(path)
+    if path.startswith("~") and not os.path.lexists(path):
+        return Path(os.path.expanduser(path))
+    return Path(path)
 
 
 @contextmanager

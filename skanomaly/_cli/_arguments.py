@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from .._command_line import integer
-from .._files import check_apart
+from .._files import check_apart, expand_user
 from ..datasets import load_image_folder
-from ..datasets._image_file import IMAGE_SUFFIXES, expand_user
+from ..datasets._image_file import IMAGE_SUFFIXES
 
 # Usual names of folders of good images beside those of defective ones.
 _GOOD = ("good", "normal", "ok")

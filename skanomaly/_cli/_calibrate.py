@@ -16,9 +16,8 @@ from typing import Any
 
 from sklearn.frozen import FrozenEstimator
 
-from .._files import check_output_file
+from .._files import check_output_file, expand_user
 from ..datasets import ImageSequence, load_image_folder
-from ..datasets._image_file import expand_user
 from ..model_selection import ConformalDetector
 from ._arguments import (
     add_command,

@@ -23,9 +23,8 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.utils import Bunch
 
 from .._command_line import add_shared_options, integer, print_message, wants_progress
-from .._files import atomic_write, check_output_file
+from .._files import atomic_write, check_output_file, expand_user
 from ..datasets import make_textured_surfaces
-from ..datasets._image_file import expand_user
 from ..detectors import SelfSupervisedAutoencoderDetector
 from ..inspection import AnomalyMapDisplay
 from ..inspection._images import SMALL, load_matplotlib

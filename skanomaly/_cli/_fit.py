@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 
 from .._command_line import add_shared_options, integer, print_message, wants_progress
-from .._files import check_output_file
+from .._files import check_output_file, expand_user
 from ..datasets import ImageSequence, load_image_folder
-from ..datasets._image_file import expand_user, read_image_header
+from ..datasets._image_file import read_image_header
 from ..detectors import SelfSupervisedAutoencoderDetector
 from ..training import AUGMENTATIONS
 from ._arguments import (

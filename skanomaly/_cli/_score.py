@@ -46,9 +46,8 @@ import numpy as np
 
 from .. import __version__
 from .._command_line import add_shared_options, print_message, report_error, wants_progress
-from .._files import check_apart, check_output_file, check_output_folder
+from .._files import check_apart, check_output_file, check_output_folder, expand_user
 from ..datasets import ImageSequence
-from ..datasets._image_file import expand_user
 from ..inspection._html_report import AddImage, html_report
 from ._arguments import add_command, add_model, find_inputs, score
 from ._model_file import Model, Scored, finite, load_model

@@ -36,7 +36,7 @@ from .._command_line import (
     report_error,
     wants_progress,
 )
-from ..datasets._image_file import expand_user
+from .._files import expand_user
 from ..detectors._base import BaseAutoencoderDetector
 from ..networks import ConvolutionalAutoencoder
 from ._datasets import MADE

@@ -11,8 +11,9 @@ from typing import Any
 
 from sklearn.utils import Bunch
 
+from .._files import expand_user
 from ..datasets import make_bar_images, make_textured_surfaces
-from ..datasets._image_file import expand_user, read_image
+from ..datasets._image_file import read_image
 from ..datasets._image_folder import find_images
 from ..datasets._mask_file import read_mask
 from ..datasets._mvtec_ad import _find_category, load_without

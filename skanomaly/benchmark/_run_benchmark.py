@@ -13,9 +13,9 @@ from joblib import effective_n_jobs
 from sklearn.base import OutlierMixin
 
 from .._command_line import one_line
+from .._files import expand_user
 from .._logging import log_progress
 from ..datasets._checks import check_choice
-from ..datasets._image_file import expand_user
 from ..detectors import SelfSupervisedAutoencoderDetector
 from ._datasets import find_datasets
 from ._detectors import label_detectors

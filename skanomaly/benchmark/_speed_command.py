@@ -28,8 +28,7 @@ from .._command_line import (
     print_message,
     report_error,
 )
-from .._files import check_output_file, write_text
-from ..datasets._image_file import expand_user
+from .._files import check_output_file, expand_user, write_text
 from ..training import PRECISIONS, resolve_device, resolve_precision
 from ._evaluation import Row
 from ._processes import THREAD_VARIABLES

@@ -67,14 +67,6 @@ def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.clip(np.rint(floats), 0, np.iinfo(image.dtype).max).astype(image.dtype)
 
 
-def expand_user(path: str | bytes | os.PathLike[str]) -> Path:
-    """Replace a leading ~ by the home folder, unless a file or folder of that name exists."""
-    path = os.fsdecode(path)
-    if path.startswith("~") and not os.path.lexists(path):
-        return Path(os.path.expanduser(path))
-    return Path(path)
-
-
 def read_image(
     path: Path,
     size: tuple[int, int] | None = None,

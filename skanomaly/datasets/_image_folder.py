@@ -6,7 +6,8 @@ import os
 import warnings
 from pathlib import Path
 
-from ._image_file import IMAGE_SUFFIXES, count_pages, expand_user, open_image
+from .._files import expand_user
+from ._image_file import IMAGE_SUFFIXES, count_pages, open_image
 from ._image_sequence import ImageSequence
 
 # Files that are often stored beside images, and need no warning.

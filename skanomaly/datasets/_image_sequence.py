@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
+from .._files import expand_user
 from .._memory import require_memory
 from ._checks import check_choice, check_size
-from ._image_file import MODES, expand_user, read_image
+from ._image_file import MODES, read_image
 
 _NAMED = 5
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 from sklearn.utils import Bunch
 
+from .._files import expand_user
 from ._checks import check_choice, check_size
-from ._image_file import MODES, expand_user, read_image_header, resize_image
+from ._image_file import MODES, read_image_header, resize_image
 from ._image_folder import find_images, load_image_folder, warn_of_skipped
 from ._image_sequence import ImageSequence
 from ._mask_file import MaskFolder, read_mask

@@ -16,10 +16,9 @@ import joblib
 import numpy as np
 from torch import nn
 
-from .._files import check_output_file, exclusive_use
+from .._files import check_output_file, exclusive_use, expand_user
 from .._validation import ValidatedInput
 from ..datasets import ImageSequence
-from ..datasets._image_file import expand_user
 
 # Parameters that do not change the training.
 _IGNORED = {

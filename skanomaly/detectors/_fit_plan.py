@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 from torch import Tensor, nn
 
+from .._files import expand_user
 from .._memory import available_memory, require_memory
 from .._validation import ValidatedInput, channels_first
-from ..datasets._image_file import expand_user
 from ..training import (
     AUGMENTATIONS,
     SYMMETRIES,
