@@ -219,6 +219,14 @@ def count_pages(opened: Image.Image) -> int:
     return 1 if opened.format == "MPO" else getattr(opened, "n_frames", 1)
 
 
+def read_gray(opened: Image.Image) -> np.ndarray:
+    """Read the values of one channel, with white above black."""
+    values = np.array(opened)
+    # Pillow inverts files whose white is 0 only if they have up to 8 bits.
+    is_inverted = opened.mode in _GRAY_16_BIT and _tags(opened).get(_PHOTOMETRIC) == 0
+    return np.uint16(65535) - values if is_inverted else values
+
+
 def _to_array(opened: Image.Image, mode: str) -> np.ndarray:
     stored = opened.mode
     tags = _tags(opened)
@@ -229,9 +237,7 @@ def _to_array(opened: Image.Image, mode: str) -> np.ndarray:
         opened = opened.convert("RGBA")
     # Grey 16-bit PGM files, and PNG files up to Pillow 11, open in 32-bit mode.
     if stored in _GRAY_16_BIT or (stored == "I" and opened.format in ("PNG", "PPM")):
-        values = np.array(opened).astype(np.uint16)
-        # Pillow inverts files whose white is 0 only if they have up to 8 bits.
-        return values if tags.get(_PHOTOMETRIC) != 0 else np.uint16(65535) - values
+        return read_gray(opened).astype(np.uint16)
     if stored == "F":
         return np.array(opened, dtype=np.float32)
     if mode == "gray" or (stored in _GRAY_8_BIT and mode != "rgb"):

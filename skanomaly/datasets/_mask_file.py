@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from ._image_file import count_pages, open_image, upright
+from ._image_file import count_pages, open_image, read_gray, upright
 from ._image_folder import find_images
 
 # More distinct dark values than this come from a soft edge, and are not class ids.
@@ -88,7 +88,7 @@ def read_mask(path: Path) -> np.ndarray:
         if has_alpha:
             *colors, alpha = np.moveaxis(np.array(opened.convert("RGBA")), 2, 0)
         elif opened.mode.startswith(("1", "L", "I", "F")):
-            colors, alpha = [np.array(opened)], None
+            colors, alpha = [read_gray(opened)], None
         else:
             colors, alpha = list(np.moveaxis(np.array(opened.convert("RGB")), 2, 0)), None
         values = np.max(colors, axis=0)

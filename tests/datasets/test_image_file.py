@@ -15,6 +15,7 @@ from PIL import EpsImagePlugin, Image, PngImagePlugin
 from skanomaly._cli import main
 from skanomaly.datasets import ImageSequence, load_image_folder
 from skanomaly.datasets._image_file import IMAGE_SUFFIXES, read_image_header
+from skanomaly.datasets._mask_file import read_mask
 
 COLOR = np.zeros((48, 32, 3), np.uint8)
 COLOR[:16, :16], COLOR[32:, 16:] = (250, 20, 30), (10, 60, 220)
@@ -267,6 +268,14 @@ def test_white_is_zero(tmp_path, dtype):
     write_tiff(tmp_path / "b.tif", values)
     for name in ("a.tif", "b.tif"):
         np.testing.assert_array_equal(read(tmp_path / name), values)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "<u2"])
+def test_a_mask_whose_white_is_zero(tmp_path, dtype):
+    marked = np.zeros((8, 9), bool)
+    marked[2:5, 3:7] = True
+    write_tiff(tmp_path / "a.tif", np.where(marked, 0, np.iinfo(dtype).max).astype(dtype), 0)
+    np.testing.assert_array_equal(read_mask(tmp_path / "a.tif"), marked)
 
 
 @pytest.mark.parametrize("dtype", ["i1", "<i2", "<i4"])
