@@ -1,11 +1,14 @@
-"""Progress messages of the logger "skanomaly"."""
+"""Progress messages of the logger "skanomaly", and warnings."""
 
 from __future__ import annotations
 
 import logging
 import sys
+import warnings
 
 _LOGGER = logging.getLogger("skanomaly")
+# Packages whose lines are not the user's.
+_LIBRARIES = ("skanomaly", "sklearn", "joblib", "torch", "contextlib")
 
 
 def log_progress(message: str, *, verbose: int) -> None:
@@ -20,6 +23,14 @@ def log_progress(message: str, *, verbose: int) -> None:
         _LOGGER.info("%s", message)
     elif _LOGGER.level <= logging.INFO:
         _write(message)
+
+
+def warn(message: str) -> None:
+    """Warn at the line of the user's program from which this library was called."""
+    frame, level = sys._getframe(), 1
+    while frame.f_back and frame.f_globals.get("__name__", "").split(".")[0] in _LIBRARIES:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, UserWarning, stacklevel=level)
 
 
 def _write(message: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 
 from ._arrays import frame_dtype, integer_scale, is_pixel_dtype, open_container
+from ._logging import warn
 from .datasets import ImageSequence
 
 Shape = tuple[int, ...]
@@ -318,12 +318,10 @@ def _check_axes(shape: Shape, fitted: Shape | None, name: str, is_tensor: bool) 
             f"{name} was fitted on, with {shape[2]} channel(s). {remedy}"
         )
     if shape[2] > 1 and shape[1] > most:
-        warnings.warn(
+        warn(
             f"X of shape {shape} is read as {shape[0]} grey image(s) of {shape[1]} x {shape[2]} "
             f"pixels. If it is one image with {shape[2]} channels, pass X[None]. If not, "
             f"image_shape={shape[1:]} says so.",
-            UserWarning,
-            stacklevel=5,
         )
 
 
@@ -351,10 +349,8 @@ def warn_of_anomalies(y: Any, count: int) -> None:
         return
     anomalous = int((labels == -1).sum())
     if anomalous:
-        warnings.warn(
+        warn(
             f"y calls {anomalous} of {count} images anomalous (-1), but fit ignores y and trains "
             "on them as on normal ones. Pass X[y == 1]. In a search, cv=NormalOnlySplit() leaves "
             "them out of the folds, and refit=False keeps them from the detector fitted last.",
-            UserWarning,
-            stacklevel=3,
         )

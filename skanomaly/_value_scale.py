@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ._arrays import integer_scale, is_pixel_dtype
+from ._logging import warn
 from ._validation import ValidatedInput
 from .datasets import ImageSequence
 
@@ -50,13 +50,11 @@ def warn_of_other_scale(data: ValidatedInput, usual: float | None) -> None:
         return
     top = np.abs(sample.astype(np.float64)).max()
     of_white = f" ({top / integer_scale(dtype):.3g} of white)" if is_pixel_dtype(dtype) else ""
-    warnings.warn(
+    warn(
         f"X of dtype {dtype} holds values up to {top:.3g}{of_white}, on another scale than the "
         f"images that the detector was fitted on, with values of about {usual:.3g}. uint8 and "
         "uint16 are divided by 255 and 65535, other dtypes are not scaled. Convert X to the dtype "
         "and scale of the training images, for example with X.astype('uint8'), X / 255 or X * 255.",
-        UserWarning,
-        stacklevel=4,
     )
 
 

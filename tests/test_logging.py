@@ -1,4 +1,4 @@
-"""Output of verbose, with and without a logging configuration."""
+"""Output of verbose, with and without a logging configuration, and lines of warnings."""
 
 import io
 import logging
@@ -8,11 +8,15 @@ import sys
 
 import numpy as np
 import pytest
+from PIL import Image
+from sklearn.model_selection import GridSearchCV
 from synthetic_images import make_images
 
 from skanomaly import DenoisingAE
 from skanomaly._logging import log_progress
+from skanomaly.datasets import load_image_folder
 from skanomaly.export import to_onnx
+from skanomaly.metrics import image_report
 from skanomaly.model_selection import ConformalDetector
 
 LAST = "step 20/20, loss "
@@ -89,3 +93,27 @@ def test_calibration_and_export_tell_what_they_do(caplog, tmp_path):
         messages = " ".join(record.getMessage() for record in records)
         for step in ("detector 1/2: training on 12", "2/2: calibration on 12", "ONNX", "comparing"):
             assert step in messages
+
+
+def test_warnings_name_the_line_that_called_the_library(tmp_path, recwarn):
+    images = (255 * make_images(6, size=(16, 16))).astype(np.uint8)
+    (tmp_path / "notes.pdf").touch()
+    Image.fromarray(images[0]).save(tmp_path / "a.png")
+    load_image_folder(tmp_path)
+    detector = DenoisingAE(max_iter=1, random_state=0).fit(images)
+    detector.predict(images * 1.0)
+    next(detector.detect_batches(images * 1.0))
+    search = GridSearchCV(detector, {"noise": [0.1]}, scoring=lambda *_: 0.0, cv=2)
+    search.fit(images, [1, 1, 1, 1, 1, -1])
+    masks = images[:2] > 100
+    masks[0] = False
+    image_report(masks, masks * 1.0, y_true=[1, -1], scores=[0.0, 1.0])
+    told = " ".join(str(warning.message) for warning in recwarn)
+    for message in (
+        "notes.pdf",
+        "too few to set thresholds",
+        "on another scale",
+        "higher 'scores'",
+    ):
+        assert message in told
+    assert {warning.filename for warning in recwarn} == {__file__}

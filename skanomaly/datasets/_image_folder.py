@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import warnings
 from pathlib import Path
 
 from .._files import expand_user
+from .._logging import warn
 from ._image_file import IMAGE_SUFFIXES, count_pages, open_image
 from ._image_sequence import ImageSequence
 
@@ -141,22 +141,18 @@ def warn_of_skipped(
     """Warn of files that are not read, and of pages after the first."""
     others = [path for path in others if not path.name.lower().endswith(_NO_IMAGES)]
     if others:
-        warnings.warn(
+        warn(
             f"{len(others)} file(s) in '{folder}' were skipped, such as '{others[0]}'. Images end "
             f"in {', '.join(IMAGE_SUFFIXES)}.",
-            UserWarning,
-            stacklevel=3,
         )
     paged = [path for path in images.paths if os.fspath(path).lower().endswith(_PAGED)]
     n_pages = {path: count for path in paged if (count := _count_pages(path)) > 1}
     if n_pages:
         path, count = next(iter(n_pages.items()))
-        warnings.warn(
+        warn(
             f"{len(n_pages)} file(s) in '{folder}' hold several pages, of which only the first is "
             f"read: {sum(n_pages.values()) - len(n_pages)} page(s) were skipped. '{path}' has "
             f"{count}. Save each page as a file of its own.",
-            UserWarning,
-            stacklevel=3,
         )
         images._reader.counted = frozenset(n_pages)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import numbers
 import os
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from .._files import expand_user
+from .._logging import warn
 from .._memory import require_memory
 from ._checks import check_choice, check_size
 from ._image_file import MODES, read_image
@@ -102,12 +102,10 @@ class Reader:
         if path in self.counted:
             return
         self.warns_of_pages = False
-        warnings.warn(
+        warn(
             f"'{path}' holds {n_pages} pages, of which only the first is read: {n_pages - 1} "
             "page(s) are skipped. Other files of this ImageSequence may hold several, too. Save "
             "each page as a file of its own.",
-            UserWarning,
-            stacklevel=5,
         )
 
 
@@ -126,11 +124,9 @@ def training_images(X: Any) -> Iterator[Any]:
     if reader.errors:
         named = " ".join(list(reader.errors.values())[:_NAMED])
         more = f" And {len(reader.errors) - _NAMED} more." if len(reader.errors) > _NAMED else ""
-        warnings.warn(
+        warn(
             f"{len(reader.errors)} of {len(paths)} image files could not be read and were skipped "
             f"in training: {named}{more}",
-            UserWarning,
-            stacklevel=2,
         )
 
 

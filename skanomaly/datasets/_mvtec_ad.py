@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Collection
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import numpy as np
 from sklearn.utils import Bunch
 
 from .._files import expand_user
+from .._logging import warn
 from ._checks import check_choice, check_size
 from ._image_file import MODES, read_image_header, resize_image
 from ._image_folder import find_images, load_image_folder, warn_of_skipped
@@ -160,11 +160,9 @@ def load_without(
         raise ValueError(f"The folders in '{folder / 'test'}' hold no image. {_LAYOUT}")
     X_test = ImageSequence([path for path, _, _ in images], size=size, mode=mode)
     if misplaced:
-        warnings.warn(
+        warn(
             f"{len(misplaced)} image file(s) in '{folder}' lie neither in train/good nor in "
             f"test/good or test/<defect> and were skipped, such as '{misplaced[0]}'.",
-            UserWarning,
-            stacklevel=3,
         )
     warn_of_skipped(folder, others, X_test)
 
@@ -233,5 +231,5 @@ def _read_masks(
         message = f"{len(empty)} defective image(s) have a mask that marks no pixel: {named}{more}."
         if on_empty_mask == "raise":
             raise ValueError(f"{message} Correct the masks, or pass on_empty_mask='warn'.")
-        warnings.warn(message, UserWarning, stacklevel=4)
+        warn(message)
     return np.stack(masks) if len({mask.shape for mask in masks}) == 1 else masks

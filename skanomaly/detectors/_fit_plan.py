@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import warnings
 from collections.abc import Callable, Sequence
 from numbers import Integral
 from pathlib import Path
@@ -17,6 +16,7 @@ from sklearn.utils import check_random_state
 from torch import Tensor, nn
 
 from .._files import expand_user
+from .._logging import warn
 from .._memory import available_memory, require_memory
 from .._validation import ValidatedInput, channels_first
 from ..training import (
@@ -101,12 +101,10 @@ class FitPlan:
         self.n_iter_no_change = int(detector.n_iter_no_change)
         self.held_out = self._hold_out(detector)
         if data.is_image and detector.contamination == "auto" and len(data) < _FEW_IMAGES:
-            warnings.warn(
+            warn(
                 f"X holds {len(data)} images, which are too few to set thresholds by. Expect many "
                 f"false alarms or misses. Fit on {_FEW_IMAGES} or more, or pass a number as "
                 "contamination.",
-                UserWarning,
-                stacklevel=2,
             )
         self.augmentation = _check_augmentation(detector, data, self.standardization)
         self.batch_size = int(detector.batch_size)

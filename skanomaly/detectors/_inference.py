@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
@@ -15,6 +14,7 @@ import torch
 from numpy.typing import DTypeLike, NDArray
 from torch import Tensor
 
+from .._logging import warn
 from .._memory import require_memory
 from .._validation import Shape, ValidatedInput, channels_first, to_image_dtype
 from ..networks import receptive_field
@@ -226,11 +226,9 @@ class Inference:
                         raise
                 # Outside the handler, which keeps the memory of the failed pass allocated.
                 at_once //= 2
-                warnings.warn(
+                warn(
                     f"Out of memory on {device}: going on with {at_once} images of {data.shape} at "
                     "once.",
-                    UserWarning,
-                    stacklevel=2,
                 )
 
         def piece(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import roc_auc_score
 from sklearn.utils import assert_all_finite, check_consistent_length, column_or_1d
+
+from .._logging import warn
 
 # A useless detector is seldom this far below one half.
 _LIKELY_REVERSED = 0.25
@@ -126,10 +127,9 @@ def image_roc_auc(anomalous: NDArray[np.bool_], scores: NDArray[np.float64]) -> 
     """Area under the ROC curve; warn if the scores seem to have the wrong sign."""
     area = float(roc_auc_score(anomalous, -scores))
     if area < _LIKELY_REVERSED:
-        warnings.warn(
+        warn(
             "Anomalous images have higher 'scores' than normal ones: the area under the ROC curve "
             f"is {area:.3g}. Higher must be more normal, as in score_samples. For scores that are "
             "higher for more anomalous images, pass the negative.",
-            stacklevel=3,
         )
     return area

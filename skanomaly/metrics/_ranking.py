@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numbers
-import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from .._logging import warn
 from ._histogram import Floats, Histogram, Keys, ordered_keys
 from ._pixels import Pixels
 
@@ -212,10 +212,9 @@ def warn_of_error(*results: Bounded) -> None:
     """Warn if there were too few bins for one of the values."""
     error = max(result.error for result in results)
     if error > _NOTABLE_ERROR:
-        warnings.warn(
+        warn(
             f"With so few bins a value can be {error:.2g} from the exact one. Raise 'max_bins', "
             "or pass None to compute exact values.",
-            stacklevel=3,
         )
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from .._logging import warn
 
 # Number of differences held in memory at a time.
 _CHUNK_VALUES = 2**22
@@ -54,13 +55,11 @@ def _fewest_calibration_values(alpha: float) -> int:
 
 def warn_of_too_few(alpha: float, count: int, available: int) -> None:
     """Warn the caller of `fit` that calibration needs more images."""
-    warnings.warn(
+    warn(
         f"alpha={alpha} needs at least {_fewest_calibration_values(alpha)} images to "
         f"calibrate on, got {count} of the {available} in X instead. No image will ever be "
         "flagged, and no pixel marked. Pass more images, a larger calibration_size or a larger "
         "alpha, or cv, with which all images serve for calibration.",
-        UserWarning,
-        stacklevel=3,
     )
 
 

@@ -19,7 +19,7 @@ def phrases() -> Iterator[str]:
             call = node.exc if isinstance(node, ast.Raise) else node
             if not isinstance(call, ast.Call) or not call.args:
                 continue
-            if isinstance(node, ast.Raise) or ast.unparse(call.func) == "warnings.warn":
+            if isinstance(node, ast.Raise) or ast.unparse(call.func) == "warn":
                 message = call.args[0]
                 parts = message.values if isinstance(message, ast.JoinedStr) else [message]
                 fixed = (p.value for p in parts if isinstance(p, ast.Constant) and p.value)

@@ -228,8 +228,6 @@ def test_value_ranges(X, expected):
         ({"anomaly_maps": np.zeros((3, 320))}, r"'anomaly_maps'.*\(3, 320\)"),
         ({"anomaly_maps": np.full((3, 16, 20), np.inf)}, "'anomaly_maps' contains"),
         ({"masks": np.zeros((1, 16, 20))}, "'masks' has 1"),
-        ({"X": 3}, "must hold images.*got 3"),
-        ({"X": None}, "must hold images.*got None"),
         ({"X": []}, "must hold images"),
         ({"scores": [1.0]}, "'scores' has 1"),
         ({"scores": [1.0, np.nan, 1.0]}, "'scores' contains NaN"),
@@ -246,6 +244,14 @@ def test_errors(sample, changes, part):
     arguments = {"X": sample[0], "anomaly_maps": sample[1], **changes}
     with pytest.raises(ValueError, match=part):
         AnomalyMapDisplay.from_predictions(**arguments)
+    assert plt.get_fignums() == []
+
+
+@pytest.mark.parametrize("X", [3, None])
+def test_what_is_no_array(sample, X):
+    message = f"X must be an array of images .*, got {type(X).__name__} instead"
+    with pytest.raises(TypeError, match=message):
+        AnomalyMapDisplay.from_predictions(X, sample[1])
     assert plt.get_fignums() == []
 
 
