@@ -1,4 +1,4 @@
-"""The tables of the results page are of the current version, and come from a command."""
+"""Measurements in the documentation are of the current version, and come from a command."""
 
 import re
 import runpy
@@ -17,6 +17,13 @@ def test_a_table_names_its_command_and_the_current_version(table):
     text = table.read_text("utf-8")
     assert text.startswith("python ")
     assert set(re.findall(r"skanomaly (\d+\.\d+\.\S*?)[,\s]", text)) == {skanomaly.__version__}
+
+
+@pytest.mark.parametrize("page", ["comparison", "failures", "label_free_selection"])
+def test_a_page_of_measurements_names_its_command_and_the_current_version(page):
+    text = (DOCS / f"{page}.rst").read_text("utf-8")
+    assert re.search(r"^ +(OMP_NUM_THREADS=1 )?python docs/", text, re.M)
+    assert set(re.findall(r"skanomaly (\d+\.\d+\.\d+)", text)) == {skanomaly.__version__}
 
 
 def test_the_results_page_shows_each_table_that_a_command_measures():
