@@ -27,6 +27,7 @@ def log_progress(message: str, *, verbose: int) -> None:
 
 def warn(message: str) -> None:
     """Warn at the line of the user's program from which this library was called."""
+    # Python 3.12 has `skip_file_prefixes` for this.
     frame, level = sys._getframe(), 1
     while frame.f_back and frame.f_globals.get("__name__", "").split(".")[0] in _LIBRARIES:
         frame, level = frame.f_back, level + 1
