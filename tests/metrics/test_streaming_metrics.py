@@ -1,5 +1,6 @@
 """Iterators and bins: the same values, errors within the stated bound, memory that stays."""
 
+import itertools
 import tracemalloc
 from functools import partial
 
@@ -146,6 +147,34 @@ def test_bound_is_reached(n_normal, n_defective):
     assert bound[0] == pytest.approx(0.5)
     reached = np.max(errors, axis=0) / bound
     assert np.all((reached > 0.94) & (reached <= 1)), reached
+
+
+def test_bound_holds_for_every_order_of_values():
+    # Two normal pixels lie far from all others.
+    mask = np.array([[1, 1, 0, 0, 0, 0, 0]], dtype=bool)
+    for values in itertools.permutations([1.0, 1.1, 1.2, 1.3, 1.4]):
+        pixels = [(mask, np.array([[*values, 1e-300, -1.0]]))]
+        exact = _ranking.rank_pixels(pixels, max_bins=None, regions=True)
+        binned = _ranking.rank_pixels(pixels, max_bins=2, regions=True)
+        for compute in (
+            lambda ranking: ranking.roc_auc(),
+            lambda ranking: ranking.average_precision(),
+            lambda ranking: ranking.per_region_overlap(0.3),
+        ):
+            value, error = compute(binned)
+            assert abs(value - compute(exact).value) <= error + 1e-12
+
+
+@pytest.mark.parametrize(("max_bins", "largest"), [(2, 0.05), (3, 2e-4), (4, 5e-5)])
+def test_bound_where_the_value_is_too_high(max_bins, largest):
+    # Below a hundred false alarms, ten defective pixels have a normal one above them.
+    normal, defective = [4.0] * 100 + [1.95, 1e-300, -1.0], np.linspace(1.0, 1.9, 10)
+    mask = np.array([[0] * len(normal) + [1] * len(defective)], dtype=bool)
+    pixels = [(mask, np.array([[*normal, *defective]]))]
+    exact = _ranking.rank_pixels(pixels, max_bins=None).average_precision().value
+    value, error = _ranking.rank_pixels(pixels, max_bins=max_bins).average_precision()
+    assert exact == pytest.approx(np.mean([j / (101 + j) for j in range(1, 11)]))
+    assert 0 < value - exact <= min(error, largest)
 
 
 @few_bins
