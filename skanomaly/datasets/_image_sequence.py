@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
+from .._device import require_memory
 from .._files import expand_user
 from .._logging import warn
-from .._memory import require_memory
 from ._checks import check_choice, check_size
 from ._image_file import MODES, read_image
 

@@ -17,7 +17,7 @@ from sklearn.utils import Bunch, Tags
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from .._torch_state import in_usual_torch_state, usual_torch_state
+from .._device import in_usual_torch_state, usual_torch_state
 from .._validation import (
     Shape,
     ValidatedInput,

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 from torch import Tensor, nn
 
+from .._device import available_memory, require_memory, training_memory
 from .._files import expand_user
 from .._logging import warn
-from .._memory import available_memory, require_memory
 from .._validation import ValidatedInput, channels_first
 from ..training import (
     AUGMENTATIONS,
@@ -30,7 +30,6 @@ from ..training import (
     resolve_precision,
     to_channels_last,
 )
-from ..training._device import training_memory
 from ._checkpoint import check_checkpoint, fingerprint
 from ._model import Standardization
 from ._network import make_network

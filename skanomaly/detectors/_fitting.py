@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from torch import Tensor, nn
 
+from .._device import usual_torch_state
 from .._logging import log_progress
-from .._torch_state import usual_torch_state
 from .._validation import (
     ValidatedInput,
     normalize_image_shape,

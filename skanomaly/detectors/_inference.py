@@ -14,8 +14,8 @@ import torch
 from numpy.typing import DTypeLike, NDArray
 from torch import Tensor
 
+from .._device import require_memory
 from .._logging import warn
-from .._memory import require_memory
 from .._validation import Shape, ValidatedInput, channels_first, to_image_dtype
 from ..networks import receptive_field
 from ..scoring import MapStep

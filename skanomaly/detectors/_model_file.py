@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
+from .._device import usual_torch_state
 from .._files import expand_user
 from .._tensor_file import ModelFileError, parse_json, read_tensor_file, write_tensor_file
-from .._torch_state import usual_torch_state
 from .._validation import Shape
 from ..networks import NETWORKS, ROW_NETWORKS
 from ..scoring import MAP_STEPS, ExpectedMap

@@ -18,9 +18,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from .. import __version__
 from .._arrays import integer_scale
+from .._device import usual_torch_state
 from .._files import atomic_write, check_output_file, expand_user
 from .._logging import log_progress
-from .._torch_state import usual_torch_state
 from ..detectors._base import BaseAutoencoderDetector
 from ..model_selection import ConformalDetector
 from ..model_selection._conformal_file import unfrozen

@@ -14,7 +14,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from .._torch_state import usual_torch_state
+from .._device import usual_torch_state
 from ..corruption import PatchCorruption
 
 Function = Callable[[Tensor], Tensor]

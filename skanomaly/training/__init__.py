@@ -1,5 +1,6 @@
 """Objectives, the training loop, and the choice of device and precision."""
 
+from .._device import PRECISIONS, autocast, resolve_device, resolve_precision, to_channels_last
 from ._augmentation import (
     AUGMENTATIONS,
     SYMMETRIES,
@@ -11,7 +12,6 @@ from ._augmentation import (
 from ._checkpoint import checkpoint_seed, held_back_interrupt
 from ._contractive import PENALTIES, ContractiveObjective
 from ._denoising import DenoisingObjective
-from ._device import PRECISIONS, autocast, resolve_device, resolve_precision, to_channels_last
 from ._loop import Checkpointing, EarlyStopping, NonFiniteLossError, TrainingResult, train
 from ._objective import RepairObjective
 

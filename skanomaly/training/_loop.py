@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .._device import autocast
 from ._checkpoint import load_checkpoint, save_checkpoint
-from ._device import autocast
 from ._optimizer import NetworkOptimizer
 
 Objective = Callable[[nn.Module, Tensor, torch.Generator], Tensor]

@@ -16,11 +16,10 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from synthetic_images import make_images
 
-from skanomaly import SelfSupervisedAutoencoderDetector, _memory
-from skanomaly._memory import available_memory
+from skanomaly import SelfSupervisedAutoencoderDetector, _device
+from skanomaly._device import available_memory, training_memory
 from skanomaly.datasets import ImageSequence, load_image_folder
 from skanomaly.detectors._network import make_network
-from skanomaly.training._device import training_memory
 
 DETECTOR = SelfSupervisedAutoencoderDetector(
     network=tiny_network, max_iter=4, batch_size=4, random_state=0, device="cpu"
@@ -160,7 +159,7 @@ def little_memory(tmp_path, monkeypatch):
     """A machine with 100 MiB left."""
     meminfo = tmp_path / "meminfo"
     meminfo.write_text("MemTotal: 8000000 kB\nMemAvailable: 102400 kB\nSwapFree: 0 kB\n")
-    monkeypatch.setattr(_memory, "_MEMINFO", meminfo)
+    monkeypatch.setattr(_device, "_MEMINFO", meminfo)
 
 
 @pytest.mark.parametrize("method", ["anomaly_map", "reconstruct", "predict_mask"])
@@ -216,11 +215,11 @@ def test_memory_is_limited_by_a_container_and_unknown_elsewhere(
     little_memory, tmp_path, monkeypatch
 ):
     limit = tmp_path / "memory.max"
-    monkeypatch.setattr(_memory, "_LIMITS", (limit,))
+    monkeypatch.setattr(_device, "_LIMITS", (limit,))
     for text, free in (("max\n", 100 * 2**20), ("1000\n", 1000), ("", 100 * 2**20)):
         limit.write_text(text)
         assert available_memory() == free
-    monkeypatch.setattr(_memory, "_MEMINFO", tmp_path / "no file")
+    monkeypatch.setattr(_device, "_MEMINFO", tmp_path / "no file")
     assert available_memory() == np.inf
 
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from skanomaly._device import has_fast_bfloat16
 from skanomaly.training import (
     Checkpointing,
     EarlyStopping,
@@ -15,7 +16,6 @@ from skanomaly.training import (
     resolve_precision,
     train,
 )
-from skanomaly.training._device import has_fast_bfloat16
 from skanomaly.training._loop import learning_rate_fraction
 
 

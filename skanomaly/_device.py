@@ -1,12 +1,24 @@
-"""Device, precision and memory of training."""
+"""Device, precision, memory and state of torch in which computations run."""
+
+from __future__ import annotations
 
 import copy
-from contextlib import AbstractContextManager, nullcontext
+import math
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
+T = TypeVar("T")
+
 PRECISIONS = ("auto", "float32", "bfloat16")
+_MEMINFO = Path("/proc/meminfo")
+# Smaller allocations are not checked.
+_LITTLE = 2**26
+_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
@@ -149,6 +161,74 @@ def to_channels_last(network: nn.Module) -> nn.Module:
     True
     """
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+@contextmanager
+def usual_torch_state() -> Iterator[None]:
+    """Compute on the CPU by default, with gradients and without mixed precision.
+
+    Only the state of this thread is set.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
+        for kind in ("cpu", "cuda", "mps"):
+            if torch.is_autocast_enabled(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+        if torch.get_default_device().type != "cpu":
+            # Slows every call of torch down a little.
+            stack.enter_context(torch.device("cpu"))
+        yield
+
+
+def in_usual_torch_state(batches: Iterator[T]) -> Iterator[T]:
+    """Compute each batch in `usual_torch_state`, and yield it in the state of the caller."""
+    while True:
+        with usual_torch_state():
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+        yield batch
+
+
+def available_memory() -> float:
+    """Return the available memory in bytes, infinite on systems other than Linux.
+
+    It includes swap and respects the limit of a container.
+    """
+    try:
+        lines = dict(line.split(":", 1) for line in _MEMINFO.read_text().splitlines())
+        free = sum(1024.0 * int(lines[name].split()[0]) for name in ("MemAvailable", "SwapFree"))
+    except (OSError, KeyError, ValueError):
+        return math.inf
+    for path in _LIMITS:
+        try:
+            free = min(free, float(path.read_text()))
+        except (OSError, ValueError):  # no container, or no limit
+            continue
+    return free
+
+
+def require_memory(n_bytes: float, what: str, remedy: str) -> None:
+    """Raise a MemoryError if more memory is required than is available.
+
+    Parameters
+    ----------
+    n_bytes : float
+    what : str
+        Name of the result, in the plural.
+    remedy : str
+        Advice, as a sentence.
+    """
+    if n_bytes < _LITTLE:
+        return
+    free = available_memory()
+    if n_bytes > free:
+        raise MemoryError(
+            f"Not enough memory: {what} take {n_bytes / 2**30:.3g} GiB, and {free / 2**30:.3g} GiB "
+            f"are free. {remedy}"
+        )
 
 
 def training_memory(network: nn.Module, shape: tuple[int, ...], *, itemsize: int) -> float:
