@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .._arrays import check_unmasked
 from ._rows import ROW_TEXTURES, block_masks, replacement_rows
-from ._shapes import Range, soft_patches, uniform
+from ._shapes import Range, patch_centers, soft_patches, uniform
 from ._textures import TEXTURES, replacement_textures
 
 _LIMITS: dict[str, tuple[float, float, Any]] = {
@@ -56,6 +56,10 @@ class PatchCorruption(BaseEstimator):
         "color", a uniform colour; "noise", smooth noise at several scales; "deformation", the
         image itself, locally warped; "shade", the image brightened or darkened; "blur", the image
         averaged along its rows, its columns or both, not available for plain rows.
+    focus : float, default=1
+        How much the centres of patches prefer regions of high local contrast, at least 0. 0 draws
+        them uniformly; 1 in proportion to the local contrast where it is above the mean. A part on
+        a plain background thus gets more patches. Ignored for plain rows.
     opacity : float or (float, float), default=(0.4, 1)
         From 0, invisible, to 1, full occlusion; uniform.
     texture_images : array-like of shape (n, h, w) or (n, h, w, c), default=None
@@ -97,6 +101,7 @@ class PatchCorruption(BaseEstimator):
         distortion: float | Range = (0.0, 1.0),
         softness: float | Range = (0.05, 0.8),
         texture: str | Sequence[str] | Mapping[str, float] = ROW_TEXTURES,
+        focus: float = 1.0,
         opacity: float | Range = (0.4, 1.0),
         texture_images: ArrayLike | None = None,
         random_state: int | np.random.RandomState | None = None,
@@ -107,9 +112,14 @@ class PatchCorruption(BaseEstimator):
         self.distortion = distortion
         self.softness = softness
         self.texture = texture
+        self.focus = focus
         self.opacity = opacity
         self.texture_images = texture_images
         self.random_state = random_state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # Older pickles have no focus.
+        super().__setstate__({"focus": 1.0, **state})
 
     def __call__(self, X: ArrayLike) -> tuple[NDArray[Any], NDArray[np.float32]]:
         """Corrupt images or rows.
@@ -189,6 +199,7 @@ class PatchCorruption(BaseEstimator):
         """
         for name in _LIMITS:
             self._range(name)
+        self._checked_focus()
         self._weights(ROW_TEXTURES if rows else TEXTURES)
         textures = self._texture_images()
         if textures is not None and not np.isfinite(textures).all():
@@ -222,6 +233,7 @@ class PatchCorruption(BaseEstimator):
     def _corrupt(self, images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         low, high = self._range("n_patches")
         opacity, radius = self._range("opacity"), self._range("radius")
+        focus = self._checked_focus()
         batch, slots = len(images), int(high)
         device = images.device
         amount = torch.randint(int(low), slots + 1, (batch, 1), generator=generator, device=device)
@@ -253,6 +265,7 @@ class PatchCorruption(BaseEstimator):
                 distortion=self._range("distortion"),
                 softness=self._range("softness"),
                 generator=generator,
+                centers=patch_centers(images, owner, focus, generator) if focus else None,
             )
             weights = weights * alpha.view(-1, 1, 1, 1)
             content = replacement_textures(
@@ -277,6 +290,13 @@ class PatchCorruption(BaseEstimator):
                 f"{name} must be {noun} or a pair (low, high), {limits}, got {value!r} instead."
             )
         return float(pair[0]), float(pair[1])
+
+    def _checked_focus(self) -> float:
+        focus: Any = self.focus
+        is_number = isinstance(focus, Real) and not isinstance(focus, bool)
+        if not is_number or not 0 <= float(focus) < np.inf:
+            raise ValueError(f"focus must be a finite number, at least 0, got {focus!r} instead.")
+        return float(focus)
 
     def _weights(self, textures: Sequence[str]) -> list[float]:
         """Return the relative weights of ``textures``, checked."""

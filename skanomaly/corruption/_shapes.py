@@ -11,6 +11,9 @@ Range = tuple[float, float]
 
 # With more nodes than this, interpolation is faster than matrix products.
 _MANY_NODES = 16
+# Local contrast is computed in cells: this many on the shorter side, of at least so many pixels.
+_CELLS = 16
+_SMALLEST_CELL = 3
 
 
 def random_options(generator: torch.Generator) -> dict[str, Any]:
@@ -142,6 +145,64 @@ def multiscale_noise(
     return total
 
 
+def patch_centers(
+    images: Tensor, owner: Tensor, focus: float, generator: torch.Generator
+) -> Tensor:
+    r"""Draw the centres of patches, more of them where their image has local contrast.
+
+    The weight of a pixel is :math:`\max(1, s / \bar s)^{\text{focus}}`, where s is the standard
+    deviation of the pixels of its cell and :math:`\bar s` the mean over all cells. A small part on
+    a plain background thus gets far more than its share of the patches, and dark or smooth regions
+    of a part still get some. NSA (Schlüter et al., ECCV 2022) masks the background instead.
+
+    Parameters
+    ----------
+    images : Tensor of shape (batch, channels, height, width), float32
+        Normal images.
+    owner : Tensor of shape (patches,), int64
+        Index of the image that each patch belongs to.
+    focus : float
+        At least 0, where all pixels have the same weight.
+    generator : torch.Generator
+        Source of the random numbers, on the device of ``images``.
+
+    Returns
+    -------
+    Tensor of shape (patches, 2), float32
+        Coordinates x and y, in pixels.
+
+    Examples
+    --------
+    The right half of the image is flat:
+
+    >>> import torch
+    >>> from skanomaly.corruption import patch_centers
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> images = torch.zeros(1, 1, 64, 64)
+    >>> images[..., :32] = torch.rand(64, 32, generator=generator)
+    >>> owner = torch.zeros(1000, dtype=torch.int64)
+    >>> x, y = patch_centers(images, owner, 2.0, generator).unbind(1)
+    >>> round(float((x < 32).float().mean()), 1)  # 4 / (4 + 1)
+    0.8
+    """
+    height, width = images.shape[2:]
+    shorter = min(height, width)
+    cell = min(shorter, max(_SMALLEST_CELL, shorter // _CELLS))
+    # Squares of values far from 0 would lose precision.
+    centred = images - images.mean((2, 3), keepdim=True)
+    mean, mean_square = (functional.avg_pool2d(t, cell) for t in (centred, centred.square()))
+    contrast = (mean_square - mean.square()).clamp(min=0).mean(1).sqrt()
+    rows, columns = contrast.shape[1:]
+    contrast = contrast.flatten(1)
+    # A flat image has mean 0.
+    relative = (contrast / contrast.mean(1, keepdim=True).clamp(min=1e-30)).clamp(min=1)
+    weights = (relative / relative.amax(1, keepdim=True)) ** focus
+    chosen = torch.multinomial(weights[owner], 1, generator=generator)
+    inside = torch.rand(len(owner), 2, **random_options(generator))
+    corner = torch.cat([chosen % columns, chosen // columns], dim=1)
+    return (corner + inside) * inside.new_tensor([width / columns, height / rows])
+
+
 def soft_patches(
     count: int,
     height: int,
@@ -152,6 +213,7 @@ def soft_patches(
     distortion: Range,
     softness: Range,
     generator: torch.Generator,
+    centers: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Draw soft masks of distorted discs.
 
@@ -174,6 +236,8 @@ def soft_patches(
         Range of the fraction of the radius over which the patch fades out; uniform.
     generator : torch.Generator
         Source of the random numbers. The results are created on its device.
+    centers : Tensor of shape (count, 2) or None, default=None
+        Coordinates x and y of the centres, in pixels; uniform by default.
 
     Returns
     -------
@@ -210,7 +274,10 @@ def soft_patches(
     amplitude = draw(*distortion) * size
     rim = draw(*softness).clamp(min=1e-3)
     angle = draw(0.0, math.pi)
-    centre_x, centre_y = draw(0.0, float(width)), draw(0.0, float(height))
+    if centers is None:
+        centre_x, centre_y = draw(0.0, float(width)), draw(0.0, float(height))
+    else:
+        centre_x, centre_y = centers.view(-1, 2, 1, 1, 1).unbind(1)
 
     displacement = coarse_field(count, 2, height, width, 8, generator) * amplitude
     # All but the distance is linear in the coordinates, so it is computed at the nodes only.
