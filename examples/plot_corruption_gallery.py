@@ -101,8 +101,8 @@ show([corruption.set_params(texture=kind)(colours)[0] for kind in kinds], kinds)
 # the radius over which a patch fades. ``opacity`` is the fraction of each covered pixel that the
 # texture replaces.
 #
-# ``focus`` is not shown: more patches are centred where the image has local contrast, and with 0
-# they are spread evenly.
+# ``focus`` is not shown: more patches are centred where the local contrast is high, and with 0 they
+# are spread evenly.
 #
 # A number is a fixed value, and a pair is a range. Use ranges for training, so that the damage has
 # all the sizes and strengths that real defects may have.
