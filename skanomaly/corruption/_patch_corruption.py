@@ -56,10 +56,10 @@ class PatchCorruption(BaseEstimator):
         "color", a uniform colour; "noise", smooth noise at several scales; "deformation", the
         image itself, locally warped; "shade", the image brightened or darkened; "blur", the image
         averaged along its rows, its columns or both, not available for plain rows.
-    focus : float, default=2
+    focus : float, default=0
         How much the centres of patches prefer regions of high local contrast, such as a small part
         on a plain background, at least 0. Their weight is the local contrast over twice its mean,
-        but at least 1, to the power of ``focus``. 0 draws them uniformly. Ignored for plain rows.
+        but at least 1, to the power of ``focus``. 0 draws them uniformly; try 2. Ignored for plain rows.
     opacity : float or (float, float), default=(0.4, 1)
         From 0, invisible, to 1, full occlusion; uniform.
     texture_images : array-like of shape (n, h, w) or (n, h, w, c), default=None
@@ -101,7 +101,7 @@ class PatchCorruption(BaseEstimator):
         distortion: float | Range = (0.0, 1.0),
         softness: float | Range = (0.05, 0.8),
         texture: str | Sequence[str] | Mapping[str, float] = ROW_TEXTURES,
-        focus: float = 2.0,
+        focus: float = 0.0,
         opacity: float | Range = (0.4, 1.0),
         texture_images: ArrayLike | None = None,
         random_state: int | np.random.RandomState | None = None,
@@ -119,7 +119,7 @@ class PatchCorruption(BaseEstimator):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         # Older pickles have no focus.
-        super().__setstate__({"focus": 2.0, **state})
+        super().__setstate__({"focus": 0.0, **state})
 
     def __call__(self, X: ArrayLike) -> tuple[NDArray[Any], NDArray[np.float32]]:
         """Corrupt images or rows.

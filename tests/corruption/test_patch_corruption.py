@@ -374,7 +374,7 @@ def test_patches_are_centred_on_parts(focus, least, most):
 
 @pytest.mark.parametrize("shape", [(50, 1, 1), (50, 2, 40), (50, 40, 40), (50, 33, 70)])
 def test_patches_of_flat_images_lie_anywhere(shape):
-    _, masks = PatchCorruption(n_patches=4, radius=0.2, random_state=0)(np.ones(shape))
+    _, masks = PatchCorruption(focus=2, n_patches=4, radius=0.2, random_state=0)(np.ones(shape))
     covered = (masks > 0).any(axis=0)
     quarters = [
         half for part in np.array_split(covered, 2, 0) for half in np.array_split(part, 2, 1)
