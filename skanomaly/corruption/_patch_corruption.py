@@ -59,7 +59,7 @@ class PatchCorruption(BaseEstimator):
     focus : float, default=0
         How much the centres of patches prefer regions of high local contrast, such as a small part
         on a plain background, at least 0. Their weight is the local contrast over twice its mean,
-        but at least 1, to the power of ``focus``. 0 draws them uniformly; try 2. Ignored for plain rows.
+        but at least 1, to the power of ``focus``. 0 draws them uniformly; try 2. Ignored for rows.
     opacity : float or (float, float), default=(0.4, 1)
         From 0, invisible, to 1, full occlusion; uniform.
     texture_images : array-like of shape (n, h, w) or (n, h, w, c), default=None
