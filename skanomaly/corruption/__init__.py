@@ -2,7 +2,7 @@
 
 from ._noise import NOISES, add_noise
 from ._patch_corruption import PatchCorruption
-from ._shapes import multiscale_noise, patch_centers, smooth_field, soft_patches
+from ._shapes import multiscale_noise, smooth_field, soft_patches
 from ._textures import TEXTURES, replacement_textures
 
 __all__ = [
@@ -11,7 +11,6 @@ __all__ = [
     "PatchCorruption",
     "add_noise",
     "multiscale_noise",
-    "patch_centers",
     "replacement_textures",
     "smooth_field",
     "soft_patches",

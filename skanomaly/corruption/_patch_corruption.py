@@ -22,6 +22,7 @@ _LIMITS: dict[str, tuple[float, float, Any]] = {
     "elongation": (1.0, np.inf, Real),
     "distortion": (0.0, np.inf, Real),
     "softness": (0.0, 1.0, Real),
+    "focus": (0.0, np.inf, Real),
     "opacity": (0.0, 1.0, Real),
 }
 # Squares of larger values could overflow float32.
@@ -50,16 +51,17 @@ class PatchCorruption(BaseEstimator):
         Amplitude of the smooth displacement that bends a patch, in radii; uniform.
     softness : float or (float, float), default=(0.05, 0.8)
         Fraction of the radius over which a patch fades out, from 0 to 1; uniform.
+    focus : float or (float, float), default=0
+        How much the centre of a patch prefers regions of high local contrast, such as a small part
+        on a plain background; uniform. The weight of a pixel is the local contrast over twice its
+        mean, but at least 1, to the power of ``focus``. With 0, all pixels are alike; try 2.
+        Ignored for plain rows.
     texture : str, sequence of str or dict of str to float, default all but "blur"
         Contents of the patches, drawn at random with equal or, from a dict, relative weights:
         "image", another image or region of the batch, rotated, mirrored, scaled and warped;
         "color", a uniform colour; "noise", smooth noise at several scales; "deformation", the
         image itself, locally warped; "shade", the image brightened or darkened; "blur", the image
         averaged along its rows, its columns or both, not available for plain rows.
-    focus : float, default=0
-        How much the centres of patches prefer regions of high local contrast, such as a small part
-        on a plain background, at least 0. Their weight is the local contrast over twice its mean,
-        but at least 1, to the power of ``focus``. 0 draws them uniformly; try 2. Ignored for rows.
     opacity : float or (float, float), default=(0.4, 1)
         From 0, invisible, to 1, full occlusion; uniform.
     texture_images : array-like of shape (n, h, w) or (n, h, w, c), default=None
@@ -100,8 +102,8 @@ class PatchCorruption(BaseEstimator):
         elongation: float | Range = (1.0, 30.0),
         distortion: float | Range = (0.0, 1.0),
         softness: float | Range = (0.05, 0.8),
+        focus: float | Range = 0.0,
         texture: str | Sequence[str] | Mapping[str, float] = ROW_TEXTURES,
-        focus: float = 0.0,
         opacity: float | Range = (0.4, 1.0),
         texture_images: ArrayLike | None = None,
         random_state: int | np.random.RandomState | None = None,
@@ -111,8 +113,8 @@ class PatchCorruption(BaseEstimator):
         self.elongation = elongation
         self.distortion = distortion
         self.softness = softness
-        self.texture = texture
         self.focus = focus
+        self.texture = texture
         self.opacity = opacity
         self.texture_images = texture_images
         self.random_state = random_state
@@ -199,7 +201,6 @@ class PatchCorruption(BaseEstimator):
         """
         for name in _LIMITS:
             self._range(name)
-        self._checked_focus()
         self._weights(ROW_TEXTURES if rows else TEXTURES)
         textures = self._texture_images()
         if textures is not None and not np.isfinite(textures).all():
@@ -233,7 +234,6 @@ class PatchCorruption(BaseEstimator):
     def _corrupt(self, images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         low, high = self._range("n_patches")
         opacity, radius = self._range("opacity"), self._range("radius")
-        focus = self._checked_focus()
         batch, slots = len(images), int(high)
         device = images.device
         amount = torch.randint(int(low), slots + 1, (batch, 1), generator=generator, device=device)
@@ -257,6 +257,9 @@ class PatchCorruption(BaseEstimator):
             weights = masks * alpha.view(-1, 1)
             content = replacement_rows(images, owner, kind, generator=generator)
         else:
+            centers, focus = None, self._range("focus")
+            if focus[1] > 0:
+                centers = patch_centers(images, owner, uniform(count, *focus, generator), generator)
             weights, displacement = soft_patches(
                 count,
                 *images.shape[-2:],
@@ -265,7 +268,7 @@ class PatchCorruption(BaseEstimator):
                 distortion=self._range("distortion"),
                 softness=self._range("softness"),
                 generator=generator,
-                centers=patch_centers(images, owner, focus, generator) if focus else None,
+                centers=centers,
             )
             weights = weights * alpha.view(-1, 1, 1, 1)
             content = replacement_textures(
@@ -290,13 +293,6 @@ class PatchCorruption(BaseEstimator):
                 f"{name} must be {noun} or a pair (low, high), {limits}, got {value!r} instead."
             )
         return float(pair[0]), float(pair[1])
-
-    def _checked_focus(self) -> float:
-        focus: Any = self.focus
-        is_number = isinstance(focus, Real) and not isinstance(focus, bool)
-        if not is_number or not 0 <= float(focus) < np.inf:
-            raise ValueError(f"focus must be a finite number, at least 0, got {focus!r} instead.")
-        return float(focus)
 
     def _weights(self, textures: Sequence[str]) -> list[float]:
         """Return the relative weights of ``textures``, checked."""

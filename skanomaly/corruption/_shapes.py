@@ -148,15 +148,15 @@ def multiscale_noise(
 
 
 def patch_centers(
-    images: Tensor, owner: Tensor, focus: float, generator: torch.Generator
+    images: Tensor, owner: Tensor, focus: Tensor, generator: torch.Generator
 ) -> Tensor:
     r"""Draw the centres of patches, more of them where the local contrast is high.
 
     The weight of a pixel is :math:`\max(1, s / 2 \bar s)^{\text{focus}}`, where s is the standard
     deviation of the pixels of its cell and :math:`\bar s` the mean over all cells. A small part on
     a plain background thus gets far more than its share of the patches, dark or smooth regions of
-    a part still get some, and on textures centres are uniform. NSA (Schlüter et al., ECCV 2022)
-    masks the background instead.
+    a part still get some, and on even textures centres are uniform. NSA (Schlüter et al., ECCV
+    2022) masks the background instead.
 
     Parameters
     ----------
@@ -164,7 +164,7 @@ def patch_centers(
         Normal images.
     owner : Tensor of shape (patches,), int64
         Index of the image that each patch belongs to.
-    focus : float
+    focus : Tensor of shape (patches,), float32
         At least 0, where all pixels have the same weight.
     generator : torch.Generator
         Source of the random numbers, on the device of ``images``.
@@ -179,12 +179,12 @@ def patch_centers(
     Only a sixteenth of the image is not flat:
 
     >>> import torch
-    >>> from skanomaly.corruption import patch_centers
+    >>> from skanomaly.corruption._shapes import patch_centers
     >>> generator = torch.Generator().manual_seed(0)
     >>> images = torch.zeros(1, 1, 64, 64)
     >>> images[..., :16, :16] = torch.rand(16, 16, generator=generator)
     >>> owner = torch.zeros(1000, dtype=torch.int64)
-    >>> centers = patch_centers(images, owner, 2.0, generator)
+    >>> centers = patch_centers(images, owner, torch.full((1000,), 2.0), generator)
     >>> round(float((centers < 16).all(1).float().mean()), 1)  # weights 64 and 15
     0.8
     """
@@ -200,8 +200,10 @@ def patch_centers(
     # A flat image has mean 0.
     limit = _USUAL_CONTRAST * contrast.mean(1, keepdim=True)
     relative = (contrast / limit.clamp(min=1e-30)).clamp(min=1)
-    weights = (relative / relative.amax(1, keepdim=True)) ** focus
-    chosen = torch.multinomial(weights[owner], 1, generator=generator)
+    # Powers of numbers up to 1 do not overflow.
+    relative = relative / relative.amax(1, keepdim=True)
+    weights = relative[owner] ** focus.view(-1, 1)
+    chosen = torch.multinomial(weights, 1, generator=generator)
     inside = torch.rand(len(owner), 2, **random_options(generator))
     corner = torch.cat([chosen % columns, chosen // columns], dim=1)
     return (corner + inside) * inside.new_tensor([width / columns, height / rows])
