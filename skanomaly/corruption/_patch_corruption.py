@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .._arrays import check_unmasked
 from ._rows import ROW_TEXTURES, block_masks, replacement_rows
-from ._shapes import Range, patch_centers, soft_patches, uniform
+from ._shapes import Range, center_weights, soft_patches, uniform
 from ._textures import TEXTURES, replacement_textures
 
 _LIMITS: dict[str, tuple[float, float, Any]] = {
@@ -51,11 +51,11 @@ class PatchCorruption(BaseEstimator):
         Amplitude of the smooth displacement that bends a patch, in radii; uniform.
     softness : float or (float, float), default=(0.05, 0.8)
         Fraction of the radius over which a patch fades out, from 0 to 1; uniform.
-    focus : float or (float, float), default=0
+    focus : float or (float, float), default=2
         How much the centre of a patch prefers regions of high local contrast, such as a small part
         on a plain background; uniform. The weight of a pixel is the local contrast over twice its
-        mean, but at least 1, to the power of ``focus``. With 0, all pixels are alike; try 2.
-        Ignored for plain rows.
+        mean, but at least 1, to the power of ``focus``. With 0, all pixels are alike. Ignored for
+        plain rows.
     texture : str, sequence of str or dict of str to float, default all but "blur"
         Contents of the patches, drawn at random with equal or, from a dict, relative weights:
         "image", another image or region of the batch, rotated, mirrored, scaled and warped;
@@ -102,7 +102,7 @@ class PatchCorruption(BaseEstimator):
         elongation: float | Range = (1.0, 30.0),
         distortion: float | Range = (0.0, 1.0),
         softness: float | Range = (0.05, 0.8),
-        focus: float | Range = 0.0,
+        focus: float | Range = 2.0,
         texture: str | Sequence[str] | Mapping[str, float] = ROW_TEXTURES,
         opacity: float | Range = (0.4, 1.0),
         texture_images: ArrayLike | None = None,
@@ -257,9 +257,13 @@ class PatchCorruption(BaseEstimator):
             weights = masks * alpha.view(-1, 1)
             content = replacement_rows(images, owner, kind, generator=generator)
         else:
-            centers, focus = None, self._range("focus")
-            if focus[1] > 0:
-                centers = patch_centers(images, owner, uniform(count, *focus, generator), generator)
+            centers = None
+            low, high = self._range("focus")
+            if high > 0:
+                # A number needs no draw, so that images of even contrast are corrupted as with 0.
+                focus = uniform(count, low, high, generator) if low < high else low
+                power = torch.as_tensor(focus, device=device, dtype=torch.float32).view(-1, 1, 1)
+                centers = center_weights(images)[owner] ** power
             weights, displacement = soft_patches(
                 count,
                 *images.shape[-2:],
@@ -268,7 +272,7 @@ class PatchCorruption(BaseEstimator):
                 distortion=self._range("distortion"),
                 softness=self._range("softness"),
                 generator=generator,
-                centers=centers,
+                weights=centers,
             )
             weights = weights * alpha.view(-1, 1, 1, 1)
             content = replacement_textures(

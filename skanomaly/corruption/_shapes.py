@@ -147,66 +147,76 @@ def multiscale_noise(
     return total
 
 
-def patch_centers(
-    images: Tensor, owner: Tensor, focus: Tensor, generator: torch.Generator
-) -> Tensor:
-    r"""Draw the centres of patches, more of them where the local contrast is high.
+def center_weights(images: Tensor) -> Tensor:
+    r"""Compute how much the centres of patches prefer each cell of an image.
 
-    The weight of a pixel is :math:`\max(1, s / 2 \bar s)^{\text{focus}}`, where s is the standard
-    deviation of the pixels of its cell and :math:`\bar s` the mean over all cells. A small part on
-    a plain background thus gets far more than its share of the patches, dark or smooth regions of
-    a part still get some, and on even textures centres are uniform. NSA (Schlüter et al., ECCV
-    2022) masks the background instead.
+    The weight of a cell is :math:`\max(1, s / 2 \bar s)`, where s is the standard deviation of its
+    pixels and :math:`\bar s` the mean of s over all cells. A small part on a plain background thus
+    gets far more than its share of the patches, dark or smooth regions of a part still get some,
+    and on even textures centres are uniform. NSA (Schlüter et al., ECCV 2022) masks the background
+    instead.
 
     Parameters
     ----------
     images : Tensor of shape (batch, channels, height, width), float32
-        Normal images.
-    owner : Tensor of shape (patches,), int64
-        Index of the image that each patch belongs to.
-    focus : Tensor of shape (patches,), float32
-        At least 0, where all pixels have the same weight.
-    generator : torch.Generator
-        Source of the random numbers, on the device of ``images``.
 
     Returns
     -------
-    Tensor of shape (patches, 2), float32
-        Coordinates x and y, in pixels.
+    Tensor of shape (batch, rows, columns), float32
+        Positive, with maximum 1.
 
     Examples
     --------
     Only a sixteenth of the image is not flat:
 
     >>> import torch
-    >>> from skanomaly.corruption._shapes import patch_centers
-    >>> generator = torch.Generator().manual_seed(0)
+    >>> from skanomaly.corruption._shapes import center_weights
     >>> images = torch.zeros(1, 1, 64, 64)
-    >>> images[..., :16, :16] = torch.rand(16, 16, generator=generator)
-    >>> owner = torch.zeros(1000, dtype=torch.int64)
-    >>> centers = patch_centers(images, owner, torch.full((1000,), 2.0), generator)
-    >>> round(float((centers < 16).all(1).float().mean()), 1)  # weights 64 and 15
-    0.8
+    >>> images[..., :16, :16] = torch.rand(16, 16, generator=torch.Generator().manual_seed(0))
+    >>> weights = center_weights(images)[0]
+    >>> weights.shape, round(float(weights[4:].mean() / weights[:4, :4].mean()), 2)
+    (torch.Size([16, 16]), 0.13)
     """
-    height, width = images.shape[2:]
-    shorter = min(height, width)
+    shorter = min(images.shape[2:])
     cell = min(shorter, max(_SMALLEST_CELL, shorter // _CELLS))
     # Squares of values far from 0 would lose precision.
     centred = images - images.mean((2, 3), keepdim=True)
     mean, mean_square = (functional.avg_pool2d(t, cell) for t in (centred, centred.square()))
     contrast = (mean_square - mean.square()).clamp(min=0).mean(1).sqrt()
-    rows, columns = contrast.shape[1:]
-    contrast = contrast.flatten(1)
     # A flat image has mean 0.
-    limit = _USUAL_CONTRAST * contrast.mean(1, keepdim=True)
-    relative = (contrast / limit.clamp(min=1e-30)).clamp(min=1)
+    usual = (_USUAL_CONTRAST * contrast.mean((1, 2), keepdim=True)).clamp(min=1e-30)
+    weights = (contrast / usual).clamp(min=1)
     # Powers of numbers up to 1 do not overflow.
-    relative = relative / relative.amax(1, keepdim=True)
-    weights = relative[owner] ** focus.view(-1, 1)
-    chosen = torch.multinomial(weights, 1, generator=generator)
-    inside = torch.rand(len(owner), 2, **random_options(generator))
-    corner = torch.cat([chosen % columns, chosen // columns], dim=1)
-    return (corner + inside) * inside.new_tensor([width / columns, height / rows])
+    return weights / weights.amax((1, 2), keepdim=True)
+
+
+def _prefer(x: Tensor, y: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Move uniform coordinates from 0 to 1, so that their density is proportional to weights.
+
+    The inverse of the distribution function is applied to y, and given y, to x. Coordinates stay
+    exactly what they are where all weights are equal.
+
+    Parameters
+    ----------
+    x, y : Tensor of shape (count,), float32
+    weights : Tensor of shape (count, rows, columns), float32
+    """
+    moved_y, row = _quantile(y, weights.sum(2))
+    moved_x, _ = _quantile(x, weights[torch.arange(len(row), device=row.device), row])
+    uniform = weights.amin((1, 2)) == weights.amax((1, 2))
+    return torch.where(uniform, x, moved_x), torch.where(uniform, y, moved_y)
+
+
+def _quantile(fraction: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the quantiles, from 0 to 1, of a histogram of equal bins, and their bins."""
+    bins = weights.shape[1]
+    edges = functional.pad(weights.cumsum(1), (1, 0))
+    reached = fraction.unsqueeze(1) * edges[:, -1:]
+    # On the right side, since a bin without weight holds nothing.
+    index = (torch.searchsorted(edges, reached, right=True) - 1).clamp(0, bins - 1)
+    below, above = edges.gather(1, index), edges.gather(1, index + 1)
+    inside = ((reached - below) / (above - below).clamp(min=1e-30)).clamp(0, 1)
+    return ((index + inside) / bins).squeeze(1), index.squeeze(1)
 
 
 def soft_patches(
@@ -219,7 +229,7 @@ def soft_patches(
     distortion: Range,
     softness: Range,
     generator: torch.Generator,
-    centers: Tensor | None = None,
+    weights: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Draw soft masks of distorted discs.
 
@@ -242,8 +252,8 @@ def soft_patches(
         Range of the fraction of the radius over which the patch fades out; uniform.
     generator : torch.Generator
         Source of the random numbers. The results are created on its device.
-    centers : Tensor of shape (count, 2) or None, default=None
-        Coordinates x and y of the centres, in pixels; uniform by default.
+    weights : Tensor of shape (count, rows, columns) or None, default=None
+        Density of the centre over a grid of equal cells, at least 0; uniform by default.
 
     Returns
     -------
@@ -280,10 +290,11 @@ def soft_patches(
     amplitude = draw(*distortion) * size
     rim = draw(*softness).clamp(min=1e-3)
     angle = draw(0.0, math.pi)
-    if centers is None:
-        centre_x, centre_y = draw(0.0, float(width)), draw(0.0, float(height))
-    else:
-        centre_x, centre_y = centers.view(-1, 2, 1, 1, 1).unbind(1)
+    centre_x, centre_y = draw(0.0, 1.0), draw(0.0, 1.0)
+    if weights is not None:
+        moved = _prefer(centre_x.flatten(), centre_y.flatten(), weights)
+        centre_x, centre_y = (value.view(-1, 1, 1, 1) for value in moved)
+    centre_x, centre_y = centre_x * width, centre_y * height
 
     displacement = coarse_field(count, 2, height, width, 8, generator) * amplitude
     # All but the distance is linear in the coordinates, so it is computed at the nodes only.

@@ -370,6 +370,12 @@ def test_patches_are_centred_on_parts(focus, least, most):
     assert least <= on_part.mean() <= most
 
 
+def test_even_contrast_changes_no_draw():
+    images = random_images((6, 48, 32))
+    even, uniform = (PatchCorruption(focus=f, random_state=0)(images) for f in (2, 0))
+    np.testing.assert_array_equal(even, uniform)
+
+
 @pytest.mark.parametrize("shape", [(50, 1, 1), (50, 2, 40), (50, 40, 40), (50, 33, 70)])
 def test_patches_of_flat_images_lie_anywhere(shape):
     _, masks = PatchCorruption(focus=2, n_patches=4, radius=0.2, random_state=0)(np.ones(shape))
