@@ -101,8 +101,6 @@ show([corruption.set_params(texture=kind)(colours)[0] for kind in kinds], kinds)
 # the radius over which a patch fades. ``opacity`` is the fraction of each covered pixel that the
 # texture replaces.
 #
-# ``focus`` is not shown: above 0, more patches are centred where the local contrast is high.
-#
 # A number is a fixed value, and a pair is a range. Use ranges for training, so that the damage has
 # all the sizes and strengths that real defects may have.
 
@@ -127,6 +125,19 @@ rows = []
 for name, values in steps.items():
     rows.append([clone(base).set_params(**{name: value})(greys[:1])[0][0] for value in values])
 show(rows, list(steps), list(steps.values()))
+
+# %%
+# Position
+# --------
+# With ``focus=0``, patches lie anywhere. Above, they move to regions of high local contrast, such
+# as a part on a plain background. The default is 2.
+
+cell = resize(rescale_intensity(data.cell())[60:610], (192, 192), anti_aliasing=True)
+cells = np.stack([(255 * cell / cell.max()).astype(np.uint8)] * 6)
+corruption = PatchCorruption(radius=(0.03, 0.06), elongation=(1, 4), texture="color", opacity=1)
+corruption.set_params(n_patches=6, random_state=3)
+rows = [corruption.set_params(focus=focus)(cells)[0] for focus in (0, 2, 4)]
+show(rows, ["focus = 0", "focus = 2", "focus = 4"])
 
 # %%
 # Your own textures
