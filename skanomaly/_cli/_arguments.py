@@ -14,6 +14,7 @@ from .._command_line import integer
 from .._files import check_apart, expand_user
 from ..datasets import load_image_folder
 from ..datasets._image_file import IMAGE_SUFFIXES
+from ..datasets._image_folder import warn_of_pages
 
 # Usual names of folders of good images beside those of defective ones.
 _GOOD = ("good", "normal", "ok")
@@ -124,6 +125,7 @@ def find_inputs(given: Sequence[Path]) -> tuple[list[Path], list[str]]:
         images = load_image_folder(path).paths if path.is_dir() else [path]
         for image in images:
             found.setdefault(os.path.abspath(image), image)
+    warn_of_pages(path for path in given if not path.is_dir())
     root = os.path.abspath(given[0])
     if len(given) > 1 or not given[0].is_dir():
         root = os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in given])

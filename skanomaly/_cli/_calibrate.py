@@ -17,7 +17,7 @@ from typing import Any
 from sklearn.frozen import FrozenEstimator
 
 from .._files import check_output_file, expand_user
-from ..datasets import ImageSequence, load_image_folder
+from ..datasets import load_image_folder
 from ..model_selection import ConformalDetector
 from ._arguments import (
     add_command,
@@ -55,7 +55,8 @@ def run(options: argparse.Namespace) -> None:
     output = options.output or options.model
     model = load_model(options.model)
     refuse_dataset(options.folder)
-    paths = load_image_folder(options.folder).paths
+    images = load_image_folder(options.folder, size=model.size, mode=model.mode)
+    paths = images.paths
     in_place = output.resolve() == options.model.resolve()
     check_output_file(output, "--output", exist_ok=options.force or in_place)
     check_model_apart(output, options.folder, paths)
@@ -70,7 +71,6 @@ def run(options: argparse.Namespace) -> None:
     if options.false_alarms is not None:
         name = "alpha" if is_conformal else "contamination"
         detector.set_params(**{name: options.false_alarms})
-    images = ImageSequence(paths, size=model.size, mode=model.mode)
     if is_conformal:
         detector.set_params(detector=FrozenEstimator(model.trained[0])).fit(images)
         if not detector.false_alarm_bound_:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from .._command_line import one_line
 from .._load import load
 from .._tensor_file import ModelFileError
-from ..datasets import ImageSequence
+from ..datasets._image_file import read_image
 from ..detectors._base import BaseAutoencoderDetector
 from ..model_selection import ConformalDetector
 from ..model_selection._conformal_file import unfrozen
@@ -75,7 +75,7 @@ class Model:
         images, errors = {}, {}
         for index, path in enumerate(paths):
             try:
-                images[index] = ImageSequence([path], size=self.size, mode=self.mode)[0]
+                images[index] = read_image(path, self.size, self.mode)
             except (OSError, ValueError) as error:
                 errors[index] = Scored(error=one_line(error))
         return images, errors

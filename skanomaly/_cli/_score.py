@@ -47,7 +47,7 @@ import numpy as np
 from .. import __version__
 from .._command_line import add_shared_options, print_message, report_error, wants_progress
 from .._files import check_apart, check_output_file, check_output_folder, expand_user
-from ..datasets import ImageSequence
+from ..datasets._image_file import read_image
 from ..inspection._html_report import AddImage, html_report
 from ._arguments import add_command, add_model, find_inputs, score
 from ._model_file import Model, Scored, finite, load_model
@@ -261,7 +261,7 @@ def _write(
             add(f"{name} (could not be read)", blank, None, score=None, decision=None, kind=kind)
         return
     # In its stored size.
-    image = ImageSequence([path], mode=model.mode)[0]
+    image = read_image(path, mode=model.mode)
     if write_files is not None:
         write_files(index, image, scored.anomaly_map)
     if add is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from .._files import expand_user
@@ -145,16 +146,21 @@ def warn_of_skipped(
             f"{len(others)} file(s) in '{folder}' were skipped, such as '{others[0]}'. Images end "
             f"in {', '.join(IMAGE_SUFFIXES)}.",
         )
-    paged = [path for path in images.paths if os.fspath(path).lower().endswith(_PAGED)]
+    images._reader.counted = warn_of_pages(images.paths)
+
+
+def warn_of_pages(paths: Iterable[Path]) -> frozenset[Path]:
+    """Warn of pages after the first, and return the files that hold them."""
+    paged = [path for path in paths if path.name.lower().endswith(_PAGED)]
     n_pages = {path: count for path in paged if (count := _count_pages(path)) > 1}
     if n_pages:
         path, count = next(iter(n_pages.items()))
         warn(
-            f"{len(n_pages)} file(s) in '{folder}' hold several pages, of which only the first is "
-            f"read: {sum(n_pages.values()) - len(n_pages)} page(s) were skipped. '{path}' has "
-            f"{count}. Save each page as a file of its own.",
+            f"{len(n_pages)} file(s) hold several pages, of which only the first is read: "
+            f"{sum(n_pages.values()) - len(n_pages)} page(s) are skipped. '{path}' has {count}. "
+            "Save each page as a file of its own.",
         )
-        images._reader.counted = frozenset(n_pages)
+    return frozenset(n_pages)
 
 
 def _count_pages(path: Path) -> int:

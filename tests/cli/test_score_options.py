@@ -309,3 +309,15 @@ def test_an_output_that_knows_ascii_alone(photos, tmp_path):
     command[3:] = ["fit", str(photos.good), "--output", str(model), "--max-iter", "1"]
     result = subprocess.run(command, capture_output=True, env=environment, check=True)
     assert rb" \xd7 " in result.stdout and model.is_file()
+
+
+def test_a_file_of_several_pages_is_named_once(photos, tmp_path):
+    rng = np.random.default_rng(0)
+    pages = [Image.fromarray(rng.integers(0, 255, (24, 32), dtype=np.uint8)) for _ in range(3)]
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    pages[0].save(folder / "a.tif", save_all=True, append_images=pages[1:])
+    for images, name in ((folder, "scores"), (folder / "a.tif", "scores of one")):
+        with pytest.warns(UserWarning, match="a.tif' has 3") as recorded:
+            assert score(photos, images, "--output", tmp_path / name) == 0
+        assert len(recorded) == 1

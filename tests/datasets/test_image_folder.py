@@ -152,7 +152,7 @@ def test_further_pages_are_counted_and_named(tmp_path, suffix):
     save(tmp_path / f"a.{suffix}")
     save_pages(tmp_path / f"b.{suffix}", 3)
     save_pages(tmp_path / f"c.{suffix}", 5)
-    message = rf"2 file\(s\) .* several pages.*6 page\(s\) were skipped. '.*b\.{suffix}'.* has 3"
+    message = rf"2 file\(s\) .* several pages.*6 page\(s\) are skipped. '.*b\.{suffix}'.* has 3"
     with pytest.warns(UserWarning, match=message):
         images = load_image_folder(tmp_path, mode="gray")
     with warnings.catch_warnings():
