@@ -257,13 +257,13 @@ class PatchCorruption(BaseEstimator):
             weights = masks * alpha.view(-1, 1)
             content = replacement_rows(images, owner, kind, generator=generator)
         else:
-            centers = None
             low, high = self._range("focus")
+            density = None
             if high > 0:
                 # A number needs no draw, so that images of even contrast are corrupted as with 0.
                 focus = uniform(count, low, high, generator) if low < high else low
                 power = torch.as_tensor(focus, device=device, dtype=torch.float32).view(-1, 1, 1)
-                centers = center_weights(images)[owner] ** power
+                density = center_weights(images)[owner] ** power
             weights, displacement = soft_patches(
                 count,
                 *images.shape[-2:],
@@ -272,7 +272,7 @@ class PatchCorruption(BaseEstimator):
                 distortion=self._range("distortion"),
                 softness=self._range("softness"),
                 generator=generator,
-                weights=centers,
+                density=density,
             )
             weights = weights * alpha.view(-1, 1, 1, 1)
             content = replacement_textures(

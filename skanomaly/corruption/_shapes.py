@@ -190,20 +190,20 @@ def center_weights(images: Tensor) -> Tensor:
     return weights / weights.amax((1, 2), keepdim=True)
 
 
-def _prefer(x: Tensor, y: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Move uniform coordinates from 0 to 1, so that their density is proportional to weights.
+def _to_density(x: Tensor, y: Tensor, density: Tensor) -> tuple[Tensor, Tensor]:
+    """Move uniform coordinates from 0 to 1, so that they follow a density.
 
     The inverse of the distribution function is applied to y, and given y, to x. Coordinates stay
-    exactly what they are where all weights are equal.
+    exactly what they are where the density is uniform.
 
     Parameters
     ----------
     x, y : Tensor of shape (count,), float32
-    weights : Tensor of shape (count, rows, columns), float32
+    density : Tensor of shape (count, rows, columns), float32
     """
-    moved_y, row = _quantile(y, weights.sum(2))
-    moved_x, _ = _quantile(x, weights[torch.arange(len(row), device=row.device), row])
-    uniform = weights.amin((1, 2)) == weights.amax((1, 2))
+    moved_y, row = _quantile(y, density.sum(2))
+    moved_x, _ = _quantile(x, density[torch.arange(len(row), device=row.device), row])
+    uniform = density.amin((1, 2)) == density.amax((1, 2))
     return torch.where(uniform, x, moved_x), torch.where(uniform, y, moved_y)
 
 
@@ -229,7 +229,7 @@ def soft_patches(
     distortion: Range,
     softness: Range,
     generator: torch.Generator,
-    weights: Tensor | None = None,
+    density: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Draw soft masks of distorted discs.
 
@@ -252,8 +252,9 @@ def soft_patches(
         Range of the fraction of the radius over which the patch fades out; uniform.
     generator : torch.Generator
         Source of the random numbers. The results are created on its device.
-    weights : Tensor of shape (count, rows, columns) or None, default=None
-        Density of the centre over a grid of equal cells, at least 0; uniform by default.
+    density : Tensor of shape (count, rows, columns) or None, default=None
+        Density of the centre over a grid of equal cells, at least 0, up to a factor; uniform by
+        default.
 
     Returns
     -------
@@ -291,8 +292,8 @@ def soft_patches(
     rim = draw(*softness).clamp(min=1e-3)
     angle = draw(0.0, math.pi)
     centre_x, centre_y = draw(0.0, 1.0), draw(0.0, 1.0)
-    if weights is not None:
-        moved = _prefer(centre_x.flatten(), centre_y.flatten(), weights)
+    if density is not None:
+        moved = _to_density(centre_x.flatten(), centre_y.flatten(), density)
         centre_x, centre_y = (value.view(-1, 1, 1, 1) for value in moved)
     centre_x, centre_y = centre_x * width, centre_y * height
 

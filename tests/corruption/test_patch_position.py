@@ -41,9 +41,9 @@ def test_patches_of_flat_images_lie_anywhere(shape):
         assert all(part.any() for part in np.array_split(half, 2, axis=1) if part.size)
 
 
-def test_centres_follow_the_weights():
-    """A patch of less than a pixel lies in a cell as often as the weight of the cell says."""
-    count, weights = 20_000, torch.tensor([[0.0, 2.0, 1.0], [4.0, 0.0, 3.0]])
+def test_centres_follow_the_density():
+    """A patch of less than a pixel lies in a cell as often as the density says."""
+    count, density = 20_000, torch.tensor([[0.0, 2.0, 1.0], [4.0, 0.0, 3.0]])
     masks, _ = soft_patches(
         count,
         40,
@@ -53,10 +53,10 @@ def test_centres_follow_the_weights():
         distortion=(0, 0),
         softness=(1, 1),
         generator=torch.Generator().manual_seed(0),
-        weights=weights.expand(count, 2, 3),
+        density=density.expand(count, 2, 3),
     )
     brightest = masks.flatten(1).argmax(1)
     row, column = brightest // 60 // 20, brightest % 60 // 20
     shares = torch.bincount(3 * row + column, minlength=6) / count
     # Rounding to pixels moves a few centres into the next cell.
-    np.testing.assert_allclose(shares, weights.flatten() / 10, atol=0.015)
+    np.testing.assert_allclose(shares, density.flatten() / 10, atol=0.015)
