@@ -15,6 +15,8 @@ BENCHMARK = "-m skanomaly.benchmark"
 DETECTORS = "SelfSupervisedAutoencoderDetector", "DenoisingAE", "ContractiveAE"
 COMMANDS = {
     "real_sets": f"{BENCHMARK} magnetic_tile bottle grid kolektorsdd --size 128 --seeds 0 1",
+    "focus": f"{BENCHMARK} magnetic_tile bottle grid kolektorsdd --size 128 --seeds 0 1 "
+    "--set corruption__focus=0",
     "image_size": f"{BENCHMARK} kolektorsdd --size 320 128 --seeds 0 1",
     "textures": f"{BENCHMARK} brick grass gravel --size 128 --seeds 0",
     "few_images": "docs/training_curves.py few bottle grid kolektorsdd magnetic_tile "
