@@ -203,8 +203,8 @@ def _to_density(x: Tensor, y: Tensor, density: Tensor) -> tuple[Tensor, Tensor]:
     """
     moved_y, row = _quantile(y, density.sum(2))
     moved_x, _ = _quantile(x, density[torch.arange(len(row), device=row.device), row])
-    uniform = density.amin((1, 2)) == density.amax((1, 2))
-    return torch.where(uniform, x, moved_x), torch.where(uniform, y, moved_y)
+    even = density.amin((1, 2)) == density.amax((1, 2))
+    return torch.where(even, x, moved_x), torch.where(even, y, moved_y)
 
 
 def _quantile(fraction: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:

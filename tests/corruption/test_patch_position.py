@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from skanomaly.corruption import PatchCorruption
-from skanomaly.corruption._shapes import soft_patches
+from skanomaly.corruption import PatchCorruption, soft_patches
 
 
 def random_images(shape, seed=0):
