@@ -170,7 +170,9 @@ class BaseAutoencoderDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator,
         with usual_torch_state(), training_images(X) as X:
             data = self._validate(X, minimum=2)
             new, model = np.ones(len(data), dtype=bool), self.model_
-            self.model_ = calibrate(self, model.standardization, model.network, data, new)
+            self.model_ = calibrate(
+                self, model.standardization, model.network, model.window, data, new
+            )
         return self
 
     @takes_images

@@ -19,6 +19,7 @@ from .._device import available_memory, require_memory, training_memory
 from .._files import expand_user
 from .._logging import warn
 from .._validation import ValidatedInput, channels_first
+from ..networks import receptive_field
 from ..training import (
     AUGMENTATIONS,
     SYMMETRIES,
@@ -46,6 +47,10 @@ _FEWEST_STEPS = 300
 _MOST_STEPS = 3000
 # Images held out for automatic thresholds, if they are at most a third of all.
 _FEWEST_HELD_OUT = 20
+# With crop_size="auto": smallest and largest side of crops. A step has as many pixels as crops of
+# the largest side, one of each image.
+_SMALLEST_CROP = 64
+_LARGEST_CROP = 128
 # With fewer images, automatic thresholds are unreliable.
 _FEW_IMAGES = 20
 SMALLER_BATCH = "Pass a smaller batch_size or crop_size, or smaller images."
@@ -118,6 +123,17 @@ class FitPlan:
         if data.is_image:
             self.dtype = resolve_precision(detector.precision, self.device)
         self.crop = _check_crop(detector.crop_size, data)
+        self.crops_per_image = 1
+        if detector.crop_size == "auto" and self._is_unaligned():
+            side = min(max(min(data.shape[:2]) // 2, _SMALLEST_CROP), _LARGEST_CROP)
+            self.crop = side, side
+            self.crops_per_image = round((_LARGEST_CROP / side) ** 2)
+        self.window: tuple[int, int] | None = None
+        if continued and one_pass:
+            # One pass changes little.
+            self.window = detector.model_.window
+        elif data.is_image:
+            self.window = self.crop or (data.shape[0], data.shape[1])
         self.fingerprint = ""
         if self.checkpoint is not None:
             self.fingerprint = fingerprint(detector, data, self.network, continued)
@@ -136,6 +152,15 @@ class FitPlan:
             held_out[np.random.default_rng(self.seed).permutation(count)[:held]] = True
         return held_out
 
+    def _is_unaligned(self) -> bool:
+        """Whether a position in an image means nothing, and crops are large enough."""
+        return (
+            self.data.is_image
+            and receptive_field(self.network)[0] is not None
+            and min(self.data.shape[:2]) >= 2 * _SMALLEST_CROP
+            and set(SYMMETRIES) <= set(self.augmentation)
+        )
+
     def _count_steps(self, max_iter: int | str) -> int:
         trained_on = int((~self.held_out).sum())
         if self.one_pass:
@@ -153,13 +178,13 @@ class FitPlan:
             return
         shape = self.standardization.network_shape(self.data)
         sides = shape[:-1] if self.crop is None else self.crop
-        batch = (self.batch_size, shape[-1], *sides)
+        batch = (self.batch_size * self.crops_per_image, shape[-1], *sides)
         if _AMPLE_MEMORY * math.prod(batch) < available_memory():
             return
         one = (*sides, self.data.shape[-1])
         require_memory(
             training_memory(self.network, batch, itemsize=self.dtype.itemsize),
-            f"training steps on batches of {self.batch_size} of shape {one}",
+            f"training steps on batches of {batch[0]} of shape {one}",
             SMALLER_BATCH,
         )
 
@@ -174,18 +199,20 @@ def _draw_seed(random_state: Any, checkpoint: Path | None) -> int:
 
 
 def _check_crop(crop_size: Any, data: ValidatedInput) -> tuple[int, int] | None:
-    if crop_size is None:
+    if crop_size is None or crop_size == "auto":
         return None
     if not data.is_image:
-        raise ValueError(f"crop_size must be None for plain vectors, got {crop_size!r} instead.")
+        raise ValueError(
+            f"crop_size must be 'auto' or None for plain vectors, got {crop_size!r} instead."
+        )
     size = (crop_size, crop_size) if isinstance(crop_size, (int, np.integer)) else crop_size
     valid = len(size) == 2 and all(isinstance(side, (int, np.integer)) for side in size)
     if not valid or not all(
         1 <= side <= full for side, full in zip(size, data.shape, strict=False)
     ):
         raise ValueError(
-            f"crop_size must be an integer or (height, width) no larger than the images of "
-            f"{data.shape[0]} × {data.shape[1]} pixels, got {crop_size!r} instead."
+            f"crop_size must be 'auto', None, or an integer or (height, width) no larger than the "
+            f"images of {data.shape[0]} × {data.shape[1]} pixels, got {crop_size!r} instead."
         )
     return int(size[0]), int(size[1])
 
@@ -211,6 +238,6 @@ def _check_augmentation(
         )
     if names and not data.is_image:
         raise ValueError(
-            f"augmentation must be None for plain vectors, got {augmentation!r} instead."
+            f"augmentation must be 'auto' or None for plain vectors, got {augmentation!r} instead."
         )
     return tuple(names)

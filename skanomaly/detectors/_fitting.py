@@ -136,7 +136,9 @@ def _set_fitted(
     detector.loss_curve_ = plan.outcome.loss_curve
     detector.validation_curve_ = plan.outcome.validation_curve
     detector.n_iter_ = len(plan.outcome.loss_curve)
-    detector.model_ = calibrate(detector, plan.standardization, network, data, held_out)
+    detector.model_ = calibrate(
+        detector, plan.standardization, network, plan.window, data, held_out
+    )
 
 
 def _attributes_so_far(detector: Any, plan: FitPlan) -> dict[str, Any]:
@@ -176,9 +178,7 @@ def _run_training(detector: Any, plan: FitPlan, X: Any, y: Any) -> None:
         images = _standardize(plan, next(loaded))
         if plan.augmentation:
             images = augment(images, plan.augmentation, generator)
-        if plan.crop is not None:
-            images = random_crops(images, plan.crop, generator)
-        return images
+        return _cropped(plan, images, generator)
 
     progress = _Progress(detector, plan, X, y)
     # Without a checkpoint, there is no state to save at the end of a step.
@@ -265,6 +265,13 @@ def _standardize(plan: FitPlan, images: NDArray[Any]) -> Tensor:
     return plan.standardization(batch)[0].float()
 
 
+def _cropped(plan: FitPlan, images: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw the crops of a batch, if the network is trained on crops."""
+    if plan.crop is None:
+        return images
+    return random_crops(images.repeat(plan.crops_per_image, 1, 1, 1), plan.crop, generator)
+
+
 def _validation_loss(plan: FitPlan) -> Callable[[nn.Module], float]:
     """Make the objective on held-out images, with the same corruption each time."""
     held_out = np.flatnonzero(plan.held_out)[:_VALIDATION_LIMIT]
@@ -278,6 +285,7 @@ def _validation_loss(plan: FitPlan) -> Callable[[nn.Module], float]:
         with torch.no_grad(), autocast(plan.device, plan.dtype):
             for indices in batches:
                 images = _standardize(plan, plan.data.load(indices))
+                images = _cropped(plan, images, generator)
                 losses.append(float(plan.objective(network, images, generator)))
         return float(np.mean(losses))
 
@@ -288,6 +296,7 @@ def calibrate(
     detector: Any,
     standardization: Standardization,
     network: nn.Module,
+    window: tuple[int, int] | None,
     data: ValidatedInput,
     held_out: NDArray[np.bool_] | None,
 ) -> DetectorModel:
@@ -300,6 +309,8 @@ def calibrate(
     standardization : Standardization
     network : torch.nn.Module
         Trained, in evaluation mode.
+    window : (int, int) or None
+        Size of the images or crops that it was trained on; None for rows.
     data : ValidatedInput
         Normal images.
     held_out : ndarray of shape (n,), bool, or None
@@ -313,6 +324,7 @@ def calibrate(
     model = DetectorModel(
         standardization,
         network,
+        window=window,
         smoothing_size=int(detector.smoothing_size),
         smoothing_passes=int(detector.smoothing_passes),
         aggregation=aggregation if isinstance(aggregation, str) else float(aggregation),

@@ -17,7 +17,7 @@ from torch import Tensor
 from .._device import require_memory
 from .._logging import warn
 from .._validation import Shape, ValidatedInput, channels_first, to_image_dtype
-from ..networks import receptive_field
+from ..networks import apply_in_windows, receptive_field, window_step
 from ..scoring import MapStep
 from ..training import autocast
 from ._model import DetectorModel
@@ -85,26 +85,30 @@ def _within(parts: Slices, around: Slices) -> Slices:
     return rows, columns
 
 
-def tiles(height: int, width: int, *, reach: int | None, stride: int = 1) -> Iterator[Tile]:
+def tiles(
+    size: tuple[int, int],
+    reach: tuple[int | None, int | None],
+    stride: tuple[int, int] = (1, 1),
+) -> Iterator[Tile]:
     """Cut an image into tiles, row by row.
 
     Parameters
     ----------
-    height, width : int
-        Size of the image in pixels.
-    reach : int or None
-        Radius of the receptive field, in pixels. None does not cut the image.
-    stride : int, default=1
+    size : (int, int)
+        Height and width of the image in pixels.
+    reach : (int or None, int or None)
+        Radius of the receptive field along both axes, in pixels. None does not cut the image.
+    stride : (int, int), default=(1, 1)
         Tiles start at multiples of it.
 
     Yields
     ------
     Tile
     """
-    rows, columns = (_intervals(length, reach, stride) for length in (height, width))
+    rows, columns = map(_intervals, size, reach, stride)
     for seen_rows, kept_rows in rows:
         for seen_columns, kept_columns in columns:
-            yield Tile((height, width), (seen_rows, seen_columns), (kept_rows, kept_columns))
+            yield Tile(size, (seen_rows, seen_columns), (kept_rows, kept_columns))
 
 
 def _intervals(length: int, reach: int | None, stride: int) -> list[Slices]:
@@ -253,9 +257,12 @@ class Inference:
 
         cuts: list[Tile] = []
         if data.is_image:
-            reach, stride = receptive_field(model.network)
-            reach = None if reach is None else reach + model.margin
-            cuts = list(tiles(*data.shape[:2], reach=reach, stride=stride))
+            sides = data.shape[0], data.shape[1]
+            rows, columns = (
+                _receptive_field(model, length, side)
+                for length, side in zip(sides, model.window or sides, strict=True)
+            )
+            cuts = list(tiles(sides, (rows[0], columns[0]), (rows[1], columns[1])))
         starts = range(0, len(data), size)
         batches = (np.arange(start, min(start + size, len(data))) for start in starts)
         for batch in data.load_ahead(batches):
@@ -273,6 +280,14 @@ class Inference:
                 frame = frame + model.frame(values, core)
             for cut in cuts:
                 yield piece(data.scale(batch[:, *cut.seen]), cut, (*scaling, frame))
+
+
+def _receptive_field(model: DetectorModel, length: int, side: int) -> tuple[int | None, int]:
+    """Receptive-field radius of difference maps, and stride, on an axis cut into windows."""
+    if side < length:
+        return side + model.margin, window_step(side)
+    reach, stride = receptive_field(model.network)
+    return None if reach is None else reach + model.margin, stride
 
 
 def _assemble(
@@ -299,7 +314,8 @@ def _assemble(
 
 def apply_step(step: MapStep, maps: Tensor, frame: Tensor) -> Tensor:
     """Apply a step to maps; to large ones tile by tile and in place."""
-    cuts = list(tiles(*maps.shape[1:], reach=step.reach)) if step.reach else []
+    size = maps.shape[1], maps.shape[-1]
+    cuts = list(tiles(size, (step.reach, step.reach))) if step.reach else []
     if len(cuts) < 2:
         return step(maps, frame)
     before: list[tuple[Tile, Tensor]] = []
@@ -361,7 +377,8 @@ def reconstruction_function(
 
     def function(batch: Tensor) -> Tensor:
         standardized, shift, scale = standardization(batch)
-        output = network(standardization.represent(standardized))
+        images = standardization.represent(standardized)
+        output = apply_in_windows(network, images, model.window)
         return output[:, : data.shape[-1]] * scale + shift
 
     return function, values

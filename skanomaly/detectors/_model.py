@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from .._validation import Shape, ValidatedInput, channels_first
+from ..networks import apply_in_windows
 from ..scoring import FrameTerm, MapStep, aggregate, difference_map, frame_sums, smooth
 
 STANDARDIZATIONS = ("image", "dataset", "none")
@@ -217,6 +218,10 @@ class DetectorModel(nn.Module):
         Maps (b, c [+ 1], h, w) or (b, n_features) to the same shape.
     steps : sequence of MapStep
         The first takes the difference maps of the image and of its local contrast.
+    window : (int, int) or None, default=None
+        Height and width, in pixels, of the images or crops that the network was trained on. Larger
+        images are reconstructed in windows of this size, see `apply_in_windows`. None, as for rows,
+        reconstructs them as a whole.
     smoothing_size, smoothing_passes : int
         Side, in pixels, and number of applications of the mean filter on difference maps.
     aggregation : {"max", "mean"} or float
@@ -240,6 +245,8 @@ class DetectorModel(nn.Module):
 
     # A ModuleList, used as a list.
     steps: list[MapStep]
+    # Pickles of earlier versions have none.
+    window: tuple[int, int] | None = None
 
     def __init__(
         self,
@@ -247,6 +254,7 @@ class DetectorModel(nn.Module):
         network: nn.Module,
         steps: Sequence[MapStep] = (),
         *,
+        window: Sequence[int] | None = None,
         smoothing_size: int,
         smoothing_passes: int,
         aggregation: str | float,
@@ -257,6 +265,7 @@ class DetectorModel(nn.Module):
         self.standardization = standardization
         self.network = network
         self.steps = nn.ModuleList(steps)  # type: ignore[assignment]
+        self.window = None if window is None else (int(window[0]), int(window[1]))
         self.smoothing_size = smoothing_size
         self.smoothing_passes = smoothing_passes
         self.aggregation = aggregation
@@ -282,7 +291,10 @@ class DetectorModel(nn.Module):
 
     def config(self) -> dict[str, Any]:
         """Return the arguments of the constructor that are not modules."""
-        names = ("smoothing_size", "smoothing_passes", "aggregation", "offset", "map_threshold")
+        names = ("window", "smoothing_size", "smoothing_passes", "aggregation") + (
+            "offset",
+            "map_threshold",
+        )
         return {name: getattr(self, name) for name in names}
 
     def forward(self, values: Tensor) -> tuple[Tensor, Tensor]:
@@ -321,8 +333,8 @@ class DetectorModel(nn.Module):
             With the local contrast, if there is one, as the last channel.
         """
         images = self.standardization.represent(standardized)
-        parameter = next(self.network.parameters(), images)
-        return images, self.network(images.to(parameter.dtype)).to(images.dtype)
+        values = images.to(next(self.network.parameters(), images).dtype)
+        return images, apply_in_windows(self.network, values, self.window).to(images.dtype)
 
     def compare(self, images: Tensor, reconstructions: Tensor) -> Tensor:
         """Compute smoothed difference maps of the tensors that `repair` returns.

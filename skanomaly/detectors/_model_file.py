@@ -25,7 +25,7 @@ from ..scoring import MAP_STEPS, ExpectedMap
 from ..training import to_channels_last
 from ._model import DetectorModel, Standardization
 from ._network import make_network
-from ._parameters import MOST_PASSES, WIDEST_FILTER, FittedAttributes
+from ._parameters import LARGEST_WINDOW, MOST_PASSES, WIDEST_FILTER, FittedAttributes
 
 KIND = "skanomaly model"
 FORMAT_VERSION = 3
@@ -308,7 +308,11 @@ def _restore_model(detector: Any, data: Any, shape: Shape, arrays: Arrays) -> De
     read_by_network = (*shape[:2], channels) if is_image else shape
     network = _restore_network(detector, read_by_network, take(tensors, "network."))
     _require(not tensors, "content")
-    model = DetectorModel(standardization, network, steps, **_numbers(data["model"]))
+    settings = dict(data["model"])
+    # Files of earlier versions have no window.
+    window = settings.pop("window", None)
+    _require(window is None or (is_image and _is_size(window)), "window")
+    model = DetectorModel(standardization, network, steps, window=window, **_numbers(settings))
     _require_numbers(model, "smoothing_size", "smoothing_passes", "offset", "map_threshold")
     _require(0 < model.smoothing_size <= WIDEST_FILTER, "smoothing_size")
     _require(0 <= model.smoothing_passes <= MOST_PASSES, "smoothing_passes")
@@ -334,6 +338,14 @@ def _numbers(config: Any) -> dict[str, Any]:
     _require(isinstance(config, dict), "model")
     _require(all(type(value) in accepted for value in config.values()), "model")
     return config
+
+
+def _is_size(value: Any) -> bool:
+    return (
+        type(value) is list
+        and len(value) == 2
+        and all(type(side) is int and 0 < side <= LARGEST_WINDOW for side in value)
+    )
 
 
 def _is_float64(tensor: Tensor, shape: Shape) -> bool:

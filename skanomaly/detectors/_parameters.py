@@ -63,9 +63,12 @@ class SharedParameters(TypedDict, total=False):
         memorized.
     batch_size : int, default=16
         Number of images in a step.
-    crop_size : int or (int, int), default=None
-        Side, or height and width, in pixels of random crops to train on; None trains on whole
-        images.
+    crop_size : int or (int, int), "auto" or None, default="auto"
+        Side, or height and width, in pixels of random crops to train on. "auto" is 128, or the side
+        of the images where that is less, if the network has a bounded receptive field, as the
+        networks for images of this library have, so that a step on large images takes no longer.
+        None trains on whole images, as does "auto" for other networks. Scores and maps are of
+        whole images.
     learning_rate : float, default=2e-3
         Largest learning rate, reached by a linear rise over the first tenth of the steps and
         followed by a cosine decay to 0. Convolutions are trained by Muon (orthogonalized momentum,
@@ -134,7 +137,7 @@ class SharedParameters(TypedDict, total=False):
     contrast_size: int | None
     max_iter: int | str
     batch_size: int
-    crop_size: int | tuple[int, int] | None
+    crop_size: int | tuple[int, int] | str | None
     learning_rate: float
     weight_decay: float
     augmentation: str | Sequence[str] | None
@@ -201,6 +204,7 @@ class FittedAttributes(TypedDict, total=False):
 # Limits on the cost of scoring, also by a model from a file, far beyond useful values.
 WIDEST_FILTER = 2**14 + 1
 MOST_PASSES = 1000
+LARGEST_WINDOW = 2**20
 
 
 def _at_least(lowest: int) -> Interval:
@@ -219,7 +223,7 @@ _SHARED: dict[str, tuple[Any, list[Any]]] = {
     "contrast_size": (5, [None, _from_to(3, WIDEST_FILTER)]),
     "max_iter": ("auto", [StrOptions({"auto"}), _at_least(1)]),
     "batch_size": (16, [_at_least(1)]),
-    "crop_size": (None, [None, _at_least(1), tuple]),
+    "crop_size": ("auto", [None, StrOptions({"auto"}), _at_least(1), tuple]),
     "learning_rate": (2e-3, [Interval(Real, 0, None, closed="neither")]),
     "weight_decay": (0.1, [Interval(Real, 0, None, closed="left")]),
     "augmentation": ("auto", [None, str, tuple, list]),

@@ -10,6 +10,7 @@ from ._dense import DenseAutoencoder
 from ._layers import ConvexCombination, StackedDilatedConv
 from ._linear import LinearAutoencoder
 from ._protocol import Network, find_encoder, receptive_field
+from ._windows import apply_in_windows, window_step
 
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "plain": partial(ConvolutionalAutoencoder, dilations=(1,), convex=False),
@@ -30,6 +31,8 @@ __all__ = [
     "LinearAutoencoder",
     "Network",
     "StackedDilatedConv",
+    "apply_in_windows",
     "find_encoder",
     "receptive_field",
+    "window_step",
 ]

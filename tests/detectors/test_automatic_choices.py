@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
+from torch import nn
 
 from skanomaly import DenoisingAE, SelfSupervisedAutoencoderDetector
 from skanomaly.datasets import make_textured_surfaces
@@ -87,3 +88,64 @@ def test_maps_are_in_multiples_of_what_held_out_images_show(gravel):
     assert detector.expected_map_.shape == (2, 1, 1)
     # Ten more images with the same mean do not change the mean over all pixels.
     assert detector.anomaly_map(gravel[held_out]).mean() == pytest.approx(1, rel=1e-4)
+
+
+ALL = ("flip_horizontal", "flip_vertical", "rotate")
+
+
+@pytest.mark.parametrize(
+    ("shape", "augmentation", "crop", "crops_per_image"),
+    [
+        ((128, 128), ALL, (64, 64), 4),
+        ((128, 200), (*ALL, "mixup"), (64, 64), 4),
+        ((192, 192), ALL, (96, 96), 2),
+        ((256, 256), ALL, (128, 128), 1),
+        ((600, 600), ALL, (128, 128), 1),
+        ((127, 200), ALL, None, 1),
+        ((256, 256), ALL[:2], None, 1),
+        ((256, 256), None, None, 1),
+    ],
+)
+def test_images_without_orientation_are_trained_on_in_crops(
+    shape, augmentation, crop, crops_per_image
+):
+    images = np.random.default_rng(0).integers(256, size=(3, *shape), dtype=np.uint8)
+    found = plan(images, augmentation=augmentation)
+    assert (found.crop, found.crops_per_image) == (crop, crops_per_image)
+    assert found.window == (crop or shape)
+    given = plan(images, augmentation=augmentation, crop_size=50)
+    assert (given.crop, given.crops_per_image) == ((50, 50), 1)
+    assert plan(images, augmentation=augmentation, crop_size=None).crop is None
+
+
+class Recorder(nn.Conv2d):
+    """A convolution that notes the shapes that it was trained on."""
+
+    def __init__(self, image_shape):
+        super().__init__(image_shape[2], image_shape[2], 3, padding=1)
+        self.shapes = set()
+
+    def forward(self, images):
+        if self.training:
+            self.shapes.add((len(images), *images.shape[2:]))
+        return super().forward(images)
+
+
+class BoundedRecorder(Recorder):
+    """The same, with a known receptive field."""
+
+    reach = 1
+
+
+@pytest.mark.parametrize(
+    ("network", "trained_on"), [(Recorder, (16, 130, 140)), (BoundedRecorder, (64, 65, 65))]
+)
+def test_only_networks_with_a_bounded_receptive_field_get_crops(network, trained_on):
+    images = np.random.default_rng(0).integers(256, size=(20, 130, 140), dtype=np.uint8)
+    detector = DenoisingAE(network=network, max_iter=2, augmentation=ALL, **OPTIONS).fit(images)
+    assert detector.network_.shapes == {trained_on}
+    assert detector.anomaly_map(images[:1]).shape == (1, 130, 140)
+
+
+def test_rows_have_no_crops():
+    assert plan(np.random.default_rng(0).random((30, 9))).crop is None

@@ -124,6 +124,7 @@ def test_image_shape_must_fit():
         ("crop_size", 17),
         ("crop_size", 0),
         ("crop_size", (8, 8, 8)),
+        ("crop_size", "whole"),
         ("learning_rate", 0.0),
         ("weight_decay", -1.0),
         ("augmentation", "blur"),
@@ -203,7 +204,7 @@ def test_corruption_out_of_range_is_named_before_training():
 
 @pytest.mark.parametrize(("parameter", "value"), [("crop_size", 4), ("augmentation", "rotate")])
 def test_rows_have_no_crops_and_no_turns(parameter, value):
-    with pytest.raises(ValueError, match=f"{parameter} must be None for plain vectors"):
+    with pytest.raises(ValueError, match=f"{parameter} must be 'auto' or None for plain vectors"):
         clone(DETECTOR).set_params(**{parameter: value}).fit(IMAGES.reshape(6, -1))
 
 

@@ -18,7 +18,7 @@ from skanomaly.networks import ConvolutionalAutoencoder
 def test_inference_cover_a_picture_once_and_see_what_they_need(monkeypatch, length, reach, stride):
     monkeypatch.setattr(_inference, "_SIDE", 64)
     covered = np.zeros((length, 40), dtype=int)
-    cuts = list(tiles(length, 40, reach=reach, stride=stride))
+    cuts = list(tiles((length, 40), (reach, reach), (stride, stride)))
     assert (len(cuts) > 1) == (length > 64)
     for number, cut in enumerate(cuts):
         covered[cut.kept] += 1
@@ -28,7 +28,7 @@ def test_inference_cover_a_picture_once_and_see_what_they_need(monkeypatch, leng
         assert seen.start % stride == 0 and columns == slice(0, 40)
         assert cut.is_last == (number == len(cuts) - 1) and cut.is_whole == (len(cuts) == 1)
     assert (covered == 1).all()
-    assert len(list(tiles(length, 40, reach=None))) == 1
+    assert len(list(tiles((length, 40), (None, None)))) == 1
 
 
 @pytest.mark.parametrize("convex", [True, False])
@@ -111,7 +111,7 @@ def test_a_margin_too_small_would_show(detectors, monkeypatch):
     pictures = make_images(1, size=(603, 251), seed=3)
     whole = detector.anomaly_map(pictures)
     monkeypatch.setattr(_inference, "_SIDE", 256)
-    monkeypatch.setattr(detector.network_, "reach", 8)
+    monkeypatch.setattr(_inference, "_receptive_field", lambda *axis: (8, 4))
     maps = detector.anomaly_map(pictures)
     assert np.abs(maps - whole).max() > 1e-3 * whole.mean()
 
