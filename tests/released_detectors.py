@@ -27,11 +27,11 @@ def make_detectors():
             images,
         ),
         "rows": (
-            skanomaly.DenoisingAE(network="linear", early_stopping=True, **options),
+            skanomaly.DenoisingAE(network="linear", early_stopping=True, crop_size=None, **options),
             images[:, 3],
         ),
         "encoder": (
-            skanomaly.ContractiveAE(network="linear", penalty="encoder", **options),
+            skanomaly.ContractiveAE(network="linear", penalty="encoder", crop_size=None, **options),
             images[:, 5],
         ),
     }

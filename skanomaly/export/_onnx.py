@@ -265,8 +265,9 @@ def _check_agreement(
     shape = _input_shape(detector, image_size)
     shapes, hint = [(1, *shape)], ""
     if graph.is_image and image_size is None:
-        # Another, odd size shows what depends on the traced one.
+        # Other, odd sizes show what depends on the traced one; a larger one is cut into windows.
         shapes.append((3, shape[0] + 3, shape[1] + 5, *shape[2:]))
+        shapes.append((3, max(1, shape[0] - 3), max(1, shape[1] - 5), *shape[2:]))
         hint = " Pass image_size if the network reads one size only."
     for tried in shapes:
         X = _noise(tried, detector, input_dtype)

@@ -22,8 +22,10 @@ class Network(Protocol):
     ----------
     reach : int or None, default=None
         Receptive-field radius in evaluation mode: an output pixel depends on input pixels at most
-        this far away, in pixels. With it, large images are scored in overlapping tiles, in bounded
-        memory. None means unknown or unbounded; images are then scored as a whole.
+        this far away, in pixels. With it, a network may be trained on crops by
+        ``crop_size="auto"``, and images with a side above 1536 pixels are scored in overlapping
+        tiles, in bounded memory. None means unknown or unbounded; then only images that are larger
+        than those in training are scored in parts.
     stride : int, default=1
         The output is equivariant to shifts of the input by multiples of this, in pixels. Tiles
         start at multiples of it.

@@ -63,7 +63,24 @@ def apply_in_windows(network: nn.Module, images: Tensor, window: tuple[int, int]
 
 
 def window_step(side: int) -> int:
-    """Return the distance of windows of a side, in pixels."""
+    """Return the distance between the starts of windows.
+
+    Parameters
+    ----------
+    side : int
+        Side of the windows along an axis, in pixels.
+
+    Returns
+    -------
+    int
+        In pixels.
+
+    Examples
+    --------
+    >>> from skanomaly.networks import window_step
+    >>> window_step(64)
+    32
+    """
     return max(1, side // 2)
 
 

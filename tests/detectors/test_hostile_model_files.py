@@ -214,6 +214,9 @@ def test_the_sides_of_images_and_of_their_surroundings_are_bounded(whole, tmp_pa
     for size in (2**60 + 1, 10, -1, 1.0, "1"):
         wide = set_surroundings(size)
         assert_refused(forged(whole[1], wide), tmp_path / "model", "steps|odd positive integer")
+    for window in ([2**60, 8], [0, 8], [8], [8.0, 8], ["8", 8], "88", 8, {}):
+        assert_refused(forged(whole[1], set_model(window=window)), tmp_path / "model", "window")
+    assert_refused(forged(whole[0], set_model(window=[8, 8])), tmp_path / "model", "window")
 
 
 def test_a_header_that_is_no_header(whole, tmp_path):
