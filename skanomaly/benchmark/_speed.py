@@ -177,7 +177,7 @@ def _measure_scoring_memory(case: SpeedCase, detector: Any) -> float | None:
 
 def _set_up(case: SpeedCase) -> Any:
     return clone(case.detector).set_params(
-        crop_size=None,
+        crop_size=None,  # "auto" would take crops of this noise
         batch_size=case.batch_size,
         precision=case.precision,
         device=case.device,

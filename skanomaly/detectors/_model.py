@@ -291,11 +291,8 @@ class DetectorModel(nn.Module):
 
     def config(self) -> dict[str, Any]:
         """Return the arguments of the constructor that are not modules."""
-        names = ("window", "smoothing_size", "smoothing_passes", "aggregation") + (
-            "offset",
-            "map_threshold",
-        )
-        return {name: getattr(self, name) for name in names}
+        names = ("window", "smoothing_size", "smoothing_passes", "aggregation")
+        return {name: getattr(self, name) for name in (*names, "offset", "map_threshold")}
 
     def forward(self, values: Tensor) -> tuple[Tensor, Tensor]:
         """Compute maps and scores.
