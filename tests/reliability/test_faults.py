@@ -182,7 +182,9 @@ def test_files_that_do_not_fit_into_memory_are_refused(little_memory, paths):
 @pytest.mark.parametrize("network", ["auto", tiny_network])
 def test_training_that_does_not_fit_into_memory_is_refused(little_memory, network):
     large = np.zeros((2, 1000, 1000), np.uint8)
-    detector = clone(DETECTOR).set_params(network=network, batch_size=32, precision="float32")
+    # Constant images have no orientation, and would be cropped.
+    options = dict(batch_size=32, precision="float32", crop_size=None)
+    detector = clone(DETECTOR).set_params(network=network, **options)
     with pytest.raises(
         MemoryError, match=r"of 32 of shape \(1000, 1000, 1\) .* a smaller batch_size"
     ):
