@@ -30,7 +30,6 @@ data = make_textured_surfaces("brick", random_state=0)
 detector = SelfSupervisedAutoencoderDetector(
     network=partial(ConvolutionalAutoencoder, width=16),
     max_iter=250,
-    crop_size=32,
     mask_weight=0.5,
     augmentation=["flip_horizontal", "flip_vertical"],
     random_state=0,
