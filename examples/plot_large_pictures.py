@@ -99,7 +99,7 @@ pd.DataFrame(
 
 # %%
 # The last column counts the marked regions that are more than 40 pixels away from any defect. The
-# two thresholds are close here: that of the crops comes from few held-out images, and is set high
+# threshold of the crops is the higher one here: it comes from few held-out images, and is set high
 # for this reason. The figure shows the image and its map, with the outline of the marked pixels
 # (solid) and of the true mask (dashed).
 
@@ -112,8 +112,9 @@ plt.show()
 # %%
 # No seams
 # --------
-# Tiles overlap by the receptive field of the network and of the filters, and only the inner part of
-# each tile is kept. To check this, the map of a part that is small enough to be scored at once is
+# The network sees large images in overlapping windows of the size that it was trained on. Tiles
+# overlap by such a window and by the reach of the filters, and only the inner part of each tile is
+# kept. To check this, the map of a part that is small enough to be scored at once is
 # compared with the same part of the map from tiles. For comparison, the image is then cut into four
 # pieces by hand, without overlap.
 

@@ -7,6 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+# What a window counts at least in the memory of a pass, in pixels.
+_LEAST_PIXELS = 16**2
+
 
 def apply_in_windows(network: nn.Module, images: Tensor, window: tuple[int, int] | None) -> Tensor:
     """Apply a network to overlapping windows of images, and put the results together.
@@ -51,8 +54,8 @@ def apply_in_windows(network: nn.Module, images: Tensor, window: tuple[int, int]
     windows = windows.reshape(batch, channels, n_rows, height, n_columns, width)
     windows = windows.permute(0, 2, 4, 1, 3, 5).reshape(-1, channels, height, width)
     if not torch.compiler.is_compiling():
-        # About as many pixels in a pass as the images have.
-        at_once = max(1, images[:, 0].numel() // (height * width))
+        # About as many pixels in a pass as the images have; networks pad small windows.
+        at_once = max(1, images[:, 0].numel() // max(height * width, _LEAST_PIXELS))
         results = torch.cat([network(part) for part in windows.split(at_once)])
     else:
         results = network(windows)

@@ -49,7 +49,14 @@ def test_an_image_that_is_no_larger_is_one_window():
     apply_in_windows(network, torch.zeros(2, 1, 12, 20), (16, 20))
     apply_in_windows(network, torch.zeros(2, 1, 100, 70), None)
     apply_in_windows(network, torch.zeros(2, 1, 12, 30), (16, 20))
-    assert network.sizes == {(12, 20), (100, 70), (12, 20)}
+    assert network.sizes == {(12, 20), (100, 70)}
+
+
+def test_small_windows_do_not_fill_the_memory():
+    network = Position()
+    apply_in_windows(network, torch.zeros(2, 1, 64, 64), (1, 1))
+    # A network that pads a window to 16 × 16 pixels sees no more than the images have.
+    assert 1 < network.largest_pass * 16**2 <= 2 * 64 * 64
 
 
 def test_batches_do_not_mix():
