@@ -150,8 +150,8 @@ plt.show()
 
 # %%
 # Cracks stand out with each choice here. Smears are large and faint: many of their pixels are a
-# little higher, so that the mean of the highest tenth finds them better than the highest value does.
-# In large images, the mean hides small defects.
+# little higher, so that the mean of the highest tenth finds them better than the highest value
+# does. In large images, the mean hides small defects.
 #
 # To choose these parameters without labels, use
 # :class:`~skanomaly.model_selection.SyntheticDefectScorer`: see
