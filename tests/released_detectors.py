@@ -22,7 +22,11 @@ def make_detectors():
     return {
         "images": (
             skanomaly.SelfSupervisedAutoencoderDetector(
-                network=NETWORK, corruption=corruption, crop_size=(8, 8), **options
+                network=NETWORK,
+                corruption=corruption,
+                crop_size=(8, 8),
+                amplification=0.0,
+                **options,
             ),
             images,
         ),

@@ -25,7 +25,13 @@ from ..scoring import MAP_STEPS, ExpectedMap
 from ..training import to_channels_last
 from ._model import DetectorModel, Standardization
 from ._network import make_network
-from ._parameters import LARGEST_WINDOW, MOST_PASSES, WIDEST_FILTER, FittedAttributes
+from ._parameters import (
+    LARGEST_WINDOW,
+    MOST_AMPLIFICATION,
+    MOST_PASSES,
+    WIDEST_FILTER,
+    FittedAttributes,
+)
 
 KIND = "skanomaly model"
 FORMAT_VERSION = 3
@@ -226,6 +232,7 @@ def restore_parameters(
 ) -> Any:
     """Make an unfitted detector from untrusted data in the form of `parameters_data`."""
     require_class(data["class"], classes)
+    cls: Any = classes[data["class"]]
     parameters = {
         name: from_data(value, arrays, classes) for name, value in data["parameters"].items()
     }
@@ -240,8 +247,11 @@ def restore_parameters(
         parameters["network"] = network
     elif network is not None:
         raise ModelFileError("has a network of this library: leave network out")
+    if "amplification" in cls._get_param_names():
+        # Files of earlier versions have none.
+        parameters.setdefault("amplification", 0.0)
     # Unknown names are a TypeError of the constructor.
-    detector = classes[data["class"]](**parameters)
+    detector = cls(**parameters)
     detector._validate_params()
     return detector
 
@@ -314,6 +324,8 @@ def _restore_model(detector: Any, data: Any, shape: Shape, arrays: Arrays) -> De
     _require(window is None or (is_image and _is_size(window)), "window")
     model = DetectorModel(standardization, network, steps, window=window, **_numbers(settings))
     _require_numbers(model, "smoothing_size", "smoothing_passes", "offset", "map_threshold")
+    _require_numbers(model, "amplification")
+    _require(0 <= model.amplification <= MOST_AMPLIFICATION, "amplification")
     _require(0 < model.smoothing_size <= WIDEST_FILTER, "smoothing_size")
     _require(0 <= model.smoothing_passes <= MOST_PASSES, "smoothing_passes")
     aggregation = model.aggregation
