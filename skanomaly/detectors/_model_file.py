@@ -325,7 +325,8 @@ def _restore_model(detector: Any, data: Any, shape: Shape, arrays: Arrays) -> De
     model = DetectorModel(standardization, network, steps, window=window, **_numbers(settings))
     _require_numbers(model, "smoothing_size", "smoothing_passes", "offset", "map_threshold")
     _require_numbers(model, "amplification")
-    _require(0 <= model.amplification <= MOST_AMPLIFICATION, "amplification")
+    most = MOST_AMPLIFICATION if is_image else 0
+    _require(0 <= model.amplification <= most, "amplification")
     _require(0 < model.smoothing_size <= WIDEST_FILTER, "smoothing_size")
     _require(0 <= model.smoothing_passes <= MOST_PASSES, "smoothing_passes")
     aggregation = model.aggregation

@@ -197,6 +197,7 @@ FORGERIES = {
     "infinite": (set_model(map_threshold=float("inf")), "cannot be read"),
     "text": (set_model(offset="0"), "is invalid"),
     "amplification": (set_model(amplification=1e30), "amplification"),
+    "amplified rows": (set_model(amplification=1.0), "amplification"),
     "negative amplification": (set_model(amplification=-1), "amplification"),
     "features": (set_detector(feature_names_in=["a"] * 10**5), "feature_names_in"),
     "own network": (set_detector(network="f" * 10**5), "network of its own"),
