@@ -348,7 +348,12 @@ class DetectorModel(nn.Module):
         if not amplification:
             return images, repaired
         deviation = standardized - repaired[:, : standardized.shape[1]]
-        return self.repair(standardized + amplification * deviation)
+        amplified = standardized + amplification * deviation
+        if amplified.device.type != "mps":
+            # Or the local contrast, a difference of squares, increases the rounding of f(x).
+            amplified = amplified.double()
+        images, repaired = self.repair(amplified)
+        return images.to(standardized.dtype), repaired.to(standardized.dtype)
 
     def compare(self, images: Tensor, reconstructions: Tensor) -> Tensor:
         """Compute smoothed difference maps of the tensors that `repair` returns.
