@@ -29,3 +29,18 @@ def plant_defects(images):
     middle = 0.5 * (images.min() + images.max())
     damaged[masks] = 2 * middle - damaged[masks]
     return damaged, masks
+
+
+def lit_parts(count, side=64, turned=True, seed=0):
+    """Bars at any angle, or at one, that are bright where they face the left and dark elsewhere."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:side, :side] / side - 0.5
+    images = []
+    for angle in rng.uniform(0, 2 * np.pi, count) if turned else rng.normal(1, 0.02, count):
+        along = x * np.cos(angle) + y * np.sin(angle)
+        across = y * np.cos(angle) - x * np.sin(angle)
+        edge = 0.1 + 0.1 * (along < -0.2)
+        part = (np.abs(along) < 0.35) & (np.abs(across) < edge)
+        light = 1 + 0.35 * (np.cos(angle) + across / edge * np.sin(angle))
+        images.append(np.where(part, light, 0))
+    return np.stack(images) + rng.normal(scale=0.02, size=(count, side, side))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from ..training import (
     TrainingResult,
     checkpoint_seed,
     find_symmetries,
+    is_unaligned,
     resolve_device,
     resolve_precision,
     to_channels_last,
@@ -124,7 +125,7 @@ class FitPlan:
             self.dtype = resolve_precision(detector.precision, self.device)
         self.crop = _check_crop(detector.crop_size, data)
         self.crops_per_image = 1
-        if detector.crop_size == "auto" and self._is_unaligned():
+        if detector.crop_size == "auto" and self._may_crop() and self._is_unaligned(detector):
             side = min(max(min(data.shape[:2]) // 2, _SMALLEST_CROP), _LARGEST_CROP)
             self.crop = side, side
             self.crops_per_image = round((_LARGEST_CROP / side) ** 2)
@@ -152,14 +153,21 @@ class FitPlan:
             held_out[np.random.default_rng(self.seed).permutation(count)[:held]] = True
         return held_out
 
-    def _is_unaligned(self) -> bool:
-        """Whether a position in an image means nothing, and crops are large enough."""
+    def _may_crop(self) -> bool:
+        """Whether images and network allow crops."""
         return (
             self.data.is_image
             and receptive_field(self.network)[0] is not None
             and min(self.data.shape[:2]) >= 2 * _SMALLEST_CROP
-            and set(SYMMETRIES) <= set(self.augmentation)
         )
+
+    def _is_unaligned(self, detector: Any) -> bool:
+        """Whether a position in an image means nothing, by parameter or by the images."""
+        if set(SYMMETRIES) <= set(self.augmentation):
+            return True
+        if detector.augmentation != "auto":
+            return False
+        return is_unaligned(_sample(self.data, self.standardization))
 
     def _count_steps(self, max_iter: int | str) -> int:
         trained_on = int((~self.held_out).sum())
@@ -217,6 +225,13 @@ def _check_crop(crop_size: Any, data: ValidatedInput) -> tuple[int, int] | None:
     return int(size[0]), int(size[1])
 
 
+def _sample(data: ValidatedInput, standardization: Standardization) -> Iterator[Tensor]:
+    """Yield standardized images, one at a time, to search for symmetries."""
+    sample = data.subset(SYMMETRY_LIMIT)
+    for index in range(len(sample)):
+        yield standardization(channels_first(sample.read(np.array([index]))))[0]
+
+
 def _check_augmentation(
     detector: Any, data: ValidatedInput, standardization: Standardization
 ) -> tuple[str, ...]:
@@ -224,12 +239,7 @@ def _check_augmentation(
     if augmentation is None or (augmentation == "auto" and not data.is_image):
         return ()
     if augmentation == "auto":
-        sample = data.subset(SYMMETRY_LIMIT)
-        symmetries = find_symmetries(
-            standardization(channels_first(sample.read(np.array([index]))))[0]
-            for index in range(len(sample))
-        )
-        return (*symmetries, *detector._auto_augmentation)
+        return (*find_symmetries(_sample(data, standardization)), *detector._auto_augmentation)
     names: Sequence[str] = [augmentation] if isinstance(augmentation, str) else augmentation
     if any(name not in AUGMENTATIONS for name in names):
         raise ValueError(

@@ -7,6 +7,7 @@ from ._augmentation import (
     SYMMETRY_LIMIT,
     augment,
     find_symmetries,
+    is_unaligned,
     random_crops,
 )
 from ._checkpoint import checkpoint_seed, held_back_interrupt
@@ -33,6 +34,7 @@ __all__ = [
     "checkpoint_seed",
     "find_symmetries",
     "held_back_interrupt",
+    "is_unaligned",
     "random_crops",
     "resolve_device",
     "resolve_precision",

@@ -1,7 +1,7 @@
 """Crops, flips, rotations and mixup, and the automatic choice of flips and rotations."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -21,6 +21,8 @@ _COARSE_SIDE = 16
 _SPECTRUM_SIDE = 21
 # Largest accepted ratio of nearest-neighbour distances, transformed to original.
 _MOST_DISTANCE = 1.1
+# Largest accepted ratio of mean distances, transformed to original, of images without alignment.
+_MOST_MEAN_DISTANCE = 1.05
 # Largest accepted squared distance of mean spectra, in units of the variance of the spectra.
 _MOST_TURN = 0.35
 
@@ -57,7 +59,68 @@ def find_symmetries(batches: Iterable[Tensor]) -> tuple[str, ...]:
     >>> find_symmetries([noise + torch.linspace(-2, 2, 32)])
     ('flip_vertical',)
     """
-    images = torch.cat(
+    images = _downsample(batches)
+    if len(images) < 2:
+        return ()
+    coarse = _coarse(images)
+    usual = _nearest(coarse, coarse)
+    keeps_directions = _direction_test(images)
+
+    def is_symmetry(changed: Tensor) -> bool:
+        ratio = _nearest(_coarse(changed), coarse) / usual.clamp(min=1e-12)
+        return bool(ratio.log().median() <= math.log(_MOST_DISTANCE)) and keeps_directions(changed)
+
+    height, width = images.shape[2:]
+    turned = [images.flip((-2, -1))] + ([images.rot90(1, (-2, -1))] if height == width else [])
+    changes = zip(SYMMETRIES, ([images.flip(-1)], [images.flip(-2)], turned), strict=True)
+    return tuple(name for name, changed in changes if all(map(is_symmetry, changed)))
+
+
+def is_unaligned(batches: Iterable[Tensor]) -> bool:
+    r"""Whether a position in a normal image means nothing, as in textures and parts at any angle.
+
+    The squares in the middle of the images are flipped and rotated. Each change must pass two
+    tests. *Arrangement*: the mean distance of changed images to the other images is at most 1.05
+    times that of unchanged ones, at 16 × 16 pixels; their difference is half of the energy distance
+    :math:`2 E|X - Y'| - E|X - X'| - E|Y - Y'|` of the two distributions (Székely and Rizzo, Journal
+    of Statistical Planning and Inference 143, 2013). *Direction*: as in `find_symmetries`. Unlike
+    there, parts at any angle pass even if lighting from one side shows how they are turned.
+
+    Parameters
+    ----------
+    batches : iterable of Tensor of shape (b, c, h, w)
+        Normal images, standardised.
+
+    Returns
+    -------
+    bool
+        False for fewer than two images.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skanomaly.training import is_unaligned
+    >>> noise = torch.randn(40, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    >>> is_unaligned([noise]), is_unaligned([noise + torch.linspace(-2, 2, 32)])
+    (True, False)
+    """
+    images = _downsample(map(_middle_square, batches))
+    if len(images) < 2:
+        return False
+    coarse = _coarse(images)
+    usual = _total_distance(coarse, coarse)
+    keeps_directions = _direction_test(images)
+    changes = [images.flip(-1), images.flip(-2), images.flip((-2, -1)), images.rot90(1, (-2, -1))]
+    return all(
+        _total_distance(_coarse(changed), coarse) <= _MOST_MEAN_DISTANCE * usual
+        and keeps_directions(changed)
+        for changed in changes
+    )
+
+
+def _downsample(batches: Iterable[Tensor]) -> Tensor:
+    """Concatenate images of at most 64 pixels on each side."""
+    return torch.cat(
         [
             functional.adaptive_avg_pool2d(
                 batch, (min(_SYMMETRY_SIDE, batch.shape[2]), min(_SYMMETRY_SIDE, batch.shape[3]))
@@ -65,22 +128,13 @@ def find_symmetries(batches: Iterable[Tensor]) -> tuple[str, ...]:
             for batch in batches
         ]
     )
-    if len(images) < 2:
-        return ()
-    coarse, spectra = _coarse(images), _spectra(images)
-    usual = _nearest(coarse, coarse)
-    spread = (spectra - spectra.mean(0)).square().sum(1).mean()
 
-    def is_symmetry(changed: Tensor) -> bool:
-        ratio = _nearest(_coarse(changed), coarse) / usual.clamp(min=1e-12)
-        turn = (spectra.mean(0) - _spectra(changed).mean(0)).square().sum()
-        is_near = ratio.log().median() <= math.log(_MOST_DISTANCE)
-        return bool(is_near & (turn <= _MOST_TURN * spread))
 
-    height, width = images.shape[2:]
-    turned = [images.flip((-2, -1))] + ([images.rot90(1, (-2, -1))] if height == width else [])
-    changes = zip(SYMMETRIES, ([images.flip(-1)], [images.flip(-2)], turned), strict=True)
-    return tuple(name for name, changed in changes if all(map(is_symmetry, changed)))
+def _middle_square(images: Tensor) -> Tensor:
+    """Cut off the ends of the longer side: (n, c, h, w) → (n, c, s, s)."""
+    side = min(images.shape[2:])
+    top, left = ((length - side) // 2 for length in images.shape[2:])
+    return images[:, :, top : top + side, left : left + side]
 
 
 def _coarse(images: Tensor) -> Tensor:
@@ -99,6 +153,24 @@ def _spectra(images: Tensor) -> Tensor:
     power = power[:, 1 - height % 2 :, 1 - width % 2 :].unsqueeze(1)
     power = functional.adaptive_avg_pool2d(power, _SPECTRUM_SIDE).flatten(1)
     return (power + 1e-3 * power.mean(1, keepdim=True) + 1e-12).log()
+
+
+def _direction_test(images: Tensor) -> Callable[[Tensor], bool]:
+    """Make a test of whether transformed images have the mean spectrum of the images."""
+    spectra = _spectra(images)
+    mean = spectra.mean(0)
+    spread = (spectra - mean).square().sum(1).mean()
+
+    def keeps_directions(changed: Tensor) -> bool:
+        turn = (mean - _spectra(changed).mean(0)).square().sum()
+        return bool(turn <= _MOST_TURN * spread)
+
+    return keeps_directions
+
+
+def _total_distance(images: Tensor, others: Tensor) -> Tensor:
+    """Sum up the distances to all ``others`` of another index."""
+    return torch.cdist(images, others).fill_diagonal_(0).sum()
 
 
 def _nearest(images: Tensor, others: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
+from synthetic_images import lit_parts
 from torch import nn
 
 from skanomaly import DenoisingAE, SelfSupervisedAutoencoderDetector
@@ -116,6 +117,16 @@ def test_images_without_orientation_are_trained_on_in_crops(
     given = plan(images, augmentation=augmentation, crop_size=50)
     assert (given.crop, given.crops_per_image) == ((50, 50), 1)
     assert plan(images, augmentation=augmentation, crop_size=None).crop is None
+
+
+def test_parts_at_any_angle_are_trained_on_in_crops_although_light_shows_their_angle():
+    parts = lit_parts(60, 128)
+    found = plan(parts)
+    assert not set(ALL) <= set(found.augmentation)
+    assert (found.crop, found.crops_per_image) == ((64, 64), 4)
+    assert plan(parts, augmentation=None).crop is None
+    assert plan(parts, crop_size=None).crop is None
+    assert plan(lit_parts(60, 128, turned=False)).crop is None
 
 
 class Recorder(nn.Conv2d):

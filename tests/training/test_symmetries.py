@@ -3,16 +3,21 @@
 import numpy as np
 import pytest
 import torch
+from synthetic_images import lit_parts
 
 from skanomaly.datasets import make_bar_images, make_textured_surfaces
-from skanomaly.training import SYMMETRIES, find_symmetries
+from skanomaly.training import SYMMETRIES, find_symmetries, is_unaligned
 
 
-def found(images):
+def batches(images):
     tensor = torch.from_numpy(np.asarray(images)).float()
     tensor = tensor.unsqueeze(1) if tensor.ndim == 3 else tensor.permute(0, 3, 1, 2)
     tensor = tensor - tensor.mean((1, 2, 3), keepdim=True)
-    return find_symmetries((tensor / tensor.std((1, 2, 3), keepdim=True)).split(7))
+    return (tensor / tensor.std((1, 2, 3), keepdim=True)).split(7)
+
+
+def found(images):
+    return find_symmetries(batches(images))
 
 
 @pytest.mark.parametrize("count", [20, 100])
@@ -31,6 +36,20 @@ def test_parts_at_any_angle_have_all():
     assert found(images) == SYMMETRIES
 
 
+def test_parts_at_any_angle_are_unaligned_even_if_light_comes_from_one_side():
+    images = lit_parts(200)
+    assert found(images) != SYMMETRIES
+    assert is_unaligned(batches(images))
+    assert not is_unaligned(batches(lit_parts(200, turned=False)))
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+def test_oblong_images_are_unaligned_unless_they_have_streaks(axis):
+    noise = np.random.default_rng(0).normal(size=(60, 64, 160))
+    streaks = noise + 3 * noise.mean(axis, keepdims=True) * noise.shape[axis] ** 0.5
+    assert is_unaligned(batches(noise)) and not is_unaligned(batches(streaks))
+
+
 def aligned(count, shape, seed=0):
     """One odd part, always in the same pose, with noise."""
     rng = np.random.default_rng(seed)
@@ -44,6 +63,7 @@ def aligned(count, shape, seed=0):
 @pytest.mark.parametrize("shape", [(64, 64), (40, 90), (128, 128)])
 def test_an_aligned_part_has_none(count, shape):
     assert found(aligned(count, shape)) == ()
+    assert not is_unaligned(batches(aligned(count, shape)))
 
 
 def test_a_part_that_is_its_own_mirror_image_is_flipped():
@@ -63,7 +83,9 @@ def test_near_copies_do_not_make_a_flip_look_far_or_near():
 @pytest.mark.parametrize("shape", [(1, 1), (1, 9), (3, 5), (16, 16), (65, 64)])
 def test_images_of_any_size_have_an_answer(shape):
     rng = np.random.default_rng(0)
-    assert set(found(rng.normal(size=(6, *shape, 3)))) <= set(SYMMETRIES)
+    images = rng.normal(size=(6, *shape, 3))
+    assert set(found(images)) <= set(SYMMETRIES)
+    assert is_unaligned(batches(images)) in (True, False)
 
 
 def test_equal_images_and_a_single_one_have_an_answer():
