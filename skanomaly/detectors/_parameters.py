@@ -67,11 +67,11 @@ class SharedParameters(TypedDict, total=False):
         Side, or height and width, in pixels of random crops to train on. None trains on whole
         images. "auto" takes crops if a position in an image means nothing, the images have at least
         128 pixels on each side, and the network a bounded ``reach``. A position means nothing if
-        ``augmentation`` has all flips and rotations, or if it is "auto" and the images look similar
-        after each of them, as parts at any angle do. The crops have half of the shorter side, but
-        from 64 to 128 pixels, and an image gives as many of them as have 128 × 128 pixels together.
-        Scores and maps are of whole images, which the network sees in overlapping windows of the
-        size of the crops.
+        ``augmentation`` has all flips and rotations, or if it is "auto" and the images are similar
+        to images that are shifted, as textures are, or that are flipped and rotated, as parts at
+        any angle are. The crops have half of the shorter side, but from 64 to 128 pixels, and an
+        image gives as many of them as have 128 × 128 pixels together. Scores and maps are of whole
+        images, which the network sees in overlapping windows of the size of the crops.
     learning_rate : float, default=2e-3
         Largest learning rate, reached by a linear rise over the first tenth of the steps and
         followed by a cosine decay to 0. Convolutions are trained by Muon (orthogonalized momentum,

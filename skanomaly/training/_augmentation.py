@@ -59,7 +59,7 @@ def find_symmetries(batches: Iterable[Tensor]) -> tuple[str, ...]:
     >>> find_symmetries([noise + torch.linspace(-2, 2, 32)])
     ('flip_vertical',)
     """
-    images = _downsample(batches)
+    images = torch.cat([_downsample(batch) for batch in batches])
     if len(images) < 2:
         return ()
     coarse = _coarse(images)
@@ -79,12 +79,14 @@ def find_symmetries(batches: Iterable[Tensor]) -> tuple[str, ...]:
 def is_unaligned(batches: Iterable[Tensor]) -> bool:
     r"""Whether a position in a normal image means nothing, as in textures and parts at any angle.
 
-    The squares in the middle of the images are flipped and rotated. Each change must pass two
-    tests. *Arrangement*: the mean distance of changed images to the other images is at most 1.05
-    times that of unchanged ones, at 16 × 16 pixels; their difference is half of the energy distance
+    Either the images may be shifted by half of their height and width, the ends joined, or the
+    squares in their middle may be flipped and rotated. The changed images must be *arranged* alike:
+    their mean distance to the other images is at most 1.05 times that of unchanged ones, at
+    16 × 16 pixels. The difference is half of the energy distance
     :math:`2 E|X - Y'| - E|X - X'| - E|Y - Y'|` of the two distributions (Székely and Rizzo, Journal
-    of Statistical Planning and Inference 143, 2013). *Direction*: as in `find_symmetries`. Unlike
-    there, parts at any angle pass even if lighting from one side shows how they are turned.
+    of Statistical Planning and Inference 143, 2013). Flips and rotations must also keep
+    *directions*, as in `find_symmetries`. Unlike there, parts at any angle pass even if lighting
+    from one side shows how they are turned, and textures with a direction pass by the shifts.
 
     Parameters
     ----------
@@ -104,30 +106,28 @@ def is_unaligned(batches: Iterable[Tensor]) -> bool:
     >>> is_unaligned([noise]), is_unaligned([noise + torch.linspace(-2, 2, 32)])
     (True, False)
     """
-    images = _downsample(map(_middle_square, batches))
-    if len(images) < 2:
+    pairs = [(_coarse(batch), _downsample(_middle_square(batch))) for batch in batches]
+    coarse, squares = (torch.cat(parts) for parts in zip(*pairs, strict=True))
+    if len(coarse) < 2:
         return False
-    coarse = _coarse(images)
-    usual = _total_distance(coarse, coarse)
-    keeps_directions = _direction_test(images)
-    changes = [images.flip(-1), images.flip(-2), images.flip((-2, -1)), images.rot90(1, (-2, -1))]
+    maps = coarse.unflatten(1, (-1, _COARSE_SIDE, _COARSE_SIDE))
+    half = _COARSE_SIDE // 2
+    shifted = (maps.roll(shift, (-2, -1)) for shift in ((half, 0), (0, half), (half, half)))
+    if all(_is_arranged_like(images.flatten(1), coarse) for images in shifted):
+        return True
+    keeps_directions = _direction_test(squares)
+    turned = [squares.flip(-1), squares.flip(-2)]
+    turned += [squares.flip((-2, -1)), squares.rot90(1, (-2, -1))]
+    coarse = _coarse(squares)
     return all(
-        _total_distance(_coarse(changed), coarse) <= _MOST_MEAN_DISTANCE * usual
-        and keeps_directions(changed)
-        for changed in changes
+        _is_arranged_like(_coarse(images), coarse) and keeps_directions(images) for images in turned
     )
 
 
-def _downsample(batches: Iterable[Tensor]) -> Tensor:
-    """Concatenate images of at most 64 pixels on each side."""
-    return torch.cat(
-        [
-            functional.adaptive_avg_pool2d(
-                batch, (min(_SYMMETRY_SIDE, batch.shape[2]), min(_SYMMETRY_SIDE, batch.shape[3]))
-            ).cpu()
-            for batch in batches
-        ]
-    )
+def _downsample(images: Tensor) -> Tensor:
+    """Reduce images to at most 64 pixels on each side."""
+    height, width = (min(_SYMMETRY_SIDE, side) for side in images.shape[2:])
+    return functional.adaptive_avg_pool2d(images, (height, width)).cpu()
 
 
 def _middle_square(images: Tensor) -> Tensor:
@@ -139,7 +139,7 @@ def _middle_square(images: Tensor) -> Tensor:
 
 def _coarse(images: Tensor) -> Tensor:
     """Downsample images: (n, c, h, w) → (n, c · 256)."""
-    return functional.adaptive_avg_pool2d(images, _COARSE_SIDE).flatten(1)
+    return functional.adaptive_avg_pool2d(images, _COARSE_SIDE).flatten(1).cpu()
 
 
 def _spectra(images: Tensor) -> Tensor:
@@ -168,9 +168,12 @@ def _direction_test(images: Tensor) -> Callable[[Tensor], bool]:
     return keeps_directions
 
 
-def _total_distance(images: Tensor, others: Tensor) -> Tensor:
-    """Sum up the distances to all ``others`` of another index."""
-    return torch.cdist(images, others).fill_diagonal_(0).sum()
+def _is_arranged_like(changed: Tensor, images: Tensor) -> bool:
+    """Whether changed images are as far from the others as the images are, in the mean."""
+    distances, usual = (
+        torch.cdist(points, images).fill_diagonal_(0).sum() for points in (changed, images)
+    )
+    return bool(distances <= _MOST_MEAN_DISTANCE * usual)
 
 
 def _nearest(images: Tensor, others: Tensor) -> Tensor:

@@ -129,6 +129,12 @@ def test_parts_at_any_angle_are_trained_on_in_crops_although_light_shows_their_a
     assert plan(lit_parts(60, 128, turned=False)).crop is None
 
 
+def test_textures_with_a_direction_are_trained_on_in_crops():
+    brick = make_textured_surfaces("brick", image_size=128, n_train=40, random_state=0).X_train
+    assert "rotate" not in plan(brick).augmentation
+    assert plan(brick).crop == (64, 64)
+
+
 class Recorder(nn.Conv2d):
     """A convolution that notes the shapes that it was trained on."""
 

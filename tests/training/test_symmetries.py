@@ -44,10 +44,20 @@ def test_parts_at_any_angle_are_unaligned_even_if_light_comes_from_one_side():
 
 
 @pytest.mark.parametrize("axis", [1, 2])
-def test_oblong_images_are_unaligned_unless_they_have_streaks(axis):
+def test_textures_with_a_direction_are_unaligned_unless_they_have_a_border(axis):
     noise = np.random.default_rng(0).normal(size=(60, 64, 160))
     streaks = noise + 3 * noise.mean(axis, keepdims=True) * noise.shape[axis] ** 0.5
-    assert is_unaligned(batches(noise)) and not is_unaligned(batches(streaks))
+    assert "rotate" not in found(streaks) and is_unaligned(batches(streaks))
+    streaks[:, :, :10] += 3
+    assert not is_unaligned(batches(streaks))
+
+
+@pytest.mark.parametrize("turned", [True, False])
+def test_parts_in_oblong_images_are_judged_by_the_square_in_the_middle(turned):
+    parts = lit_parts(100, turned=turned)
+    images = np.random.default_rng(0).normal(scale=0.02, size=(100, 64, 100))
+    images[:, :, 18:82] = parts
+    assert is_unaligned(batches(images)) == turned
 
 
 def aligned(count, shape, seed=0):
