@@ -14,14 +14,11 @@ DOCS = Path(__file__).parent
 BENCHMARK = "-m skanomaly.benchmark"
 DETECTORS = "SelfSupervisedAutoencoderDetector", "DenoisingAE", "ContractiveAE"
 COMMANDS = {
-    "amplification": f"{BENCHMARK} magnetic_tile bottle kolektorsdd --size 128 --seeds 0 "
-    f"--detector {DETECTORS[0]} --detector {DETECTORS[0]} amplification=0",
-    "real_sets": f"{BENCHMARK} magnetic_tile bottle grid kolektorsdd --size 128 --seeds 0 1 "
-    "--set amplification=0",
+    "real_sets": f"{BENCHMARK} magnetic_tile bottle grid kolektorsdd --size 128 --seeds 0 1",
     "focus": f"{BENCHMARK} magnetic_tile bottle grid kolektorsdd --size 128 --seeds 0 1 "
-    "--set corruption__focus=0 amplification=0",
-    "image_size": f"{BENCHMARK} kolektorsdd --size 320 128 --seeds 0 1 --set amplification=0",
-    "textures": f"{BENCHMARK} brick grass gravel --size 128 --seeds 0 --set amplification=0",
+    "--set corruption__focus=0",
+    "image_size": f"{BENCHMARK} kolektorsdd --size 320 128 --seeds 0 1",
+    "textures": f"{BENCHMARK} brick grass gravel --size 128 --seeds 0",
     "few_images": "docs/training_curves.py few bottle grid kolektorsdd magnetic_tile "
     "--numbers 20 40 100 --seeds 0 1",
     "training_time": "docs/training_curves.py steps magnetic_tile",

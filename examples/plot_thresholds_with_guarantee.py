@@ -148,8 +148,8 @@ pd.DataFrame(
 ).T.round(3)
 
 # %%
-# Calibrated on crops, the rate of false alarms is close to ``alpha`` on other crops of the same
-# half, and far above it on the other half. Calibrated on tiles, it is low there as well. So
+# Calibrated on crops, the rate of false alarms is below ``alpha`` on other crops of the same half,
+# and far above it on the other half. Calibrated on tiles, it is below ``alpha`` there as well. So
 # calibrate on images that are like those to come and were not used for training. They need not
 # include any defect.
 #

@@ -22,11 +22,7 @@ def make_detectors():
     return {
         "images": (
             skanomaly.SelfSupervisedAutoencoderDetector(
-                network=NETWORK,
-                corruption=corruption,
-                crop_size=(8, 8),
-                amplification=0.0,
-                **options,
+                network=NETWORK, corruption=corruption, crop_size=(8, 8), **options
             ),
             images,
         ),

@@ -55,7 +55,7 @@ class Model:
     mode: str
 
     def score(self, paths: Sequence[Path]) -> Iterator[Scored]:
-        """Score images batch by batch, in one pass."""
+        """Score images batch by batch, with one pass of the network."""
         step = max(1, _BATCH_PIXELS // (self.size[0] * self.size[1]))
         batches = [paths[start : start + step] for start in range(0, len(paths), step)]
         # Read the next batch while this one is scored.

@@ -124,7 +124,7 @@ def _measure_times(case: SpeedCase) -> tuple[Row, Any]:
     steps = _Steps(device, product)
     detector = _set_up(case).set_params(max_iter=_WARM_UP_STEPS + case.repeats)
     detector.set_callbacks(steps).fit(X).set_callbacks()
-    shape, passes = _network_input(detector, X)
+    shape = _network_shape(detector, X)
     flops, training_flops = count_flops(detector.network_, shape)
     batch = torch.randn(case.batch_size, *shape, device=device)
 
@@ -154,7 +154,7 @@ def _measure_times(case: SpeedCase) -> tuple[Row, Any]:
         ),
         "training_memory_mb": steps.memory,
         "scoring_images_per_second": median(rate for rate, _ in scoring),
-        "scoring_of_product": median(passes * flops * rate / each for rate, each in scoring),
+        "scoring_of_product": median(flops * rate / each for rate, each in scoring),
         "scoring_operators": slowest_operators(lambda: detector.score_samples(X)),
         "flops_per_image": flops,
         "forward_flops_per_second": median(flops * rate for rate, _ in forward),
@@ -344,12 +344,12 @@ def slowest_operators(function: Callable[[], object]) -> dict[str, float]:
     return {name: times[name] / sum(times.values()) for name in slowest}
 
 
-def _network_input(detector: Any, X: NDArray[np.uint8]) -> tuple[tuple[int, ...], int]:
-    """Return the shape (c, h, w) of the network's input, and the passes that score an image."""
+def _network_shape(detector: Any, X: NDArray[np.uint8]) -> tuple[int, ...]:
+    """Return channels, height and width of the network input, with local contrast as a channel."""
     shapes: list[torch.Size] = []
     hook = detector.network_.register_forward_pre_hook(
         lambda module, arguments: shapes.append(arguments[0].shape)
     )
     with hook:
         detector.score_samples(X[:1])
-    return tuple(shapes[0][1:]), len(shapes)
+    return tuple(shapes[0][1:])

@@ -150,9 +150,9 @@ class BaseAutoencoderDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator,
     def calibrate(self, X: Any) -> Self:
         """Set expected map and thresholds again, without training.
 
-        Use it after a change of lighting or camera, or of ``contamination``, ``amplification``,
-        ``smoothing_size``, ``smoothing_passes``, ``normalize_map``, ``region_size`` or
-        ``score_aggregation``, which take effect only here and in `fit`.
+        Use it after a change of lighting or camera, or of ``contamination``, ``smoothing_size``,
+        ``smoothing_passes``, ``normalize_map``, ``region_size`` or ``score_aggregation``, which
+        take effect only here and in `fit`.
 
         Parameters
         ----------
@@ -178,7 +178,7 @@ class BaseAutoencoderDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator,
     @takes_images
     @usual_torch_state()
     def detect(self, X: Any) -> Bunch:
-        """Compute scores, decisions, maps and masks in one pass over the images.
+        """Compute scores, decisions, maps and masks in one pass through the network.
 
         Returns
         -------

@@ -23,7 +23,7 @@ from ..datasets import ImageSequence
 # Parameters that do not change the training.
 _IGNORED = {
     *("checkpoint", "verbose", "smoothing_size", "smoothing_passes"),
-    *("amplification", "normalize_map", "region_size", "score_aggregation"),
+    *("normalize_map", "region_size", "score_aggregation"),
 }
 
 

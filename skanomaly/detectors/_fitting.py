@@ -325,7 +325,6 @@ def calibrate(
         standardization,
         network,
         window=window,
-        amplification=float(getattr(detector, "amplification", 0.0)) if data.is_image else 0.0,
         smoothing_size=int(detector.smoothing_size),
         smoothing_passes=int(detector.smoothing_passes),
         aggregation=aggregation if isinstance(aggregation, str) else float(aggregation),

@@ -177,7 +177,7 @@ class Inference:
     def difference_maps(self, data: ValidatedInput) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield difference maps (b, k, …) and frames (b, 5), float64, batch by batch."""
         return _assemble(
-            self._pieces(data, self.model.amplification),
+            self._pieces(data),
             lambda piece: self.model.compare(piece.images, piece.reconstructions),
         )
 
@@ -193,7 +193,7 @@ class Inference:
                 array = to_image_dtype(np.moveaxis(array, 1, -1), data.source.dtype)
             yield array
 
-    def _pieces(self, data: ValidatedInput, amplification: float = 0.0) -> Iterator[Piece]:
+    def _pieces(self, data: ValidatedInput) -> Iterator[Piece]:
         """Apply the network batch by batch, and to the tiles of a batch one after another.
 
         Pieces are on the CPU, or on the CUDA device of the network.
@@ -219,9 +219,7 @@ class Inference:
                 return standardized, model.repair(filled)[1][:count]
             while True:
                 try:
-                    parts = [
-                        model.repair(part, amplification) for part in standardized.split(at_once)
-                    ]
+                    parts = [model.repair(part) for part in standardized.split(at_once)]
                     if len(parts) == 1:
                         return parts[0]
                     images, reconstructions = zip(*parts, strict=True)
@@ -260,9 +258,8 @@ class Inference:
         cuts: list[Tile] = []
         if data.is_image:
             sides = data.shape[0], data.shape[1]
-            passes = 2 if amplification else 1
             rows, columns = (
-                _receptive_field(model, length, side, passes)
+                _receptive_field(model, length, side)
                 for length, side in zip(sides, model.window or sides, strict=True)
             )
             cuts = list(tiles(sides, (rows[0], columns[0]), (rows[1], columns[1])))
@@ -285,14 +282,12 @@ class Inference:
                 yield piece(data.scale(batch[:, *cut.seen]), cut, (*scaling, frame))
 
 
-def _receptive_field(
-    model: DetectorModel, length: int, side: int, passes: int
-) -> tuple[int | None, int]:
+def _receptive_field(model: DetectorModel, length: int, side: int) -> tuple[int | None, int]:
     """Receptive-field radius of difference maps, and stride, on an axis cut into windows."""
     if side < length:
-        return passes * (side + model.margin), window_step(side)
+        return side + model.margin, window_step(side)
     reach, stride = receptive_field(model.network)
-    return None if reach is None else passes * (reach + model.margin), stride
+    return None if reach is None else reach + model.margin, stride
 
 
 def _assemble(

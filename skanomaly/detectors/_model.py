@@ -222,9 +222,6 @@ class DetectorModel(nn.Module):
         Height and width, in pixels, of the images or crops that the network was trained on. Larger
         images are reconstructed in windows of this size, see `apply_in_windows`. None, as for rows,
         reconstructs them as a whole.
-    amplification : float, default=0.0
-        How much the deviation of an image from its reconstruction is amplified before its map is
-        computed, see `repair`.
     smoothing_size, smoothing_passes : int
         Side, in pixels, and number of applications of the mean filter on difference maps.
     aggregation : {"max", "mean"} or float
@@ -248,9 +245,8 @@ class DetectorModel(nn.Module):
 
     # A ModuleList, used as a list.
     steps: list[MapStep]
-    # Pickles of earlier versions have neither.
+    # Pickles of earlier versions have none.
     window: tuple[int, int] | None = None
-    amplification: float = 0.0
 
     def __init__(
         self,
@@ -259,7 +255,6 @@ class DetectorModel(nn.Module):
         steps: Sequence[MapStep] = (),
         *,
         window: Sequence[int] | None = None,
-        amplification: float = 0.0,
         smoothing_size: int,
         smoothing_passes: int,
         aggregation: str | float,
@@ -271,7 +266,6 @@ class DetectorModel(nn.Module):
         self.network = network
         self.steps = nn.ModuleList(steps)  # type: ignore[assignment]
         self.window = None if window is None else (int(window[0]), int(window[1]))
-        self.amplification = amplification
         self.smoothing_size = smoothing_size
         self.smoothing_passes = smoothing_passes
         self.aggregation = aggregation
@@ -297,7 +291,7 @@ class DetectorModel(nn.Module):
 
     def config(self) -> dict[str, Any]:
         """Return the arguments of the constructor that are not modules."""
-        names = ("window", "amplification", "smoothing_size", "smoothing_passes", "aggregation")
+        names = ("window", "smoothing_size", "smoothing_passes", "aggregation")
         return {name: getattr(self, name) for name in (*names, "offset", "map_threshold")}
 
     def forward(self, values: Tensor) -> tuple[Tensor, Tensor]:
@@ -315,8 +309,7 @@ class DetectorModel(nn.Module):
         scores : Tensor of shape (b,), float64
             At most 0, higher is more normal.
         """
-        standardized = self.standardization(values)[0]
-        maps = self.compare(*self.repair(standardized, self.amplification))
+        maps = self.compare(*self.repair(self.standardization(values)[0]))
         frame = self.frame(values)
         for step in self.steps:
             maps = step(maps, frame)
@@ -328,14 +321,8 @@ class DetectorModel(nn.Module):
             return values.new_zeros(len(values), 5, dtype=torch.float64)
         return frame_sums(self.standardization.relative(values)[0], core)
 
-    def repair(self, standardized: Tensor, amplification: float = 0.0) -> tuple[Tensor, Tensor]:
-        """Apply the network to standardized images x, or to x + a (x − f(x)).
-
-        Parameters
-        ----------
-        standardized : Tensor of shape (b, c, h, w) or (b, n_features)
-        amplification : float, default=0.0
-            The factor a. Other values than 0 take a second pass through the network.
+    def repair(self, standardized: Tensor) -> tuple[Tensor, Tensor]:
+        """Apply the network to standardized images.
 
         Returns
         -------
@@ -344,16 +331,7 @@ class DetectorModel(nn.Module):
         """
         images = self.standardization.represent(standardized)
         values = images.to(next(self.network.parameters(), images).dtype)
-        repaired = apply_in_windows(self.network, values, self.window).to(images.dtype)
-        if not amplification:
-            return images, repaired
-        deviation = standardized - repaired[:, : standardized.shape[1]]
-        amplified = standardized + amplification * deviation
-        if amplified.device.type != "mps":
-            # Or the local contrast, a difference of squares, increases the rounding of f(x).
-            amplified = amplified.double()
-        images, repaired = self.repair(amplified)
-        return images.to(standardized.dtype), repaired.to(standardized.dtype)
+        return images, apply_in_windows(self.network, values, self.window).to(images.dtype)
 
     def compare(self, images: Tensor, reconstructions: Tensor) -> Tensor:
         """Compute smoothed difference maps of the tensors that `repair` returns.

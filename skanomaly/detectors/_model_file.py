@@ -23,9 +23,9 @@ from .._validation import Shape
 from ..networks import NETWORKS, ROW_NETWORKS
 from ..scoring import MAP_STEPS, ExpectedMap
 from ..training import to_channels_last
-from . import _parameters
 from ._model import DetectorModel, Standardization
 from ._network import make_network
+from ._parameters import LARGEST_WINDOW, MOST_PASSES, WIDEST_FILTER, FittedAttributes
 
 KIND = "skanomaly model"
 FORMAT_VERSION = 3
@@ -226,7 +226,6 @@ def restore_parameters(
 ) -> Any:
     """Make an unfitted detector from untrusted data in the form of `parameters_data`."""
     require_class(data["class"], classes)
-    cls: Any = classes[data["class"]]
     parameters = {
         name: from_data(value, arrays, classes) for name, value in data["parameters"].items()
     }
@@ -241,11 +240,8 @@ def restore_parameters(
         parameters["network"] = network
     elif network is not None:
         raise ModelFileError("has a network of this library: leave network out")
-    if "amplification" in cls._get_param_names():
-        # Files of earlier versions have none.
-        parameters.setdefault("amplification", 0.0)
     # Unknown names are a TypeError of the constructor.
-    detector = cls(**parameters)
+    detector = classes[data["class"]](**parameters)
     detector._validate_params()
     return detector
 
@@ -262,7 +258,7 @@ def restore_detector(
     _require(len(shape) == 1 or max(shape[:2]) <= _LONGEST_SIDE, "image_shape")
     losses = arrays.pop("loss_curve").tolist()
     curve = arrays.pop("validation_curve", np.empty((0, 2))).tolist()
-    learned: _parameters.FittedAttributes = {
+    learned: FittedAttributes = {
         "model_": _restore_model(detector, data, shape, arrays),
         "image_shape_": shape,
         "loss_curve_": losses,
@@ -297,7 +293,7 @@ def _restore_model(detector: Any, data: Any, shape: Shape, arrays: Arrays) -> De
     _require(type(standardization.per_image) is bool, "standardization")
     _require_numbers(standardization, "contrast_mean", "contrast_deviation")
     _require(contrast_size is None or (is_image and type(contrast_size) is int), "contrast_size")
-    _require(0 < (contrast_size or 1) <= _parameters.WIDEST_FILTER, "contrast_size")
+    _require(0 < (contrast_size or 1) <= WIDEST_FILTER, "contrast_size")
     steps = [
         MAP_STEPS[name](**_numbers(config), **take(tensors, f"steps.{number}."))
         for number, (name, config) in enumerate(data["steps"])
@@ -318,17 +314,13 @@ def _restore_model(detector: Any, data: Any, shape: Shape, arrays: Arrays) -> De
     _require(window is None or (is_image and _is_size(window)), "window")
     model = DetectorModel(standardization, network, steps, window=window, **_numbers(settings))
     _require_numbers(model, "smoothing_size", "smoothing_passes", "offset", "map_threshold")
-    _require_numbers(model, "amplification")
-    _require(0 <= model.amplification <= _parameters.MOST_AMPLIFICATION * is_image, "amplification")
-    _require(0 < model.smoothing_size <= _parameters.WIDEST_FILTER, "smoothing_size")
-    _require(0 <= model.smoothing_passes <= _parameters.MOST_PASSES, "smoothing_passes")
+    _require(0 < model.smoothing_size <= WIDEST_FILTER, "smoothing_size")
+    _require(0 <= model.smoothing_passes <= MOST_PASSES, "smoothing_passes")
     aggregation = model.aggregation
     is_fraction = type(aggregation) is float and 0 < aggregation <= 1
     _require(aggregation in ("max", "mean") or is_fraction, "aggregation")
     for step in steps:
-        _require(
-            getattr(step, "size", 1) <= min(*shape[:2], _parameters.WIDEST_FILTER) + 1, "steps"
-        )
+        _require(getattr(step, "size", 1) <= min(*shape[:2], WIDEST_FILTER) + 1, "steps")
         _require(getattr(step, "aggregation", aggregation) == aggregation, "aggregation")
         _require(all(value.dtype == torch.float64 for value in step.buffers()), "steps")
     return model
@@ -352,7 +344,7 @@ def _is_size(value: Any) -> bool:
     return (
         type(value) is list
         and len(value) == 2
-        and all(type(side) is int and 0 < side <= _parameters.LARGEST_WINDOW for side in value)
+        and all(type(side) is int and 0 < side <= LARGEST_WINDOW for side in value)
     )
 
 

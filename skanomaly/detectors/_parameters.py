@@ -208,8 +208,6 @@ class FittedAttributes(TypedDict, total=False):
 WIDEST_FILTER = 2**14 + 1
 MOST_PASSES = 1000
 LARGEST_WINDOW = 2**20
-# Largest factor of deviations, beyond which they leave the range of float32.
-MOST_AMPLIFICATION = 1000
 
 
 def _at_least(lowest: int) -> Interval:

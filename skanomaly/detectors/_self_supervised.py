@@ -12,12 +12,7 @@ from ..corruption import PatchCorruption
 from ..training import RepairObjective
 from ._base import BaseAutoencoderDetector
 from ._fit_plan import Objective, Represent
-from ._parameters import (
-    MOST_AMPLIFICATION,
-    SharedParameters,
-    set_shared,
-    shared_parameters,
-)
+from ._parameters import SharedParameters, set_shared, shared_parameters
 
 
 @shared_parameters(auto_network='"sdcc" for images, "dense" for vectors')
@@ -27,10 +22,9 @@ class SelfSupervisedAutoencoderDetector(BaseAutoencoderDetector):
     In training, parts of normal images are replaced by foreign content, and the network f learns
     to restore them and to keep the rest unchanged (SSAE, Bauer, Nakajima and Müller, Mathematics
     12(24):3988, 2024). It then acts as a projection onto normal images: an image x is anomalous
-    where it differs from f(x). The deviation x − f(x) is amplified. The anomaly map is then the
-    squared difference, averaged over channels and smoothed; the score of an image depends on the
-    largest values of its map. The local contrast is a further channel of the image, so that missing
-    or foreign texture is detected too.
+    where it differs from f(x). The anomaly map is the squared difference, averaged over channels
+    and smoothed; the score of an image depends on the largest values of its map. The local contrast
+    is a further channel of the image, so that missing or foreign texture is detected too.
 
     Parameters
     ----------
@@ -47,12 +41,6 @@ class SelfSupervisedAutoencoderDetector(BaseAutoencoderDetector):
     idempotence_weight : float, default=0.0
         Weight of ‖f(f(x)) − f(x)‖², which makes f closer to a projection (Bauer, arXiv 2606.15280).
         Above 0, a training step takes at least 1.5 times as long.
-    amplification : float, default=1.0
-        How much the deviation of an image x from f(x) is amplified before its map is computed: the
-        map is that of x + a (x − f(x)), which takes a second pass through the network. Faint
-        anomalies, which a single pass repairs only in part, are then repaired further. 0 computes
-        the map of x itself, in half of the time. Ignored for vectors. This is a method of this
-        library.
     {parameters}
 
     Attributes
@@ -82,7 +70,6 @@ class SelfSupervisedAutoencoderDetector(BaseAutoencoderDetector):
         "mask_weight": [Interval(Real, 0, 1, closed="both")],
         "identity_noise": [Interval(Real, 0, None, closed="left")],
         "idempotence_weight": [Interval(Real, 0, None, closed="left")],
-        "amplification": [Interval(Real, 0, MOST_AMPLIFICATION, closed="both")],
     }
 
     _auto_augmentation = ("mixup",)
@@ -94,7 +81,6 @@ class SelfSupervisedAutoencoderDetector(BaseAutoencoderDetector):
         mask_weight: float = 0.1,
         identity_noise: float = 0.1,
         idempotence_weight: float = 0.0,
-        amplification: float = 1.0,
         **shared: Unpack[SharedParameters],
     ) -> None:
         set_shared(self, shared)
@@ -102,12 +88,6 @@ class SelfSupervisedAutoencoderDetector(BaseAutoencoderDetector):
         self.mask_weight = mask_weight
         self.identity_noise = identity_noise
         self.idempotence_weight = idempotence_weight
-        self.amplification = amplification
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        # Older pickles have no amplification.
-        amplification = vars(self).get("amplification", 0.0)
-        super().__setstate__({"amplification": amplification, **state})
 
     def set_params(self, **params: Any) -> Self:
         """Set parameters, including those of the corruption.

@@ -155,8 +155,6 @@ def test_image_shape_must_fit():
         ("verbose", -1),
         ("corruption", "blobs"),
         ("mask_weight", 1.1),
-        ("amplification", -0.5),
-        ("amplification", 1e10),
         ("identity_noise", -0.1),
         ("idempotence_weight", -1),
     ],

@@ -143,8 +143,7 @@ def test_one_image_costs_one_pass(fitted_on, pictures):
     hook = lambda module, inputs: passed.append(len(inputs[0]))  # noqa: E731
     with network.register_forward_pre_hook(hook):
         fitted_on["grey"].score_samples(pictures["grey"][:1])
-    # The image, and the image whose deviation is amplified.
-    assert passed == [1] * (2 if fitted_on["grey"].model_.amplification else 1)
+    assert passed == [1]
 
 
 def test_predicting_leaves_no_trace(fitted_on, pictures):
@@ -206,19 +205,15 @@ TRAINED = {
 def test_a_trained_detector_finds_planted_defects(name, images, damaged):
     pictures, masks = damaged
     clean = make_images(20, seed=2)
-    repairs = isinstance(TRAINED[name], SelfSupervisedAutoencoderDetector)
 
     def qualities(max_iter):
-        fitted = clone(TRAINED[name]).set_params(max_iter=max_iter, random_state=0)
-        if repairs:
-            # With it, an untrained network finds most of these defects too.
-            fitted.set_params(amplification=0)
-        fitted.fit(images)
+        fitted = clone(TRAINED[name]).set_params(max_iter=max_iter, random_state=0).fit(images)
         scores = fitted.score_samples(np.concatenate([clean, pictures]))
         image = roc_auc_score(np.repeat([1, -1], 20), scores)
         maps = fitted.anomaly_map(pictures)
         return image, roc_auc_score(masks.ravel(), maps.ravel()), fitted
 
+    repairs = isinstance(TRAINED[name], SelfSupervisedAutoencoderDetector)
     # The repair has a tenth of the weight, and is learned after the rest.
     image, pixel, fitted = qualities(240 if repairs else 160)
     untrained_image, untrained_pixel, _ = qualities(1)

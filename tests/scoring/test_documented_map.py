@@ -6,7 +6,7 @@ import torch
 from scipy import ndimage
 from synthetic_images import make_images
 
-from skanomaly import DenoisingAE, SelfSupervisedAutoencoderDetector
+from skanomaly import DenoisingAE
 
 IMAGES = make_images(30)
 # Images like those of the training, a black one, noise, one of low contrast, and a smaller one.
@@ -44,9 +44,6 @@ def documented_map(detector, images, training):
     model = detector.model_
     with torch.no_grad():
         standardized = model.standardization(torch.from_numpy(images[:, None]))[0].float()
-        if amplification := getattr(detector, "amplification", 0):
-            deviation = standardized - model.repair(standardized)[1][:, :1]
-            standardized = standardized + amplification * deviation
         read, repaired = (t.numpy().astype(np.float64) for t in model.repair(standardized))
     usual_maps = detector.expected_map_ if detector.normalize_map else [1.0] * read.shape[1]
     maps = [mean_filter((read - repaired)[:, kind] ** 2, 5) for kind in range(read.shape[1])]
@@ -80,14 +77,10 @@ def documented_map(detector, images, training):
         {"contrast_size": None},
         {"region_size": None},
         {"normalize_map": False},
-        {"amplification": 0},
-        {"amplification": 1.5},
     ],
 )
 def test_the_map_is_the_documented_product(options):
-    amplified = "amplification" in options
-    kind = SelfSupervisedAutoencoderDetector if amplified else DenoisingAE
-    detector = kind(max_iter=8, random_state=0, precision="float32", **options).fit(IMAGES)
+    detector = DenoisingAE(max_iter=8, random_state=0, precision="float32", **options).fit(IMAGES)
     for images in (UNUSUAL, CROPS):
         wanted, raised = documented_map(detector, images, IMAGES)
         if images is UNUSUAL:
