@@ -1,7 +1,7 @@
-"""Crops, flips, rotations and mixup, and the automatic choice of flips and rotations."""
+"""Crops, flips, rotations and mixup, and the automatic choice of all but mixup."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -64,11 +64,11 @@ def find_symmetries(batches: Iterable[Tensor]) -> tuple[str, ...]:
         return ()
     coarse = _coarse(images)
     usual = _nearest(coarse, coarse)
-    keeps_directions = _direction_test(images)
 
     def is_symmetry(changed: Tensor) -> bool:
         ratio = _nearest(_coarse(changed), coarse) / usual.clamp(min=1e-12)
-        return bool(ratio.log().median() <= math.log(_MOST_DISTANCE)) and keeps_directions(changed)
+        is_near = bool(ratio.log().median() <= math.log(_MOST_DISTANCE))
+        return is_near and _keeps_directions(changed, images)
 
     height, width = images.shape[2:]
     turned = [images.flip((-2, -1))] + ([images.rot90(1, (-2, -1))] if height == width else [])
@@ -115,12 +115,12 @@ def is_unaligned(batches: Iterable[Tensor]) -> bool:
     shifted = (maps.roll(shift, (-2, -1)) for shift in ((half, 0), (0, half), (half, half)))
     if all(_is_arranged_like(images.flatten(1), coarse) for images in shifted):
         return True
-    keeps_directions = _direction_test(squares)
     turned = [squares.flip(-1), squares.flip(-2)]
     turned += [squares.flip((-2, -1)), squares.rot90(1, (-2, -1))]
     coarse = _coarse(squares)
     return all(
-        _is_arranged_like(_coarse(images), coarse) and keeps_directions(images) for images in turned
+        _is_arranged_like(_coarse(changed), coarse) and _keeps_directions(changed, squares)
+        for changed in turned
     )
 
 
@@ -155,17 +155,12 @@ def _spectra(images: Tensor) -> Tensor:
     return (power + 1e-3 * power.mean(1, keepdim=True) + 1e-12).log()
 
 
-def _direction_test(images: Tensor) -> Callable[[Tensor], bool]:
-    """Make a test of whether transformed images have the mean spectrum of the images."""
+def _keeps_directions(changed: Tensor, images: Tensor) -> bool:
+    """Whether transformed images have the mean spectrum of the images."""
     spectra = _spectra(images)
     mean = spectra.mean(0)
-    spread = (spectra - mean).square().sum(1).mean()
-
-    def keeps_directions(changed: Tensor) -> bool:
-        turn = (mean - _spectra(changed).mean(0)).square().sum()
-        return bool(turn <= _MOST_TURN * spread)
-
-    return keeps_directions
+    turn = (mean - _spectra(changed).mean(0)).square().sum()
+    return bool(turn <= _MOST_TURN * (spectra - mean).square().sum(1).mean())
 
 
 def _is_arranged_like(changed: Tensor, images: Tensor) -> bool:
