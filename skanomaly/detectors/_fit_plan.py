@@ -19,7 +19,6 @@ from .._device import available_memory, require_memory, training_memory
 from .._files import expand_user
 from .._logging import warn
 from .._validation import ValidatedInput, channels_first
-from ..networks import receptive_field
 from ..training import (
     AUGMENTATIONS,
     SYMMETRIES,
@@ -125,10 +124,10 @@ class FitPlan:
             self.dtype = resolve_precision(detector.precision, self.device)
         self.crop = _check_crop(detector.crop_size, data)
         self.crops_per_image = 1
-        if detector.crop_size == "auto" and self._may_crop() and self._is_unaligned(detector):
-            side = min(max(min(data.shape[:2]) // 2, _SMALLEST_CROP), _LARGEST_CROP)
-            self.crop = side, side
-            self.crops_per_image = round((_LARGEST_CROP / side) ** 2)
+        half = min(max(min(data.shape[:2]) // 2, _SMALLEST_CROP), _LARGEST_CROP)
+        if detector.crop_size == "auto" and self._may_crop(half) and self._is_unaligned(detector):
+            self.crop = half, half
+            self.crops_per_image = round((_LARGEST_CROP / half) ** 2)
         self.window: tuple[int, int] | None = None
         if continued and one_pass:
             # One pass changes little.
@@ -153,13 +152,17 @@ class FitPlan:
             held_out[np.random.default_rng(self.seed).permutation(count)[:held]] = True
         return held_out
 
-    def _may_crop(self) -> bool:
-        """Whether images and network allow crops."""
-        return (
-            self.data.is_image
-            and receptive_field(self.network)[0] is not None
-            and min(self.data.shape[:2]) >= 2 * _SMALLEST_CROP
-        )
+    def _may_crop(self, side: int) -> bool:
+        """Whether the images are large enough for crops, and the network accepts them."""
+        if not self.data.is_image or min(self.data.shape[:2]) < 2 * _SMALLEST_CROP:
+            return False
+        channels = self.standardization.network_shape(self.data)[2]
+        crop = torch.zeros(1, channels, side, side, device=self.device)
+        try:
+            with torch.no_grad():
+                return bool(self.network.eval()(crop).shape == crop.shape)
+        except Exception:  # A network for images of one size may raise anything.
+            return False
 
     def _is_unaligned(self, detector: Any) -> bool:
         """Whether a position in an image means nothing, by parameter or by the images."""

@@ -17,7 +17,7 @@ from torch import Tensor
 from .._device import require_memory
 from .._logging import warn
 from .._validation import Shape, ValidatedInput, channels_first, to_image_dtype
-from ..networks import apply_in_windows, receptive_field, window_step
+from ..networks import apply_in_windows, window_step
 from ..scoring import MapStep
 from ..training import autocast
 from ._model import DetectorModel
@@ -87,8 +87,8 @@ def _within(parts: Slices, around: Slices) -> Slices:
 
 def tiles(
     size: tuple[int, int],
-    reach: tuple[int | None, int | None],
-    stride: tuple[int, int] = (1, 1),
+    margin: tuple[int | None, int | None],
+    step: tuple[int, int] = (1, 1),
 ) -> Iterator[Tile]:
     """Cut an image into tiles, row by row.
 
@@ -96,34 +96,34 @@ def tiles(
     ----------
     size : (int, int)
         Height and width of the image in pixels.
-    reach : (int or None, int or None)
-        Radius of the receptive field along both axes, in pixels. None does not cut the image.
-    stride : (int, int), default=(1, 1)
+    margin : (int or None, int or None)
+        Pixels that tiles see beyond what they keep, along both axes. None does not cut the image.
+    step : (int, int), default=(1, 1)
         Tiles start at multiples of it.
 
     Yields
     ------
     Tile
     """
-    rows, columns = map(_intervals, size, reach, stride)
+    rows, columns = map(_intervals, size, margin, step)
     for seen_rows, kept_rows in rows:
         for seen_columns, kept_columns in columns:
             yield Tile(size, (seen_rows, seen_columns), (kept_rows, kept_columns))
 
 
-def _intervals(length: int, reach: int | None, stride: int) -> list[Slices]:
+def _intervals(length: int, margin: int | None, step: int) -> list[Slices]:
     """Cut one side into what is seen and what is kept."""
-    if reach is None or length <= _SIDE:
+    if margin is None or length <= _SIDE:
         return [(slice(0, length), slice(0, length))]
-    margin = -(-reach // stride) * stride
+    margin = -(-margin // step) * step
     # At least half of each seen side is kept.
-    step = max(_SIDE - 2 * margin, 2 * margin, stride) // stride * stride
+    kept = max(_SIDE - 2 * margin, 2 * margin, step) // step * step
     return [
         (
-            slice(max(0, start - margin), min(length, start + step + margin)),
-            slice(start, min(length, start + step)),
+            slice(max(0, start - margin), min(length, start + kept + margin)),
+            slice(start, min(length, start + kept)),
         )
-        for start in range(0, length, step)
+        for start in range(0, length, kept)
     ]
 
 
@@ -248,7 +248,7 @@ class Inference:
             with torch.inference_mode(), autocast(device, dtype):
                 images, reconstructions = repair(standardized)
             if tile is not None and not tile.is_whole:
-                # The maps' own receptive field is smaller than that of the network.
+                # Maps depend on fewer pixels than the network's output.
                 near = tile.near(model.margin)
                 images, reconstructions = near.cut(images, tile), near.cut(reconstructions, tile)
                 tile = near
@@ -259,7 +259,7 @@ class Inference:
         if data.is_image:
             sides = data.shape[0], data.shape[1]
             rows, columns = (
-                _receptive_field(model, length, side)
+                _margin_and_step(model, length, side)
                 for length, side in zip(sides, model.window or sides, strict=True)
             )
             cuts = list(tiles(sides, (rows[0], columns[0]), (rows[1], columns[1])))
@@ -282,12 +282,9 @@ class Inference:
                 yield piece(data.scale(batch[:, *cut.seen]), cut, (*scaling, frame))
 
 
-def _receptive_field(model: DetectorModel, length: int, side: int) -> tuple[int | None, int]:
-    """Receptive-field radius of difference maps, and stride, on an axis cut into windows."""
-    if side < length:
-        return side + model.margin, window_step(side)
-    reach, stride = receptive_field(model.network)
-    return None if reach is None else reach + model.margin, stride
+def _margin_and_step(model: DetectorModel, length: int, side: int) -> tuple[int | None, int]:
+    """Margin and step of tiles along an axis: windows bound what a pixel depends on."""
+    return (side + model.margin, window_step(side)) if side < length else (None, 1)
 
 
 def _assemble(

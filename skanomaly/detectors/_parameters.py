@@ -66,7 +66,7 @@ class SharedParameters(TypedDict, total=False):
     crop_size : int or (int, int), "auto" or None, default="auto"
         Side, or height and width, in pixels of random crops to train on. None trains on whole
         images. "auto" takes crops if a position in an image means nothing, the images have at least
-        128 pixels on each side, and the network a bounded ``reach``. A position means nothing if
+        128 pixels on each side, and the network accepts them. A position means nothing if
         ``augmentation`` has all flips and rotations, or if it is "auto" and the images are similar
         to images that are shifted, as textures are, or that are flipped and rotated, as parts at
         any angle are. The crops have half of the shorter side, but from 64 to 128 pixels, and an

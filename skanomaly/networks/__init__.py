@@ -9,7 +9,7 @@ from ._autoencoder import ConvolutionalAutoencoder
 from ._dense import DenseAutoencoder
 from ._layers import ConvexCombination, StackedDilatedConv
 from ._linear import LinearAutoencoder
-from ._protocol import Network, find_encoder, receptive_field
+from ._protocol import Network, find_encoder
 from ._windows import apply_in_windows, window_step
 
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
@@ -33,6 +33,5 @@ __all__ = [
     "StackedDilatedConv",
     "apply_in_windows",
     "find_encoder",
-    "receptive_field",
     "window_step",
 ]

@@ -49,9 +49,6 @@ class ConvolutionalAutoencoder(nn.Module):
     ----------
     stride : int
         Side of a pixel of the coarsest level, in pixels of the image.
-    reach : int or None
-        Receptive-field radius in evaluation mode: an output pixel depends on input pixels at most
-        this far away, in pixels. None with "group", whose statistics are of the whole image.
 
     Examples
     --------
@@ -110,13 +107,6 @@ class ConvolutionalAutoencoder(nn.Module):
             before = out
         self.channels = channels
         self.convex = convex
-        # Each convolution adds its dilation, in pixels of its level of stem · 2**level image pixels
-        # each: four at each level but the coarsest, which has two and the blocks.
-        finer = sum(4 * stem * 2**level for level in range(depth - 1))
-        blocks = n_blocks * max(dilations) * self.stride
-        # Output pixels of one coarse pixel depend on all of its input pixels.
-        reach = finer + 2 * self.stride + blocks + self.stride - 1
-        self.reach = None if normalization == "group" else reach
         # The decoded image and, if combined, the logits of its weight against the input.
         self.head = nn.Conv2d(before, stem**2 * channels * (2 if convex else 1), 3, padding=1)
         self.start()

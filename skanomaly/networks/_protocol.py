@@ -20,27 +20,14 @@ class Network(Protocol):
 
     Attributes
     ----------
-    reach : int or None, default=None
-        Receptive-field radius in evaluation mode: an output pixel depends on input pixels at most
-        this far away, in pixels. With it, a network may be trained on crops by
-        ``crop_size="auto"``, and images with a side above 1536 pixels are scored in overlapping
-        tiles, in bounded memory. None means unknown or unbounded; then only images that are larger
-        than those in training are scored in parts.
-    stride : int, default=1
-        The output is equivariant to shifts of the input by multiples of this, in pixels. Tiles
-        start at multiples of it.
     convex : bool, default=False
         Whether the output depends on more of the input than the code returned by ``encode``.
 
     Examples
     --------
-    A network of 3 × 3 convolutions, with which large images are scored in tiles:
-
     >>> from torch import nn
     >>> from skanomaly import SelfSupervisedAutoencoderDetector
     >>> class ThreeLayers(nn.Sequential):
-    ...     reach = 3
-    ...
     ...     def __init__(self, image_shape):
     ...         channels = image_shape[2]
     ...         super().__init__(
@@ -53,8 +40,6 @@ class Network(Protocol):
     >>> detector = SelfSupervisedAutoencoderDetector(network=ThreeLayers)
     """
 
-    reach: int | None = None
-    stride: int = 1
     convex: bool = False
 
     def __init__(self) -> None:
@@ -63,35 +48,6 @@ class Network(Protocol):
     def __call__(self, batch: Tensor, /) -> Tensor:
         """Reconstruct images or rows."""
         ...
-
-
-def receptive_field(network: nn.Module) -> tuple[int | None, int]:
-    """Return the receptive-field radius and the stride of a network, see `Network`.
-
-    Parameters
-    ----------
-    network : torch.nn.Module
-
-    Returns
-    -------
-    reach : int or None
-        In pixels.
-    stride : int
-        In pixels.
-
-    Examples
-    --------
-    >>> from torch import nn
-    >>> from skanomaly.networks import ConvolutionalAutoencoder, receptive_field
-    >>> receptive_field(nn.Identity())
-    (None, 1)
-    >>> receptive_field(ConvolutionalAutoencoder((64, 64, 1), depth=1, n_blocks=1, dilations=[1]))
-    (15, 4)
-    """
-    stride = getattr(network, "stride", Network.stride)
-    # The stride of a single convolution is a pair.
-    stride = stride if isinstance(stride, int) else Network.stride
-    return getattr(network, "reach", Network.reach), stride
 
 
 def find_encoder(network: nn.Module) -> Callable[[Tensor], Tensor] | None:

@@ -9,44 +9,40 @@ from synthetic_images import make_images
 from skanomaly import ContractiveAE, DenoisingAE, SelfSupervisedAutoencoderDetector
 from skanomaly.detectors import _inference
 from skanomaly.detectors._inference import tiles
-from skanomaly.networks import ConvolutionalAutoencoder
+from skanomaly.networks import ConvolutionalAutoencoder, apply_in_windows
 
 
 @pytest.mark.parametrize(
-    ("length", "reach", "stride"), [(100, 5, 1), (101, 9, 8), (64, 9, 8), (65, 30, 4), (300, 70, 8)]
+    ("length", "margin", "step"), [(100, 5, 1), (101, 9, 8), (64, 9, 8), (65, 30, 4), (300, 70, 8)]
 )
-def test_inference_cover_a_picture_once_and_see_what_they_need(monkeypatch, length, reach, stride):
+def test_inference_cover_a_picture_once_and_see_what_they_need(monkeypatch, length, margin, step):
     monkeypatch.setattr(_inference, "_SIDE", 64)
     covered = np.zeros((length, 40), dtype=int)
-    cuts = list(tiles((length, 40), (reach, reach), (stride, stride)))
+    cuts = list(tiles((length, 40), (margin, margin), (step, step)))
     assert (len(cuts) > 1) == (length > 64)
     for number, cut in enumerate(cuts):
         covered[cut.kept] += 1
         (seen, _), (kept, columns) = cut.seen, cut.kept
-        assert seen.start <= max(0, kept.start - reach)
-        assert seen.stop >= min(length, kept.stop + reach)
-        assert seen.start % stride == 0 and columns == slice(0, 40)
+        assert seen.start <= max(0, kept.start - margin)
+        assert seen.stop >= min(length, kept.stop + margin)
+        assert seen.start % step == 0 and columns == slice(0, 40)
         assert cut.is_last == (number == len(cuts) - 1) and cut.is_whole == (len(cuts) == 1)
     assert (covered == 1).all()
     assert len(list(tiles((length, 40), (None, None)))) == 1
 
 
-@pytest.mark.parametrize("convex", [True, False])
-@pytest.mark.parametrize("depth", [1, 3])
-def test_an_output_depends_on_nothing_beyond_the_reach(convex, depth):
+@pytest.mark.parametrize("normalization", ["batch", "group"])
+def test_an_output_depends_on_nothing_farther_than_a_window(normalization):
     torch.manual_seed(0)
-    network = ConvolutionalAutoencoder(
-        (64, 64, 1), width=8, depth=depth, n_blocks=2, dilations=(1, 3), convex=convex
-    ).eval()
-    image = torch.randn(1, 1, 200, 200, requires_grad=True)
+    network = ConvolutionalAutoencoder((32, 32, 1), width=8, normalization=normalization).eval()
+    image = torch.randn(1, 1, 100, 100, requires_grad=True)
+    output = apply_in_windows(network, image, (32, 32))
     farthest = 0
-    for place in range(96, 105):
-        (gradient,) = torch.autograd.grad(network(image)[0, 0, place, place], image)
+    for place in range(40, 60):
+        (gradient,) = torch.autograd.grad(output[0, 0, place, place], image, retain_graph=True)
         rows, columns = torch.nonzero(gradient[0, 0], as_tuple=True)
         farthest = max(farthest, int(torch.cat([rows - place, columns - place]).abs().max()))
-    assert network.reach - network.stride < farthest <= network.reach
-    group = ConvolutionalAutoencoder((64, 64, 1), width=8, normalization="group")
-    assert group.reach is None
+    assert 16 <= farthest < 32
 
 
 def fitted(kind, channels, **parameters):
@@ -111,7 +107,7 @@ def test_a_margin_too_small_would_show(detectors, monkeypatch):
     pictures = make_images(1, size=(603, 251), seed=3)
     whole = detector.anomaly_map(pictures)
     monkeypatch.setattr(_inference, "_SIDE", 256)
-    monkeypatch.setattr(_inference, "_receptive_field", lambda *axis: (8, 4))
+    monkeypatch.setattr(_inference, "_margin_and_step", lambda *axis: (8, 4))
     maps = detector.anomaly_map(pictures)
     assert np.abs(maps - whole).max() > 1e-3 * whole.mean()
 
