@@ -23,6 +23,9 @@ COMMANDS = {
     "--numbers 20 40 100 --seeds 0 1",
     "training_time": "docs/training_curves.py steps magnetic_tile",
     "short_trainings": "docs/training_curves.py mixup --seeds 0 1",
+    "networks": f"{BENCHMARK} magnetic_tile bottle grid kolektorsdd --size 64 --seeds 0 "
+    f"--set max_iter=300 --detector {DETECTORS[0]} --detector {DETECTORS[0]} network=sdc "
+    f"--detector {DETECTORS[0]} network=plain",
     "detectors": f"{BENCHMARK} brick grass gravel --size 64 --seeds 0 1 --set max_iter=400 "
     + " ".join(f"--detector {name}" for name in DETECTORS),
     "speed": f"{BENCHMARK} speed --sizes 128 256 --repeats 2 --onnx",
