@@ -29,17 +29,22 @@ def score_offset(
         The logarithm of the percentile over the images trained on is shifted by the difference of
         the means, and scaled by the ratio of the standard deviations, of the logarithms of the
         scores of the images held out and trained on. As in a prediction limit, the scale is
-        multiplied by the ratio of the quantiles of Student's t and of the normal distribution, and
-        by :math:`\sqrt{1 + 1/k}` for k images held out. The threshold is never above the percentile
-        of the images trained on. If all images are held out, it is a prediction limit of the
-        logarithms, or the percentile if that is lower; from a hundred images on, it is the
-        percentile. This is a method of this library.
+        multiplied by the quantile of Student's t and by :math:`\sqrt{1 + 1/k}` for k images held
+        out. It is divided by the percentile, in standard deviations, of as many normally
+        distributed values as there are images trained on, from their expected order statistics
+        [1]_. The threshold is never above the percentile of the images trained on. If all images
+        are held out, it is a prediction limit of the logarithms, or the percentile if that is
+        lower; from a hundred images on, it is the percentile. This is a method of this library.
     held_out : ndarray of shape (n,), bool, or None
         Which images were not trained on.
 
     Returns
     -------
     float
+
+    References
+    ----------
+    .. [1] G. Blom, *Statistical Estimates and Transformed Beta-Variables*, Wiley, 1958.
 
     Examples
     --------
@@ -75,9 +80,19 @@ def score_offset(
         trained = np.log(trained.clip(min=floor))
         stretch = 1.0
         if distance is not None and trained.std() > 0:
-            stretch = distance / (stats.norm.isf(AUTO_CONTAMINATION) * trained.std())
+            stretch = distance / (_normal_percentile(len(trained)) * trained.std())
         beyond = new.mean() + stretch * (np.log(limit) - trained.mean())
     return -max(limit, float(np.exp(beyond)))
+
+
+def _normal_percentile(count: int) -> float:
+    """Percentile, in standard deviations, of the expected order statistics of normal values.
+
+    It increases with their number, as the percentile of a sample does.
+    """
+    ranks = np.arange(1, count + 1)
+    expected = stats.norm.ppf((ranks - 0.375) / (count + 0.25))
+    return float(np.percentile(expected, 100.0 * (1.0 - AUTO_CONTAMINATION)) / expected.std())
 
 
 def map_threshold(

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from scipy import ndimage
+from scipy import ndimage, stats
 
 from skanomaly.scoring import (
     ExpectedMap,
@@ -130,6 +130,19 @@ def test_the_automatic_threshold_flags_its_fraction_of_new_images(stretch, tail)
         offset = score_offset(-np.exp(logs), "auto", held_out)
         flagged.append((-np.exp(1 + stretch * draw(1000)) < offset).mean())
     assert 0.005 < np.mean(flagged) < 0.02
+
+
+@pytest.mark.parametrize(("count", "held"), [(12, 4), (20, 6), (40, 13), (100, 20)])
+def test_the_automatic_threshold_flags_its_fraction_of_new_images_with_few(count, held):
+    """The 99th percentile of few scores is on average below that of many."""
+    rng = np.random.default_rng(0)
+    held_out = np.arange(count) < held
+    flagged = []
+    for _ in range(500):
+        logs = rng.normal(size=count) + held_out
+        limit = np.log(-score_offset(-np.exp(logs), "auto", held_out))
+        flagged.append(stats.norm.sf(limit - 1))
+    assert 0.01 < np.mean(flagged) < 0.02
 
 
 def test_one_held_out_image_moves_the_threshold_and_does_not_stretch_it():
