@@ -42,8 +42,8 @@ Represent = Callable[[Tensor], Tensor]
 # Bytes per value of a batch that are enough for any training.
 _AMPLE_MEMORY = 4000
 # With max_iter="auto": passes over the images, which count twice for each flip or rotation.
-_PASSES = 150
-_FEWEST_STEPS = 300
+_PASSES = 300
+_FEWEST_STEPS = 1000
 _MOST_STEPS = 3000
 # Images held out for automatic thresholds, if they are at most a third of all.
 _FEWEST_HELD_OUT = 20

@@ -58,8 +58,8 @@ class SharedParameters(TypedDict, total=False):
         adds no channel.
         Ignored for vectors.
     max_iter : int or "auto", default="auto"
-        Number of gradient steps. "auto" is 3000 for vectors. For images it is 150 passes over them,
-        counted twice for each flip or rotation, but from 300 to 3000, so that few images are not
+        Number of gradient steps. "auto" is 3000 for vectors. For images it is 300 passes over them,
+        counted twice for each flip or rotation, but from 1000 to 3000, so that few images are not
         memorized.
     batch_size : int, default=16
         Number of images in a step.

@@ -30,12 +30,13 @@ def gravel():
 @pytest.mark.parametrize(
     "count, augmentation, steps",
     [
-        # 150 passes over the training images in batches of 16, counted twice for each symmetry.
-        (64, None, 150 * 44 / 16),
-        (64, ("flip_horizontal",), 150 * 44 * 2 / 16),
-        (64, ("flip_horizontal", "mixup"), 150 * 44 * 2 / 16),
-        (64, ("flip_horizontal", "rotate"), 150 * 44 * 4 / 16),
-        (12, None, 300),
+        # 300 passes over the training images in batches of 16, counted twice for each symmetry.
+        (100, None, 300 * 80 / 16),
+        (64, ("flip_horizontal",), 300 * 44 * 2 / 16),
+        (64, ("flip_horizontal", "mixup"), 300 * 44 * 2 / 16),
+        (40, ("flip_horizontal", "rotate"), 300 * 27 * 4 / 16),
+        (64, None, 1000),
+        (12, None, 1000),
         (600, ("flip_horizontal", "rotate"), 3000),
     ],
 )
