@@ -142,8 +142,9 @@ temporary.cleanup()
 #   good images only, and all the variety that is normal: anything else is reported as anomalous.
 # - **Size.** Use ``size=128`` or ``size=256`` if defects are small, and ``size=(height, width)`` if
 #   images are not square. See :ref:`image_size`.
-# - **Training.** Leave ``max_iter`` at its default of 3000 for production use. ``augmentation`` may
-#   list only transformations that keep your images normal; the default chooses them.
+# - **Training.** Leave ``max_iter`` at its default, 1000 to 3000 steps, for production use.
+#   ``augmentation`` may list only transformations that keep your images normal; the default chooses
+#   them.
 # - **Corruption.** If you know how large and how strong defects are, set ``corruption``. See
 #   :ref:`sphx_glr_auto_examples_plot_corruption_gallery.py`.
 # - **Threshold.** It comes from images of the good folder that were held out, and is imprecise if

@@ -33,8 +33,8 @@ print("test images:    ", data.X_test.shape, "of which normal:", np.sum(data.y_t
 # ---
 # :class:`~skanomaly.SelfSupervisedAutoencoderDetector` takes the images as they are. It adds random
 # damage to them and trains a network to repair it. ``max_iter`` is the number of training steps:
-# the default is 3000, and this example uses fewer to be quick. ``augmentation`` adds mirrored
-# copies, since a mirrored brick wall looks normal as well.
+# the default is 1000 to 3000, and this example uses fewer to be quick. ``augmentation`` adds
+# mirrored copies, since a mirrored brick wall looks normal as well.
 
 detector = SelfSupervisedAutoencoderDetector(
     max_iter=250, augmentation=["flip_horizontal", "flip_vertical"], random_state=0
