@@ -97,7 +97,7 @@ show([corruption.set_params(texture=kind)(colours)[0] for kind in kinds], kinds)
 # -----------------
 # Each row varies one parameter, with the same random numbers. ``radius`` is a fraction of the
 # image's shorter side. ``elongation`` is the ratio of the longer to the shorter axis at equal area,
-# and makes scratches of spots. ``distortion`` bends the outline. ``softness`` is the fraction of
+# and turns spots into scratches. ``distortion`` bends the outline. ``softness`` is the fraction of
 # the radius over which a patch fades. ``opacity`` is the fraction of each covered pixel that the
 # texture replaces.
 #
@@ -129,8 +129,8 @@ show(rows, list(steps), list(steps.values()))
 # %%
 # Position
 # --------
-# With ``focus=0``, patches lie anywhere. Above, they move to regions of high local contrast, such
-# as a part on a plain background. The default is 2.
+# With ``focus=0``, patches lie anywhere. With larger values, they concentrate on regions of high
+# local contrast, such as a part on a plain background. The default is 2.
 
 cell = resize(rescale_intensity(data.cell())[60:610], (192, 192), anti_aliasing=True)
 cells = np.stack([(255 * cell / cell.max()).astype(np.uint8)] * 6)

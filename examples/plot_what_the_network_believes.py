@@ -42,7 +42,7 @@ plt.show()
 # The input of the network
 # ------------------------
 # ``network_`` takes standardized images, with their local contrast as a second channel. A forward
-# hook of torch records them. (On the CPU the last batch is padded; the padding is removed here.)
+# hook of torch records them.
 
 batches = []
 hook = detector.network_.register_forward_pre_hook(
@@ -50,7 +50,7 @@ hook = detector.network_.register_forward_pre_hook(
 )
 reconstructions = detector.reconstruct(data.X_test)
 hook.remove()
-images = torch.cat(batches)[: len(data.X_test)]
+images = torch.cat(batches)
 images.shape
 
 # %%

@@ -20,6 +20,7 @@ from sklearn.utils import Bunch
 
 from .. import __version__
 from .._arrays import integer_scale
+from .._device import has_fast_bfloat16
 from ..metrics import f1_max_score, image_report
 from ._detectors import detector_label
 
@@ -157,7 +158,7 @@ def describe_environment() -> Mapping[str, str]:
         "python": platform.python_version(),
         "processor": str(capabilities.get("cpu_name", platform.processor())),
         "threads": str(torch.get_num_threads()),
-        "bfloat16 in hardware": str(bool(capabilities.get("amx_bf16"))),
+        "bfloat16 in hardware": str(has_fast_bfloat16(torch.device("cpu"))),
     }
     if torch.cuda.is_available():
         environment["GPU"] = torch.cuda.get_device_name()

@@ -150,9 +150,9 @@ class ImageSequence(Sequence):
         "gray" reads images as (h, w), "rgb" as (h, w, 3). "auto" reads grey files as grey and all
         others as RGB; all must then be of the same kind.
     on_error : {"raise", "skip"}, default="raise"
-        Behaviour of `fit` and `partial_fit` of this library's detectors if a file cannot be read.
-        "skip" reads the next readable file instead, and a warning at the end lists the skipped
-        files. All other methods raise an error: scoring never skips an image.
+        Behaviour of `fit`, `partial_fit` and `calibrate` of this library's detectors if a file
+        cannot be read. "skip" reads the next readable file instead, and a warning at the end lists
+        the skipped files. All other methods raise an error: scoring never skips an image.
 
     Attributes
     ----------

@@ -148,7 +148,7 @@ class BaseAutoencoderDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator,
         return self
 
     def calibrate(self, X: Any) -> Self:
-        """Set expected map and thresholds again, without training.
+        """Set expected map, thresholds and range of whole images again, without training.
 
         Use it after a change of lighting or camera, or of ``contamination``, ``smoothing_size``,
         ``smoothing_passes``, ``normalize_map``, ``region_size`` or ``score_aggregation``, which

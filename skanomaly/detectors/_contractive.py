@@ -51,7 +51,7 @@ class ContractiveAE(BaseAutoencoderDetector):
 
     Notes
     -----
-    Training takes about three times as long as that of `DenoisingAE`, since the gradient of the
+    Training takes two to three times as long as that of `DenoisingAE`, since the gradient of the
     norm involves second derivatives of the network.
 
     Examples

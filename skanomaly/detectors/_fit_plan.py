@@ -165,7 +165,7 @@ class FitPlan:
             return False
 
     def _is_unaligned(self, detector: Any) -> bool:
-        """Whether a position in an image means nothing, by parameter or by the images."""
+        """Whether images are not aligned, by parameter or by the images."""
         if set(SYMMETRIES) <= set(self.augmentation):
             return True
         if detector.augmentation != "auto":

@@ -59,23 +59,24 @@ class SharedParameters(TypedDict, total=False):
         Ignored for vectors.
     max_iter : int or "auto", default="auto"
         Number of gradient steps. "auto" is 3000 for vectors. For images it is 300 passes over them,
-        counted twice for each flip or rotation, but from 1000 to 3000, so that few images are not
-        memorized.
+        but at least 1000 and at most 3000 steps; each flip or rotation in use doubles the number of
+        images.
     batch_size : int, default=16
         Number of images in a step.
     crop_size : int or (int, int), "auto" or None, default="auto"
         Side, or height and width, in pixels of random crops to train on. None trains on whole
-        images. "auto" takes crops if a position in an image means nothing, the images have at least
-        128 pixels on each side, and the network accepts them. A position means nothing if
-        ``augmentation`` has all flips and rotations, or if it is "auto" and the images are similar
-        to images that are shifted, as textures are, or that are flipped and rotated, as parts at
-        any angle are. The crops have half of the shorter side, but from 64 to 128 pixels, and an
-        image gives as many of them as have 128 × 128 pixels together. Scores and maps are of whole
-        images, which the network sees in overlapping windows of the size of the crops.
+        images. "auto" takes crops if the images are not aligned, have at least 128 pixels on each
+        side, and the network accepts crops. Images are not aligned if ``augmentation`` has all
+        flips and rotations, or if it is "auto" and the images are similar to images that are
+        shifted, as textures are, or that are flipped and rotated, as parts at any angle are. The
+        crops have half of the shorter side, but from 64 to 128 pixels, and an image gives as many
+        of them as have 128 × 128 pixels together. Scores and maps are of whole images, which the
+        network sees in overlapping windows of the size of the crops.
     learning_rate : float, default=2e-3
         Largest learning rate, reached by a linear rise over the first tenth of the steps and
-        followed by a cosine decay to 0. Convolutions are trained by Muon (orthogonalized momentum,
-        Jordan et al. 2024) at three times this rate, all other weights by AdamW.
+        followed by a cosine decay to 0. Convolutions with at least 16 input and output channels are
+        trained by Muon (orthogonalized momentum, Jordan et al. 2024) at three times this rate, all
+        other weights by AdamW.
     weight_decay : float, default=0.1
         Weight decay, which is multiplied by the learning rate.
     augmentation : "auto", str or sequence of str, or None, default="auto"
@@ -88,8 +89,9 @@ class SharedParameters(TypedDict, total=False):
         "mixup". None is no augmentation, as is "auto" for vectors.
     contamination : "auto" or float, default="auto"
         Fraction of the training images beyond the threshold, up to 0.5. "auto" aims at 0.01 of new
-        normal images instead: ``validation_fraction`` of the images, and at least 20 or a third of
-        them, are held out, and the threshold is corrected by the mean and spread of their scores.
+        normal images instead: ``validation_fraction`` of the images, but at least 20, or a third of
+        all if that is fewer, are held out, and the threshold is corrected by the mean and spread of
+        their scores.
     smoothing_size : int, default=5
         Side of the mean filter on difference maps, in pixels, odd and at most 16385.
     smoothing_passes : int, default=2
@@ -98,10 +100,10 @@ class SharedParameters(TypedDict, total=False):
         Whether maps are divided by ``expected_map_``, so that the maps of the image and of its
         local contrast, or the features of a vector, are on the same scale.
     region_size : float or None, default=0.6
-        Side of the surroundings of a pixel, as a fraction of the shorter side of the training
-        images. The map is raised where the surroundings are anomalous too, and lowered at single
-        peaks, see `skanomaly.scoring.Surroundings`. None disables this, and it does not apply to
-        vectors or with ``normalize_map=False``.
+        Side of the surroundings of a pixel, as a fraction of the shorter side of the images of
+        the last `fit` or `calibrate`. The map is raised where the surroundings are anomalous too,
+        and lowered at single peaks, see `skanomaly.scoring.Surroundings`. None disables this, and
+        it does not apply to vectors or with ``normalize_map=False``.
     score_aggregation : {"max", "mean"} or float, default=0.01
         How a map is reduced to the score of the image; a number is the mean of that fraction of the
         largest values.
@@ -121,13 +123,13 @@ class SharedParameters(TypedDict, total=False):
         the interruption; with others it raises an error. Set None in a search or cross-validation,
         whose clones share the path.
     device : str or torch.device, default="auto"
-        "auto" is the first GPU if there is one, else the CPU.
+        "auto" is the current CUDA device, else "mps", else the CPU.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
         Precision of the network's products on images. "auto" trains in bfloat16 if the hardware
         supports it, and scores in float32. Vectors are always trained in float32 and scored in
         float64.
     random_state : int, RandomState instance or None, default=None
-        Seed of the weights, the order of the images and the corruption.
+        Seed of the weights, the order of the images, the corruption and the images held out.
     verbose : int, default=0
         Above 0, logs the loss twenty times during training, at level INFO of the logger
         "skanomaly", or to stderr if `logging` does not show it. With 0 the level is DEBUG. Use
@@ -173,8 +175,8 @@ class FittedAttributes(TypedDict, total=False):
     offset_ : float
         Score threshold; images with lower scores are anomalous.
     map_threshold_ : float
-        Map threshold; pixels with larger values are anomalous. The fraction ``contamination`` of
-        the images have such pixels.
+        Map threshold; pixels with larger values are anomalous. With a number as
+        ``contamination``, this fraction of the training images has such pixels.
     expected_map_ : ndarray of shape (k, 1, 1) or (1, n_features)
         Mean difference maps of normal images, in squared standard deviations: of the image, and of
         its local contrast. Held-out images are used if there are any.

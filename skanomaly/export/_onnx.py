@@ -44,8 +44,8 @@ def to_onnx(
 
     The graph holds all steps of the detector: scaling, local contrast, network, map, score and
     thresholds. It reads batches of any number of images. Before it is written, its outputs on noise
-    are computed with onnxruntime and compared with the detector's, for two image sizes if it reads
-    any size. With ``verbose=1`` of the detector, the steps are logged as in `fit`.
+    are computed with onnxruntime and compared with the detector's, for three image sizes if it
+    reads any size. With ``verbose=1`` of the detector, the steps are logged as in `fit`.
 
     Parameters
     ----------

@@ -77,10 +77,10 @@ def find_symmetries(batches: Iterable[Tensor]) -> tuple[str, ...]:
 
 
 def is_unaligned(batches: Iterable[Tensor]) -> bool:
-    r"""Whether a position in a normal image means nothing, as in textures and parts at any angle.
+    r"""Whether normal images are not aligned, as textures and parts at any angle are not.
 
-    Either the images may be shifted by half of their height and width, the ends joined, or the
-    squares in their middle may be flipped and rotated. The changed images must be *arranged* alike:
+    Either the images may be shifted, circularly, by half of their height and width, or the squares
+    in their middle may be flipped and rotated. The changed images must be *arranged* alike:
     their mean distance to the other images is at most 1.05 times that of unchanged ones, at
     16 × 16 pixels. The difference is half of the energy distance
     :math:`2 E|X - Y'| - E|X - X'| - E|Y - Y'|` of the two distributions (Székely and Rizzo, Journal

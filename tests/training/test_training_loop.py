@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from skanomaly._device import has_fast_bfloat16
+from skanomaly.benchmark import describe_environment
 from skanomaly.training import (
     Checkpointing,
     EarlyStopping,
@@ -208,3 +209,4 @@ def test_device_and_precision_by_name():
 def test_bfloat16_is_picked_where_the_processor_has_it(monkeypatch, capabilities, expected):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
     assert has_fast_bfloat16(torch.device("cpu")) is expected
+    assert describe_environment()["bfloat16 in hardware"] == str(expected)
