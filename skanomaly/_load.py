@@ -33,6 +33,7 @@ def load(
     Parameters
     ----------
     path : str or path
+        The file. A leading ~ is the home folder.
     network : callable, default=None
         The callable that makes the network, if the detector was fitted with one, since its code is
         not in the file.

@@ -56,7 +56,7 @@ class PatchCorruption(BaseEstimator):
         on a plain background; uniform. The weight of a pixel is the local contrast over twice its
         mean, but at least 1, to the power of ``focus``. With 0, all pixels are alike. Ignored for
         plain rows.
-    texture : str, sequence of str or dict of str to float, default all but "blur"
+    texture : str, sequence of str or dict of str to float, default=all but "blur"
         Contents of the patches, drawn at random with equal or, from a dict, relative weights:
         "image", another image or region of the batch, rotated, mirrored, scaled and warped;
         "color", a uniform colour; "noise", smooth noise at several scales; "deformation", the

@@ -53,16 +53,16 @@ class SharedParameters(TypedDict, total=False):
         "none" does not scale values.
     contrast_size : int or None, default=5
         Side, in pixels, of the window in which the logarithm of the standard deviation is computed
-        as a further channel; odd and at most 16385. The best repair of a random texture is smooth,
+        as a further channel; odd, from 3 to 16385. The best repair of a random texture is smooth,
         so that a blurred or flat region differs little from its repair, but its contrast does. None
         adds no channel.
         Ignored for vectors.
     max_iter : int or "auto", default="auto"
-        Number of gradient steps. "auto" is 3000 for vectors. For images it is 300 passes over them,
+        Number of gradient steps, at least 1. "auto" is 3000 for vectors. For images it is 300 passes over them,
         but at least 1000 and at most 3000 steps; each flip or rotation in use doubles the number of
         images.
     batch_size : int, default=16
-        Number of images in a step.
+        Number of images in a step, at least 1.
     crop_size : int or (int, int), "auto" or None, default="auto"
         Side, or height and width, in pixels of random crops to train on. None trains on whole
         images. "auto" takes crops if the images are not aligned, have at least 128 pixels on each
@@ -73,12 +73,12 @@ class SharedParameters(TypedDict, total=False):
         of them as have 128 × 128 pixels together. Scores and maps are of whole images, which the
         network sees in overlapping windows of the size of the crops.
     learning_rate : float, default=2e-3
-        Largest learning rate, reached by a linear rise over the first tenth of the steps and
+        Largest learning rate, above 0, reached by a linear rise over the first tenth of the steps and
         followed by a cosine decay to 0. Convolutions with at least 16 input and output channels are
         trained by Muon (orthogonalized momentum, Jordan et al. 2024) at three times this rate, all
         other weights by AdamW.
     weight_decay : float, default=0.1
-        Weight decay, which is multiplied by the learning rate.
+        Weight decay, at least 0, which is multiplied by the learning rate.
     augmentation : "auto", str or sequence of str, or None, default="auto"
         Any of "flip_horizontal", "flip_vertical" and "rotate" (by right angles), for images that
         stay normal under them, and "mixup", which adds a small fraction of the difference to
@@ -88,7 +88,7 @@ class SharedParameters(TypedDict, total=False):
         orientation, not for aligned parts. For `SelfSupervisedAutoencoderDetector`, "auto" includes
         "mixup". None is no augmentation, as is "auto" for vectors.
     contamination : "auto" or float, default="auto"
-        Fraction of the training images beyond the threshold, up to 0.5. "auto" aims at 0.01 of new
+        Fraction of the training images beyond the threshold, above 0 and up to 0.5. "auto" aims at 0.01 of new
         normal images instead: ``validation_fraction`` of the images, but at least 20, or a third of
         all if that is fewer, are held out, and the threshold is corrected by the mean and spread of
         their scores.
@@ -100,20 +100,21 @@ class SharedParameters(TypedDict, total=False):
         Whether maps are divided by ``expected_map_``, so that the maps of the image and of its
         local contrast, or the features of a vector, are on the same scale.
     region_size : float or None, default=0.6
-        Side of the surroundings of a pixel, as a fraction of the shorter side of the images of
-        the last `fit` or `calibrate`. The map is raised where the surroundings are anomalous too,
-        and lowered at single peaks, see `skanomaly.scoring.Surroundings`. None disables this, and
-        it does not apply to vectors or with ``normalize_map=False``.
+        Side of the surroundings of a pixel, as a fraction, above 0 and up to 1, of the shorter side
+        of the images of the last `fit` or `calibrate`. The map is raised where the surroundings are
+        anomalous too, and lowered at single peaks, see `skanomaly.scoring.Surroundings`. None
+        disables this, and it does not apply to vectors or with ``normalize_map=False``.
     score_aggregation : {"max", "mean"} or float, default=0.01
-        How a map is reduced to the score of the image; a number is the mean of that fraction of the
-        largest values.
+        How a map is reduced to the score of the image; a number, above 0 and up to 1, is the mean
+        of that fraction of the largest values.
     early_stopping : bool, default=False
         Whether to hold out images, stop when their loss under a fixed corruption no longer falls,
         and restore the best weights.
     validation_fraction : float, default=0.1
-        Fraction of the images to hold out for early stopping or ``contamination="auto"``.
+        Fraction, between 0 and 1, of the images to hold out for early stopping or
+        ``contamination="auto"``.
     n_iter_no_change : int, default=500
-        Number of gradient steps without improvement after which early stopping ends training. The
+        Number of gradient steps, at least 1, without improvement after which early stopping ends training. The
         loss is evaluated every 50 steps, or every ``n_iter_no_change`` if that is less.
     warm_start : bool, default=False
         Whether `fit` starts from the weights of the last fit.
