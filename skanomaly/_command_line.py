@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import argparse
 import io
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import NoReturn
+
+from ._files import expand_user
 
 WRONG_USE = 2
 FAILURE = 1
 INTERRUPTED = 130
+BROKEN_PIPE = 141
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -32,6 +37,12 @@ def print_message(text: str) -> None:
     """Print to stderr, which a program without a console lacks: stdout may hold a table."""
     if sys.stderr is not None:
         print(text, file=sys.stderr, flush=True)
+
+
+def discard_output() -> None:
+    """Discard the rest of stdout, whose reader has closed it, as ``head`` does."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def report_error(program: str, error: Exception) -> None:
@@ -65,6 +76,14 @@ def plain_warnings(program: str) -> Iterator[None]:
         yield
     finally:
         warnings.formatwarning = before
+
+
+def user_path(text: str) -> Path:
+    """Parse a path; a leading ~ is the home folder."""
+    try:
+        return expand_user(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def integer(lowest: int, highest: int | None = None) -> Callable[[str], int]:

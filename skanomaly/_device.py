@@ -57,7 +57,7 @@ def resolve_device(device: str | torch.device) -> torch.device:
     except (RuntimeError, TypeError, AssertionError, NotImplementedError) as error:
         raise ValueError(
             f"device must be 'auto' or the name of an available torch device such as 'cpu' or "
-            f"'cuda:0', got {device!r} instead: {error}"
+            f"'cuda:0', got {device!r} instead: {str(error).partition(chr(10))[0]}"
         ) from error
     return resolved
 

@@ -19,8 +19,16 @@ except ImportError:  # Windows
 
 
 def expand_user(path: str | bytes | os.PathLike[str]) -> Path:
-    """Replace a leading ~ by the home folder, unless a file or folder of that name exists."""
+    """Replace a leading ~ by the home folder, unless a file or folder of that name exists.
+
+    Raises
+    ------
+    ValueError
+        If the path is empty, which would mean the current folder.
+    """
     path = os.fsdecode(path)
+    if not path:
+        raise ValueError("A path must not be empty; the current folder is '.'.")
     if path.startswith("~") and not os.path.lexists(path):
         return Path(os.path.expanduser(path))
     return Path(path)

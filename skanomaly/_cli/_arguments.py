@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from .._command_line import integer
-from .._files import check_apart, expand_user
+from .._command_line import integer, user_path
+from .._files import check_apart
 from ..datasets import load_image_folder
 from ..datasets._image_file import IMAGE_SUFFIXES
 from ..datasets._image_folder import warn_of_pages
@@ -37,14 +37,14 @@ def add_command(
 def add_model(parser: argparse.ArgumentParser) -> None:
     """Add the argument MODEL."""
     parser.add_argument(
-        "model", metavar="MODEL", type=expand_user, help="model file written by 'skanomaly fit'"
+        "model", metavar="MODEL", type=user_path, help="model file written by 'skanomaly fit'"
     )
 
 
 def add_good_folder(parser: argparse.ArgumentParser) -> None:
     """Add the argument GOOD_FOLDER."""
     parser.add_argument(
-        "folder", metavar="GOOD_FOLDER", type=expand_user, help="folder of good images"
+        "folder", metavar="GOOD_FOLDER", type=user_path, help="folder of good images"
     )
 
 
@@ -145,7 +145,7 @@ def refuse_dataset(folder: Path) -> None:
     named, others = _find_good(folder)
     if good.is_dir():
         remedy = f"'{good}'"
-    elif any(folder.glob("*/train/good")):
+    elif any(folder.glob("[!.]*/train/good")):
         remedy = "the folder train/good of one of its datasets"
     elif (folder / "ground_truth").is_dir():
         remedy = "the folder of its good images"

@@ -16,7 +16,8 @@ from typing import Any
 
 from sklearn.frozen import FrozenEstimator
 
-from .._files import check_output_file, expand_user
+from .._command_line import user_path
+from .._files import check_output_file
 from ..datasets import load_image_folder
 from ..model_selection import ConformalDetector
 from ._arguments import (
@@ -45,7 +46,7 @@ def add_parser(commands: Any) -> None:
         help="fraction of the good images that may be flagged (default: the contamination, or the "
         "alpha of a ConformalDetector, that the model was fitted with)",
     )
-    add("--output", metavar="NEW", type=expand_user, help="output file (default: replace MODEL)")
+    add("--output", metavar="NEW", type=user_path, help="output file (default: replace MODEL)")
     add("--force", action="store_true", help="overwrite NEW if it exists")
     add_json(parser)
 

@@ -22,8 +22,14 @@ from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.utils import Bunch
 
-from .._command_line import add_shared_options, integer, print_message, wants_progress
-from .._files import atomic_write, check_output_file, expand_user
+from .._command_line import (
+    add_shared_options,
+    integer,
+    print_message,
+    user_path,
+    wants_progress,
+)
+from .._files import atomic_write, check_output_file
 from ..datasets import make_textured_surfaces
 from ..detectors import SelfSupervisedAutoencoderDetector
 from ..inspection import AnomalyMapDisplay
@@ -49,7 +55,7 @@ def add_parser(commands: Any) -> None:
     add(
         "--output",
         metavar="FIGURE",
-        type=expand_user,
+        type=user_path,
         default=Path("demo.png"),
         help="file of the figure, overwritten if it exists (default: demo.png)",
     )

@@ -20,8 +20,14 @@ from typing import Any
 
 import numpy as np
 
-from .._command_line import add_shared_options, integer, print_message, wants_progress
-from .._files import check_output_file, expand_user
+from .._command_line import (
+    add_shared_options,
+    integer,
+    print_message,
+    user_path,
+    wants_progress,
+)
+from .._files import check_output_file
 from ..datasets import ImageSequence, load_image_folder
 from ..datasets._image_file import read_image_header
 from ..detectors import SelfSupervisedAutoencoderDetector
@@ -50,7 +56,7 @@ def add_parser(commands: Any) -> None:
     parser = add_command(commands, "fit", run, help, __doc__)
     add = parser.add_argument
     add_good_folder(parser)
-    add("--output", metavar="MODEL", type=expand_user, required=True, help="model file to write")
+    add("--output", metavar="MODEL", type=user_path, required=True, help="model file to write")
     add("--force", action="store_true", help="overwrite MODEL if it exists")
     add(
         "--size",

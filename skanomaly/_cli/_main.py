@@ -8,7 +8,7 @@ example:
   skanomaly benchmark data/magnetic_tile --output results --report
 
 exit codes: 0 success; 1 training failed, out of memory, or an image could not be read; 2 invalid
-usage or input; 130 interrupted
+usage or input; 130 interrupted; 141 stdout closed by its reader
 """
 
 from __future__ import annotations
@@ -22,10 +22,12 @@ import torch
 
 from .. import __version__
 from .._command_line import (
+    BROKEN_PIPE,
     FAILURE,
     INTERRUPTED,
     WRONG_USE,
     OneLineParser,
+    discard_output,
     escape_output,
     plain_warnings,
     print_message,
@@ -49,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     -------
     int
         0; 1 if training failed, memory ran out or an image to score could not be read; 2 for
-        invalid usage or input; 130 if interrupted.
+        invalid usage or input; 130 if interrupted; 141 if the reader of stdout closed it.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments[:1] == [_BENCHMARK]:
@@ -64,6 +66,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as interrupt:
         print_message(f"\n{_PROGRAM}: interrupted{interrupt}")
         return INTERRUPTED
+    except BrokenPipeError:
+        discard_output()
+        return BROKEN_PIPE
     except (OSError, ValueError) as error:
         report_error(_PROGRAM, error)
         return WRONG_USE
@@ -73,10 +78,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _join_numbers(arguments: Sequence[str]) -> list[str]:
-    """Join ``--threshold -1e-5``, which Python before 3.14 parses as two options."""
+    """Join ``--threshold -1e-5`` or ``-5.``, which Python before 3.14 parses as two options."""
     joined: list[str] = []
     for word in arguments:
-        if joined and re.fullmatch(r"-[\d.]+[eE][-+]?\d+", word) and joined[-1].startswith("--"):
+        if joined and re.fullmatch(r"-[\d.]+([eE][-+]?\d+)?", word) and joined[-1].startswith("--"):
             joined[-1] += f"={word}"
         else:
             joined.append(word)

@@ -102,7 +102,8 @@ def load_model(path: Path) -> Model:
         If the file does not exist, or does not hold a detector of images.
     """
     if not path.is_file():
-        problem = "is a folder" if path.is_dir() else "does not exist"
+        problem = "is not a regular file" if path.exists() else "does not exist"
+        problem = "is a folder" if path.is_dir() else problem
         raise ModelFileError(f"The model file '{path}' {problem}.")
     try:
         detector = load(path)

@@ -34,6 +34,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import math
 import os
 import sys
 from collections import Counter
@@ -43,10 +44,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .. import __version__
-from .._command_line import add_shared_options, print_message, report_error, wants_progress
-from .._files import check_apart, check_output_file, check_output_folder, expand_user
+from .._command_line import (
+    add_shared_options,
+    one_line,
+    print_message,
+    report_error,
+    user_path,
+    wants_progress,
+)
+from .._files import check_apart, check_output_file, check_output_folder
 from ..datasets._image_file import read_image
 from ..inspection._html_report import AddImage, html_report
 from ._arguments import add_command, add_model, find_inputs, score
@@ -79,12 +88,12 @@ def add_parser(commands: Any) -> None:
     add(
         "images",
         metavar="FOLDER_OR_IMAGE",
-        type=expand_user,
+        type=user_path,
         nargs="+",
         help="image file, or folder of images",
     )
-    add("--output", metavar="OUT", type=expand_user, help="folder for table and overlays")
-    add("--report", metavar="FILE.html", type=expand_user, help="HTML page to write")
+    add("--output", metavar="OUT", type=user_path, help="folder for table and overlays")
+    add("--report", metavar="FILE.html", type=user_path, help="HTML page to write")
     add(
         "--threshold",
         metavar="SCORE",
@@ -120,6 +129,9 @@ def run(options: argparse.Namespace) -> int:
     identity = _identity(options, threshold, suffixes)
     by_name = dict(zip(names, paths, strict=True))
     rows = [] if output is None else _find_rows(options, identity, by_name)
+    # With another number of images, the files may have other names.
+    written = {name: [files[i] for files in targets.values()] for i, name in enumerate(names)}
+    rows = [row for row in rows if all(file.exists() for file in written[row["path"]])]
     # Rows are kept in memory for JSON only.
     kept: list[Row] = []
     counts: Counter[str] = Counter()
@@ -136,6 +148,8 @@ def run(options: argparse.Namespace) -> int:
         if output is not None:
             write_row = stack.enter_context(open_table(output, identity, rows))
         elif page is None and not options.json:
+            if sys.stdout is None:
+                raise ValueError("There is no stdout to write the table to: pass --output OUT.")
             write_row = TableWriter(sys.stdout).write
         add = None
         if page is not None:
@@ -144,9 +158,15 @@ def run(options: argparse.Namespace) -> int:
         show = stack.enter_context(progress("scoring", len(left), "image", shown=shown))
         for done, scored in enumerate(model.score([paths[index] for index in left])):
             index = left[done]
+            image = None
+            if scored.anomaly_map is not None and (write_files or add):
+                # In its stored size.
+                try:
+                    image = read_image(paths[index], mode=model.mode)
+                except (OSError, ValueError) as error:  # It was removed or changed meanwhile.
+                    scored = Scored(error=one_line(error))
             row = make_row(names[index], scored.score, threshold, scored.error)
-            if write_files is not None or add is not None:
-                _write(index, row, scored, paths[index], model, write_files, add)
+            _write(index, row, scored, image, write_files, add)
             if write_row is not None:
                 write_row(row)
             counts[row["decision"]] += 1
@@ -240,28 +260,36 @@ def _find_rows(
         row
         for row in read_rows(output / TABLE)
         # Images that were changed since are scored again.
-        if row["path"] in paths and paths[row["path"]].stat().st_mtime <= start
+        if row["path"] in paths and _last_change(paths[row["path"]]) <= start
     ]
+
+
+def _last_change(path: Path) -> float:
+    """Time of the last change of a file, or of a link to it; infinite if it is missing.
+
+    A copied or moved file may have an old time of modification. That of its metadata is new.
+    """
+    try:
+        return max(max(found.st_mtime, found.st_ctime) for found in (path.stat(), path.lstat()))
+    except OSError:
+        return math.inf
 
 
 def _write(
     index: int,
     row: Row,
     scored: Scored,
-    path: Path,
-    model: Model,
+    image: NDArray[Any] | None,
     write_files: WriteFiles | None,
     add: AddImage | None,
 ) -> None:
     """Write the files of an image, and add it to the page."""
     name, kind = row["path"], row["path"].rpartition("/")[0]
-    if scored.anomaly_map is None:
+    if scored.anomaly_map is None or image is None:
         if add is not None:
             blank = np.zeros((1, 1), np.uint8)
             add(f"{name} (could not be read)", blank, None, score=None, decision=None, kind=kind)
         return
-    # In its stored size.
-    image = read_image(path, mode=model.mode)
     if write_files is not None:
         write_files(index, image, scored.anomaly_map)
     if add is not None:

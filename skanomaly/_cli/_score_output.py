@@ -165,8 +165,17 @@ def file_writer(
 
 
 def _name_files(names: Sequence[str], folder: Path, suffix: str) -> list[Path]:
-    """Name files like their images, with both suffixes if names would collide."""
+    """Name files like their images, with both suffixes if files or folders would collide."""
     files = [folder / Path(name).with_suffix(suffix) for name in names]
-    if len({str(path).casefold() for path in files}) == len(names):
-        return files
-    return [folder / f"{name}{suffix}" for name in names]
+    ending = suffix
+    while _collide(files):
+        files = [folder / f"{name}{ending}" for name in names]
+        ending += suffix
+    return files
+
+
+def _collide(files: Sequence[Path]) -> bool:
+    """Whether two files have the same name, or one has that of a folder of another."""
+    taken = {str(path).casefold() for path in files}
+    folders = {str(folder).casefold() for path in files for folder in path.parents}
+    return len(taken) < len(files) or not taken.isdisjoint(folders)

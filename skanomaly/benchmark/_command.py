@@ -34,9 +34,9 @@ from .._command_line import (
     escape_output,
     print_message,
     report_error,
+    user_path,
     wants_progress,
 )
-from .._files import expand_user
 from ..detectors._base import BaseAutoencoderDetector
 from ..networks import ConvolutionalAutoencoder
 from ._datasets import MADE
@@ -151,7 +151,7 @@ def _make_parser(program: str) -> argparse.ArgumentParser:
         **assignments,
     )
     add("--jobs", type=int, default=1, metavar="N", help="parallel runs, -1 for all processors")
-    add("--output", type=expand_user, metavar="FOLDER", help="folder of results, to resume from")
+    add("--output", type=user_path, metavar="FOLDER", help="folder of results, to resume from")
     add(
         "--report",
         action="store_true",
@@ -165,7 +165,7 @@ def _make_parser(program: str) -> argparse.ArgumentParser:
     )
     add(
         "--references",
-        type=expand_user,
+        type=user_path,
         metavar="FILE.csv",
         help="published results to show, with the columns detector, source and any others",
     )

@@ -13,6 +13,7 @@ from sklearn.utils import Bunch
 
 from .._files import expand_user
 from ..datasets import make_bar_images, make_textured_surfaces
+from ..datasets._checks import check_size
 from ..datasets._image_file import read_image
 from ..datasets._image_folder import find_images
 from ..datasets._mask_file import read_mask
@@ -51,7 +52,9 @@ class Dataset:
             return {"dataset": self.name, "size": self.shown_size}
         files = hashlib.sha256()
         for path in _find_files(self.folder):
-            line = f"{path.relative_to(self.folder).as_posix()} {path.stat().st_size}\n"
+            # A link to nothing exists, but not its target.
+            n_bytes = path.stat().st_size if path.exists() else -1
+            line = f"{path.relative_to(self.folder).as_posix()} {n_bytes}\n"
             files.update(line.encode(errors="surrogateescape"))
         # Without the path, so that the folder can be moved.
         name = self.folder.name
@@ -90,8 +93,9 @@ def find_datasets(
     FileNotFoundError
         If a folder does not exist or is not in MVTec AD layout.
     ValueError
-        If images of this size cannot be generated, or `names` is empty.
+        If `size` is invalid, images of this size cannot be generated, or `names` is empty.
     """
+    check_size(size)
     found: list[Dataset] = []
     for name in [names] if isinstance(names, (str, os.PathLike)) else names:
         if name in MADE:
@@ -102,7 +106,7 @@ def find_datasets(
             found.append(Dataset(str(name), size))
             continue
         root = expand_user(name)
-        folders = sorted(path.parent.parent for path in root.glob("*/train/good"))
+        folders = sorted(path.parent.parent for path in root.glob("[!.]*/train/good"))
         if not folders or (root / "train" / "good").is_dir():
             folders = [_find_category(root, None)]
         found += [Dataset(path.resolve().name, size, path.resolve()) for path in folders]
@@ -131,7 +135,7 @@ def _find_damaged(folder: Path) -> list[Path]:
     for path in _find_files(folder):
         try:
             (read_mask if path.is_relative_to(folder / "ground_truth") else read_image)(path)
-        except ValueError:
+        except (OSError, ValueError):  # OSError of a link to nothing.
             damaged.append(path)
     return damaged
 

@@ -100,7 +100,7 @@ def read_references(path: Path) -> list[dict[str, str]]:
     Raises
     ------
     ValueError
-        If it lacks the column "detector" or "source", or a line has no source.
+        If it is not a CSV file, lacks the column "detector" or "source", or a line has no source.
 
     Examples
     --------
@@ -113,22 +113,25 @@ def read_references(path: Path) -> list[dict[str, str]]:
     ...     read_references(path)
     [{'detector': 'Some method', 'source': 'A paper (2024)', 'image_roc_auc': '0.9'}]
     """
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file, restval="")
-        missing = [name for name in ("detector", "source") if name not in (reader.fieldnames or ())]
-        if missing:
-            raise ValueError(
-                f"References need the columns 'detector' and 'source'; '{path}' lacks "
-                f"{' and '.join(map(repr, missing))}."
-            )
-        references = []
-        for reference in reader:
-            if None in reference:
-                raise ValueError(f"Line {reader.line_num} of '{path}' has too many values.")
-            if not reference["source"].strip():
-                raise ValueError(f"Line {reader.line_num} of '{path}' names no source.")
-            references.append(dict(reference))
-    return references
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, restval="")
+            columns = reader.fieldnames or ()
+            lines = [(reader.line_num, line) for line in reader]
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise ValueError(f"'{path}' is not a CSV file in UTF-8: {error}.") from error
+    missing = [name for name in ("detector", "source") if name not in columns]
+    if missing:
+        raise ValueError(
+            f"References need the columns 'detector' and 'source'; '{path}' lacks "
+            f"{' and '.join(map(repr, missing))}."
+        )
+    for number, reference in lines:
+        if None in reference:
+            raise ValueError(f"Line {number} of '{path}' has too many values.")
+        if not reference["source"].strip():
+            raise ValueError(f"Line {number} of '{path}' names no source.")
+    return [reference for _, reference in lines]
 
 
 def _describe_dataset(rows: Sequence[Row]) -> list[str]:

@@ -15,7 +15,7 @@ from sklearn.base import OutlierMixin
 from .._command_line import one_line
 from .._files import expand_user
 from .._logging import log_progress
-from ..datasets._checks import check_choice
+from ..datasets._checks import check_choice, check_number
 from ..detectors import SelfSupervisedAutoencoderDetector
 from ._datasets import find_datasets
 from ._detectors import label_detectors
@@ -191,6 +191,8 @@ def run_benchmark(
     )
     published = [] if references is None else read_references(expand_user(references))
     seeds = list(dict.fromkeys(seeds))
+    for seed in seeds:
+        check_number(seed, "seeds", int, 0, 2**32 - 1)
     runs = [
         Run(dataset, label, detector, seed, on_damaged == "skip")
         for dataset in find_datasets(datasets, size)

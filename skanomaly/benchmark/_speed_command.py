@@ -27,8 +27,9 @@ from .._command_line import (
     one_line,
     print_message,
     report_error,
+    user_path,
 )
-from .._files import check_output_file, expand_user, write_text
+from .._files import check_output_file, write_text
 from ..training import PRECISIONS, resolve_device, resolve_precision
 from ._evaluation import Row
 from ._processes import THREAD_VARIABLES
@@ -172,7 +173,7 @@ def _make_parser(program: str) -> argparse.ArgumentParser:
         action="store_true",
         help="for float32, also measure onnxruntime on the exported graph (needs the extra onnx)",
     )
-    add("--json", type=expand_user, metavar="FILE", help="file to write the results to")
+    add("--json", type=user_path, metavar="FILE", help="file to write the results to")
     return parser
 
 

@@ -53,7 +53,7 @@ def check_size(size: Any) -> tuple[int, int] | None:
     TypeError
         If `size` is not None, an integer or a pair of integers.
     ValueError
-        If a side is smaller than one pixel.
+        If a side is smaller than one pixel, or not below 2**31.
     """
     if size is None:
         return None
@@ -70,4 +70,6 @@ def check_size(size: Any) -> tuple[int, int] | None:
         )
     if min(sides) < 1:
         raise ValueError(f"The sides in 'size' must be 1 pixel or more. Got {size!r} instead.")
+    if max(sides) >= 2**31:
+        raise ValueError(f"The sides in 'size' must be below 2**31 pixels. Got {size!r} instead.")
     return int(sides[0]), int(sides[1])

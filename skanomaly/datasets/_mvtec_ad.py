@@ -152,9 +152,11 @@ def load_without(
         found, unread = find_images(kind_folder)
         others += unread
         for path in found:
+            if path in skipped:
+                continue
             name = path.relative_to(kind_folder.parent)
             own = masks.find(name) if masks.paths and kind != "good" else []
-            if not any(each in skipped for each in (path, *own)):
+            if not any(mask in skipped for mask in own):
                 images.append((path, kind, own))
     if not images:
         raise ValueError(f"The folders in '{folder / 'test'}' hold no image. {_LAYOUT}")

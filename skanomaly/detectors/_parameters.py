@@ -58,9 +58,9 @@ class SharedParameters(TypedDict, total=False):
         adds no channel.
         Ignored for vectors.
     max_iter : int or "auto", default="auto"
-        Number of gradient steps, at least 1. "auto" is 3000 for vectors. For images it is 300 passes over them,
-        but at least 1000 and at most 3000 steps; each flip or rotation in use doubles the number of
-        images.
+        Number of gradient steps, at least 1. "auto" is 3000 for vectors. For images it is 300
+        passes over them, but at least 1000 and at most 3000 steps; each flip or rotation in use
+        doubles the number of images.
     batch_size : int, default=16
         Number of images in a step, at least 1.
     crop_size : int or (int, int), "auto" or None, default="auto"
@@ -73,10 +73,10 @@ class SharedParameters(TypedDict, total=False):
         of them as have 128 × 128 pixels together. Scores and maps are of whole images, which the
         network sees in overlapping windows of the size of the crops.
     learning_rate : float, default=2e-3
-        Largest learning rate, above 0, reached by a linear rise over the first tenth of the steps and
-        followed by a cosine decay to 0. Convolutions with at least 16 input and output channels are
-        trained by Muon (orthogonalized momentum, Jordan et al. 2024) at three times this rate, all
-        other weights by AdamW.
+        Largest learning rate, above 0, reached by a linear rise over the first tenth of the steps
+        and followed by a cosine decay to 0. Convolutions with at least 16 input and output channels
+        are trained by Muon (orthogonalized momentum, Jordan et al. 2024) at three times this rate,
+        all other weights by AdamW.
     weight_decay : float, default=0.1
         Weight decay, at least 0, which is multiplied by the learning rate.
     augmentation : "auto", str or sequence of str, or None, default="auto"
@@ -88,10 +88,10 @@ class SharedParameters(TypedDict, total=False):
         orientation, not for aligned parts. For `SelfSupervisedAutoencoderDetector`, "auto" includes
         "mixup". None is no augmentation, as is "auto" for vectors.
     contamination : "auto" or float, default="auto"
-        Fraction of the training images beyond the threshold, above 0 and up to 0.5. "auto" aims at 0.01 of new
-        normal images instead: ``validation_fraction`` of the images, but at least 20, or a third of
-        all if that is fewer, are held out, and the threshold is corrected by the mean and spread of
-        their scores.
+        Fraction of the training images beyond the threshold, above 0 and up to 0.5. "auto" aims at
+        0.01 of new normal images instead: ``validation_fraction`` of the images, but at least 20,
+        or a third of all if that is fewer, are held out, and the threshold is corrected by the mean
+        and spread of their scores.
     smoothing_size : int, default=5
         Side of the mean filter on difference maps, in pixels, odd and at most 16385.
     smoothing_passes : int, default=2
@@ -114,8 +114,9 @@ class SharedParameters(TypedDict, total=False):
         Fraction, between 0 and 1, of the images to hold out for early stopping or
         ``contamination="auto"``.
     n_iter_no_change : int, default=500
-        Number of gradient steps, at least 1, without improvement after which early stopping ends training. The
-        loss is evaluated every 50 steps, or every ``n_iter_no_change`` if that is less.
+        Number of gradient steps, at least 1, without improvement after which early stopping ends
+        training. The loss is evaluated every 50 steps, or every ``n_iter_no_change`` if that is
+        less.
     warm_start : bool, default=False
         Whether `fit` starts from the weights of the last fit.
     checkpoint : str or path, default=None

@@ -213,8 +213,9 @@ def find_threshold(detector: Any) -> float | None:
 
 def names_within_folder(paths: Sequence[Path]) -> list[str]:
     """Return paths relative to the common folder."""
-    folder = os.path.commonpath([path.parent for path in paths])
-    return [path.relative_to(folder).as_posix() for path in paths]
+    full = [Path(os.path.abspath(path)) for path in paths]
+    folder = os.path.commonpath([path.parent for path in full])
+    return [path.relative_to(folder).as_posix() for path in full]
 
 
 def _page(

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -171,6 +172,9 @@ def test_a_ready_estimator_is_run_with_its_own_parameters(tmp_path, monkeypatch,
         (["brick", "--set", "corruption__size=3"], "size"),
         (["brick", "--network", "size=3"], "size"),
         (["bars", "--size", "128"], "12 to 64"),
+        ([str(Path(__file__).parents[1]), "--size", "0"], "'size' must be 1 pixel or more"),
+        ([str(Path(__file__).parents[1]), "--size", "4294967296"], "'size' must be below 2**31"),
+        (["brick", "--seeds", "-1"], "'seeds'"),
         (
             ["brick", "--detector", "PatchCore"],
             "SelfSupervisedAutoencoderDetector, or",

@@ -49,3 +49,14 @@ def test_what_is_left_out_is_in_the_rows(copy, cut, in_this_process):
     assert "skipped: train/good/003.png" in markdown_report([row])
     with pytest.raises(ValueError, match=r"'on_damaged' .* Got 'ignore' instead"):
         run_benchmark(copy, on_damaged="ignore")
+
+
+def test_links_to_nothing_are_damage(copy, tmp_path, in_this_process):
+    (copy / "test" / "good" / "lost.png").symlink_to(copy / "nothing.png")
+    # Its mask would be missing, too.
+    (copy / "test" / "broken" / "lost.png").symlink_to(copy / "nothing.png")
+    options = {"size": 16, "seeds": [0], "output": tmp_path / "o"}
+    with pytest.raises(BenchmarkError, match="no mask|No such image file"):
+        run_benchmark(copy, OneClassSVM(), **options)
+    (row,) = run_benchmark(copy, OneClassSVM(), on_damaged="skip", **options)
+    assert row["damaged"] == "test/broken/lost.png; test/good/lost.png"

@@ -16,6 +16,7 @@ def test_a_folder_of_datasets_stands_for_all_of_them(stripes, tmp_path):
     for name in ("nut", "bolt"):
         shutil.copytree(stripes, tmp_path / name)
     (tmp_path / "notes").mkdir()
+    shutil.copytree(stripes, tmp_path / ".old")  # hidden
     found = find_datasets(["grass", tmp_path], 16)
     assert [dataset.name for dataset in found] == ["grass", "bolt", "nut"]
     assert find_datasets(str(tmp_path / "nut"), 16) == found[2:]

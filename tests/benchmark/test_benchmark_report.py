@@ -103,11 +103,13 @@ def test_published_figures_stand_under_a_heading_that_says_so(tmp_path):
         ("", "lacks 'detector' and 'source'"),
         ("detector,source\nPeer,Paper\nOther, \n", "Line 3 of .* names no source"),
         ("detector,source\nPeer,Paper,2020\n", "Line 2 of .* too many"),
+        ('detector,source\nPeer,"' + "x" * 200_000, "published.csv' is not a CSV file"),
+        ("detector,source\nPeer,M\udcfcller\n", "published.csv' is not a CSV file in UTF-8"),
     ],
 )
 def test_published_figures_need_a_source(tmp_path, text, message):
     path = tmp_path / "published.csv"
-    path.write_text(text)
+    path.write_text(text, errors="surrogateescape")
     with pytest.raises(ValueError, match=message):
         read_references(path)
 

@@ -3,6 +3,7 @@
 import csv
 import os
 import re
+import signal
 import subprocess
 import sys
 
@@ -54,6 +55,10 @@ def assert_one_line(capsys, *parts):
         (["calibrate", "x"], "GOOD_FOLDER"),
         (["calibrate", "x", "y", "--false-alarms", "1"], "0.5"),
         (["info"], "MODEL"),
+        (["info", "/dev/null"], "not a regular file"),
+        (["fit", "", "--output", "y"], "must not be empty"),
+        (["score", "x", "", "--threshold", "-5."], "must not be empty"),
+        (["score", "x", "y", "--output", ""], "must not be empty"),
         (["demo", "--image-size", "8"], "16"),
     ],
 )
@@ -207,6 +212,18 @@ def test_failed_training(photos, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(SelfSupervisedAutoencoderDetector, "fit", fail)
     assert run("fit", photos.good, "--output", tmp_path / "m") == 1
     assert_one_line(capsys, "Training stopped at step 3.")
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGPIPE"), reason="pipes of POSIX")
+def test_a_reader_that_stops_early_is_no_error(photos):
+    words = [sys.executable, "-m", "skanomaly", "score", str(photos.model), str(photos.new)]
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        result = subprocess.run(words, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    finally:
+        os.close(write)
+    assert (result.returncode, result.stderr) == (141, "")
 
 
 def test_as_a_program(tmp_path):

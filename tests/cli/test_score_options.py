@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -112,6 +113,57 @@ def test_only_the_same_run_goes_on(photos, tmp_path, monkeypatch, capsys, passes
     assert len(decisions) == 5 and decisions["a.png"] == decisions["d/bad.png"] == "anomalous"
     # It is finished: nothing is left to go on with.
     assert score(photos, folder, "--output", out) == 2
+
+
+@pytest.mark.usefixtures("one_by_one")
+def test_images_that_were_exchanged_or_lost_are_scored_again(photos, tmp_path, monkeypatch):
+    old, folder, out = tmp_path / "old.png", tmp_path / "in", tmp_path / "out"
+    shutil.copy(photos.new / "d" / "bad.png", old)
+    os.utime(old, (0, 0))
+    shutil.copytree(photos.new, folder)
+    (folder / "b c" / "ü.png").unlink()
+    (folder / "b c" / "ü.png").symlink_to(photos.new / "b c" / "ü.png")
+    with monkeypatch.context() as patched:
+        interrupt_at(patched, 4)
+        assert score(photos, folder, "--output", out) == 130
+    time.sleep(0.05)  # times of files are rounded
+    shutil.copy2(old, folder / "a.png")
+    (folder / "b c" / "ü.png").unlink()
+    (folder / "b c" / "ü.png").symlink_to(tmp_path / "nothing.png")
+    # Another file of that name gives the files of the images other names.
+    shutil.copy(photos.new / "a.png", folder / "d" / "bad.bmp")
+    assert score(photos, folder, "--output", out) == 1
+    decisions = {row["path"]: row["decision"] for row in read_table(out / "scores.csv")}
+    assert decisions["a.png"] == "anomalous" and decisions["b c/ü.png"] == "unreadable"
+    assert (out / "overlays" / "d" / "bad.png.png").exists()
+    assert (out / "overlays" / "d" / "bad.bmp.png").exists()
+
+
+def test_an_image_that_is_removed_while_scoring_gets_a_row(photos, tmp_path, monkeypatch, capsys):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    shutil.copytree(photos.new, folder)
+    detect = skanomaly.SelfSupervisedAutoencoderDetector.detect
+
+    def detect_and_remove(self, X):
+        (folder / "d" / "bad.png").unlink()
+        return detect(self, X)
+
+    monkeypatch.setattr(skanomaly.SelfSupervisedAutoencoderDetector, "detect", detect_and_remove)
+    assert score(photos, folder, "--output", out, "--report", tmp_path / "a.html") == 1
+    rows = {row["path"]: row for row in read_table(out / "scores.csv")}
+    assert len(rows) == 5 and rows["d/bad.png"]["decision"] == "unreadable"
+    assert "bad.png" in rows["d/bad.png"]["error"]
+    assert len(list((out / "overlays").rglob("*.png"))) == 4
+
+
+def test_an_image_may_have_the_name_of_a_folder(photos, tmp_path):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    (folder / "a.png").mkdir(parents=True)
+    shutil.copy(photos.new / "d" / "e.bmp", folder / "a.bmp")
+    shutil.copy(photos.new / "a.png", folder / "a.png" / "b.png")
+    assert score(photos, folder, "--output", out) == 0
+    written = {path.relative_to(out / "overlays").as_posix() for path in out.rglob("*.png")}
+    assert written == {"a.bmp.png", "a.png", "a.png/b.png.png"}
 
 
 @pytest.mark.usefixtures("one_by_one")
@@ -295,6 +347,10 @@ def test_without_a_console(photos, tmp_path, monkeypatch, capsys):
     assert main(["fit", str(photos.good), *options]) == 0
     assert main(["fit", str(folder), *options]) == 2
     assert "error" not in capsys.readouterr().out
+    monkeypatch.undo()
+    monkeypatch.setattr(sys, "stdout", None)
+    assert score(photos, folder) == 2
+    assert "pass --output" in capsys.readouterr().err
 
 
 def test_an_output_that_knows_ascii_alone(photos, tmp_path):

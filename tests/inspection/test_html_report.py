@@ -116,7 +116,7 @@ def test_batches_are_scored_as_one(fitted, tmp_path, monkeypatch):
     np.testing.assert_allclose(again, scores, rtol=1e-6)
 
 
-def test_files_are_named_within_their_folder(fitted, tmp_path):
+def test_files_are_named_within_their_folder(fitted, tmp_path, monkeypatch):
     paths = []
     for name in ("x/a.png", "y/b.png"):
         paths.append(tmp_path / "photos" / name)
@@ -124,6 +124,11 @@ def test_files_are_named_within_their_folder(fitted, tmp_path):
         Image.fromarray(np.zeros((16, 16), dtype=np.uint8)).save(paths[-1])
     write_html_report(fitted, ImageSequence(paths), tmp_path / "a.html")
     assert [row["cells"][1] for row in Page(tmp_path / "a.html").rows] == ["x/a.png", "y/b.png"]
+    # Absolute and relative paths in one sequence.
+    monkeypatch.chdir(tmp_path)
+    mixed = ImageSequence([paths[0], "photos/y/b.png"])
+    write_html_report(fitted, mixed, "b.html")
+    assert [row["cells"][1] for row in Page(tmp_path / "b.html").rows] == ["x/a.png", "y/b.png"]
 
 
 def test_a_detector_of_vectors_has_neither_map_nor_threshold_of_maps(tmp_path):
