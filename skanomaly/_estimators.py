@@ -34,6 +34,13 @@ def find_attribute(estimator: Any, name: str) -> Any:
     return next((getattr(layer, name) for layer in layers(estimator) if hasattr(layer, name)), None)
 
 
+def find_threshold(detector: Any) -> float | None:
+    """Return the threshold of a detector's scores, if it has one."""
+    offset = find_attribute(detector, "offset_")
+    # OneClassSVM has an array of one element.
+    return None if offset is None else float(np.ravel(offset)[0])
+
+
 def find_parameter(estimator: Any, name: str) -> Any:
     """Return a parameter of the detector, also inside a ConformalDetector, or None."""
     *_, detector = layers(estimator)

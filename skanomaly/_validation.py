@@ -188,6 +188,9 @@ def validate_input(
         )
     if reset:
         estimator.n_features_in_ = int(np.prod(checked.shape))  # type: ignore[attr-defined]
+        if is_array or isinstance(X, ImageSequence):
+            # Names of an earlier fit; those of rows are set by scikit-learn.
+            vars(estimator).pop("feature_names_in_", None)
     elif fitted_shape is not None:
         if checked.is_image != (len(fitted_shape) == 3):
             _refuse_kind(checked.shape, fitted_shape, name)

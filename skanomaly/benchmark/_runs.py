@@ -14,12 +14,8 @@ import torch
 from sklearn.utils import Bunch
 
 from .. import __version__
-from ..inspection._html_report import (
-    add_images,
-    find_threshold,
-    html_report,
-    names_within_folder,
-)
+from .._estimators import find_threshold
+from ..inspection._html_report import add_images, html_report, names_within_folder
 from ._datasets import Dataset
 from ._detectors import describe
 from ._evaluation import (

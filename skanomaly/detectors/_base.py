@@ -301,7 +301,7 @@ class BaseAutoencoderDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator,
         ndarray of X's shape, dtype and value range
         """
         data = self._validate(X)
-        dtype = data.source.dtype if data.is_image else np.float64
+        dtype = data.source.dtype
         out = allocate((len(data), *data.shape), dtype, "reconstructions")
         values = fill(out, self._inference().reconstructions(data))
         return values.reshape(X.shape if hasattr(X, "shape") else np.shape(X))

@@ -47,6 +47,7 @@ from ._checkpoint import checkpoint_in_use
 from ._fit_plan import SMALLER_BATCH, FitPlan
 from ._inference import Inference, apply_step
 from ._model import DetectorModel, Standardization
+from ._parameters import CONSTRAINTS
 
 _VALIDATION_LIMIT = 256
 _VALIDATION_INTERVAL = 50
@@ -331,8 +332,12 @@ def calibrate(
     )
     inference = Inference(model, detector.device_, detector.precision)
     expected = _expected_map(detector, data, held_out, inference)
-    parameters = detector.get_params(deep=False)
-    optional = (kind.from_parameters(parameters, data.shape) for kind in OPTIONAL_STEPS)
+    # A subclass may fix some of the shared parameters.
+    parameters = {name: getattr(detector, name) for name in CONSTRAINTS}
+    parameters |= detector.get_params(deep=False)
+    # Windows are in pixels of the training images, whatever the size of the others.
+    shape = detector.image_shape_
+    optional = (kind.from_parameters(parameters, shape) for kind in OPTIONAL_STEPS)
     steps: list[MapStep] = [expected, *(step for step in optional if step is not None)]
 
     # A numeric contamination is a fraction of these images as `predict` scores them.

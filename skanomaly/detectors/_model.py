@@ -75,14 +75,20 @@ class Standardization(nn.Module):
         contrast_size : int or None
         """
         data = data.subset(_FITTING_LIMIT) if data.is_image else data
-        mean = mean_square = np.zeros(data.shape[-1])
+        mean = variance = np.zeros(data.shape[-1])
         for index in range(len(data)):
-            values = data.read(np.array([index])).reshape(-1, data.shape[-1]).astype(np.float64)
-            mean = mean + values.mean(0) / len(data)
-            mean_square = mean_square + np.square(values).mean(0) / len(data)
-        variance = np.maximum(mean_square - np.square(mean), 0.0)
-        flat = variance <= 1e-12 * np.maximum(1.0, np.square(mean))
-        deviation = np.sqrt(np.where(flat, 1.0, variance))
+            values = data.read(np.array([index])).reshape(-1, data.shape[-1])
+            resolution = np.finfo(values.dtype).eps
+            values = values.astype(np.float64)
+            # Moments are updated image by image (Chan, Golub and LeVeque 1983), since the
+            # difference of mean square and squared mean loses all digits if the mean is large.
+            change, weight = values.mean(0) - mean, 1 / (index + 1)
+            variance = (1 - weight) * (variance + weight * np.square(change))
+            variance = variance + weight * values.var(0)
+            mean = mean + weight * change
+        deviation = np.sqrt(variance)
+        # Values of a channel that is constant but for rounding are not scaled up.
+        deviation = np.where(deviation <= 2 * resolution * np.abs(mean), 1.0, deviation)
         if standardization == "none":
             mean, deviation = np.zeros_like(mean), np.ones_like(deviation)
         scaling = cls(
@@ -98,7 +104,7 @@ class Standardization(nn.Module):
             contrast = local_contrast(scaling(image)[0], contrast_size).double()
             moments += torch.stack([contrast.mean(), contrast.square().mean()]) / len(data)
         spread = float((moments[1] - moments[0] ** 2).clamp(min=0).sqrt())
-        scaling.contrast_size = contrast_size
+        scaling.contrast_size = int(contrast_size)
         scaling.contrast_mean = float(moments[0])
         scaling.contrast_deviation = spread if spread > 1e-6 else 1.0
         return scaling

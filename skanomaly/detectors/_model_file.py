@@ -88,7 +88,10 @@ def write_model(
         restore(parse_json(text), dict(arrays), classes, own)
     except ValueError as error:
         refused = isinstance(error, ModelFileError)
-        why = f"the file would be rejected, because it {error}" if refused else str(error)
+        why = str(error)
+        if refused:
+            why = f"the file would be rejected, because it {error}. Fit the detector again if "
+            why += "parameters were changed after fit"
         raise ValueError(f"This detector cannot be stored as a model file: {why}") from error
     metadata = {
         "format": KIND,
@@ -205,6 +208,11 @@ def _learned_data(detector: Any, arrays: Arrays) -> dict[str, Any]:
     """Return fitted attributes; weights, maps and curves go into ``arrays``."""
     state = detector.__getstate__()  # with weights on the CPU
     model = state["model_"]
+    if not np.isfinite([model.offset, model.map_threshold]).all():
+        raise ValueError(
+            "This detector cannot be stored as a model file: offset_ and map_threshold_ must be "
+            f"finite, got {model.offset:g} and {model.map_threshold:g} instead."
+        )
     for name, value in model.state_dict().items():
         arrays[name] = value.contiguous().numpy()
     arrays["loss_curve"] = np.array(state["loss_curve_"])
@@ -212,7 +220,7 @@ def _learned_data(detector: Any, arrays: Arrays) -> dict[str, Any]:
         arrays["validation_curve"] = np.array(state["validation_curve_"], dtype=np.float64)
     names = state.get("feature_names_in_")
     return {
-        "image_shape": list(state["image_shape_"]),
+        "image_shape": [int(side) for side in state["image_shape_"]],
         "n_features_in": int(state["n_features_in_"]),
         "feature_names_in": None if names is None else [str(name) for name in names],
         "model": model.config(),

@@ -101,9 +101,9 @@ class SharedParameters(TypedDict, total=False):
         local contrast, or the features of a vector, are on the same scale.
     region_size : float or None, default=0.6
         Side of the surroundings of a pixel, as a fraction, above 0 and up to 1, of the shorter side
-        of the images of the last `fit` or `calibrate`. The map is raised where the surroundings are
-        anomalous too, and lowered at single peaks, see `skanomaly.scoring.Surroundings`. None
-        disables this, and it does not apply to vectors or with ``normalize_map=False``.
+        of the training images. The map is raised where the surroundings are anomalous too, and
+        lowered at single peaks, see `skanomaly.scoring.Surroundings`. None disables this, and it
+        does not apply to vectors or with ``normalize_map=False``.
     score_aggregation : {"max", "mean"} or float, default=0.01
         How a map is reduced to the score of the image; a number, above 0 and up to 1, is the mean
         of that fraction of the largest values.

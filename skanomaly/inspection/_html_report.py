@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import __version__
-from .._estimators import detect, find_attribute
+from .._estimators import detect, find_attribute, find_method, find_threshold
 from .._files import atomic_write, check_output_file
 from ._overlay import _COLORS, overlay_anomaly_map, to_rgb
 
@@ -77,7 +77,8 @@ def write_html_report(
     Raises
     ------
     ValueError
-        If X does not hold images, or `names`, `kinds` or `masks` has another length.
+        If X does not hold images, the detector has no scores, or `names`, `kinds` or `masks` has
+        another length.
 
     Examples
     --------
@@ -102,6 +103,11 @@ def write_html_report(
             f"X must be images of shape (n, h, w) or (n, h, w, c). Got {images.shape} instead."
         )
     count = len(images)
+    if find_method(detector, "score_samples") is None:
+        raise ValueError(
+            f"'detector' must have score_samples, got {type(detector).__name__} instead."
+        )
+    names, kinds, masks = map(_by_position, (names, kinds, masks))
     for label, values in (("names", names), ("kinds", kinds), ("masks", masks)):
         if values is not None and len(values) != count:
             raise ValueError(
@@ -204,11 +210,9 @@ def add_images(add: AddImage, names: Sequence[str], images: Any, scores: Any, *o
         add(str(name), images[index], anomaly_map, kind="" if kind is None else str(kind), **known)
 
 
-def find_threshold(detector: Any) -> float | None:
-    """Return the threshold of a detector's scores, if it has one."""
-    offset = find_attribute(detector, "offset_")
-    # OneClassSVM has an array of one element.
-    return None if offset is None else float(np.ravel(offset)[0])
+def _by_position(values: Any) -> Any:
+    """Make a list of a pandas Series, whose index may have another order, and the like."""
+    return values if values is None or isinstance(values, np.ndarray) else list(values)
 
 
 def names_within_folder(paths: Sequence[Path]) -> list[str]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_consistent_length, column_or_1d
 
-from .._estimators import detect, find_attribute
+from .._estimators import detect, find_attribute, find_threshold
 from ..model_selection._conformal_threshold import to_float64
 from ._images import (
     BLUE,
@@ -127,7 +127,7 @@ class ScoreHistogramDisplay:
         return cls.from_predictions(
             found.score_samples,
             y,
-            threshold=find_attribute(estimator, "offset_"),
+            threshold=find_threshold(estimator),
             p_values=p_values,
             alpha=alpha,
             ax=ax,

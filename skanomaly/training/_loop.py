@@ -228,6 +228,9 @@ def train(
         result.validation_curve[:] = state["validation_curve"]
         start, best, best_step = state["step"], state["best"], state["best_step"]
         best_weights = state["best_weights"]
+        validated = result.validation_curve
+        if early_stopping and validated and validated[-1][0] - best_step >= early_stopping.patience:
+            start = max_iter
 
     snapshot = copy.deepcopy(network.state_dict())
     snapshot_step = start
@@ -253,6 +256,7 @@ def train(
         result.loss_curve.append(value)
 
         done = step + 1
+        ended = done == max_iter
         if early_stopping is not None and (done % early_stopping.interval == 0 or done == max_iter):
             network.eval()
             validation_loss = early_stopping.validation_loss(network)
@@ -261,11 +265,12 @@ def train(
                 best, best_step = validation_loss, done
                 best_weights = copy.deepcopy(network.state_dict())
             elif done - best_step >= early_stopping.patience:
-                break
-        interrupted = False
+                ended = True
+        ended |= on_step is not None and on_step(step, value)
         if checkpointing is not None:
-            interrupted = checkpointing.interrupted is not None and checkpointing.interrupted()
-            if interrupted or done % _CHECKPOINT_INTERVAL == 0 or done == max_iter:
+            if checkpointing.interrupted is not None and checkpointing.interrupted():
+                ended = True
+            if ended or done % _CHECKPOINT_INTERVAL == 0:
                 state = {
                     "seed": checkpointing.seed,
                     "step": done,
@@ -279,7 +284,7 @@ def train(
                     "best_weights": best_weights,
                 }
                 save_checkpoint(checkpointing.path, checkpointing.fingerprint, state)
-        if interrupted or (on_step is not None and on_step(step, value)):
+        if ended:
             break
     if best_weights is not None:
         network.load_state_dict(best_weights)

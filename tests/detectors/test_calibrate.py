@@ -8,6 +8,7 @@ import torch
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
+import skanomaly
 from skanomaly import DenoisingAE, SelfSupervisedAutoencoderDetector
 from skanomaly.datasets import make_textured_surfaces
 
@@ -144,3 +145,21 @@ def test_partial_fit_is_one_pass(gravel, monkeypatch):
     order = np.lexsort(images.reshape(41, -1).T)
     expected = gravel.X_train[:41]
     np.testing.assert_array_equal(images[order], expected[np.lexsort(expected.reshape(41, -1).T)])
+
+
+@pytest.mark.parametrize("method", ["calibrate", "partial_fit", "warm_start"])
+def test_images_of_another_size_change_no_window_of_the_map(method, gravel, tmp_path):
+    """Windows are in pixels of the training images, and the detector can be saved."""
+    detector = SelfSupervisedAutoencoderDetector(max_iter=2, random_state=0)
+    detector.fit(gravel.X_train[:20, :16, :16])
+    before = detector.model_.steps[1].size
+    if method == "warm_start":
+        detector.set_params(warm_start=True).fit(gravel.X_train[:20])
+    else:
+        getattr(detector, method)(gravel.X_train[:20])
+    assert detector.model_.steps[1].size == before
+    detector.save(tmp_path / "model")
+    loaded = skanomaly.load(tmp_path / "model")
+    np.testing.assert_array_equal(
+        loaded.score_samples(gravel.X_test), detector.score_samples(gravel.X_test)
+    )

@@ -473,3 +473,13 @@ def test_many_killed_trainings_end_the_same(tmp_path, capsys):
     with capsys.disabled():
         print(f"\ntrainings: {dict(tally)}")
     assert tally["killed"] == 60 and tally["while a checkpoint was written"] > 0
+
+
+def test_training_that_stops_early_writes_a_checkpoint_and_is_not_continued(tmp_path):
+    options = dict(early_stopping=True, n_iter_no_change=2, learning_rate=0.5, max_iter=60)
+    path = tmp_path / "training.pt"
+    first = make(path, **options).fit(IMAGES)
+    assert first.n_iter_ < 60 and path.is_file()
+    again = make(path, **options).fit(IMAGES)
+    assert again.loss_curve_ == first.loss_curve_
+    assert_same_weights(weights(again), weights(first))

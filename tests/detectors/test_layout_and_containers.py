@@ -392,3 +392,32 @@ def test_a_refit_on_anomalies_is_warned_of():
     search = GridSearchCV(DETECTOR, {"noise": [0.1]}, scoring="roc_auc", cv=NormalOnlySplit(2))
     with pytest.warns(UserWarning, match="y calls 3 of 20 .*refit=False"):
         search.fit(GREY, LABELS)
+
+
+def test_names_of_columns_are_forgotten_with_the_data(tmp_path):
+    """Images after a data frame."""
+    pandas = pytest.importorskip("pandas")
+    rows = pandas.DataFrame(np.random.default_rng(0).random((20, 4)), columns=list("abcd"))
+    detector = DenoisingAE(max_iter=1, random_state=0).fit(rows)
+    assert list(detector.feature_names_in_) == list("abcd")
+    detector.fit(make_images(8, size=(16, 16)))
+    assert not hasattr(detector, "feature_names_in_")
+    detector.save(tmp_path / "model")
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_rows_are_reconstructed_in_their_dtype(dtype):
+    rows = np.random.default_rng(0).random((20, 4)).astype(dtype)
+    detector = DenoisingAE(max_iter=1, random_state=0).fit(rows)
+    assert detector.reconstruct(rows).dtype == dtype
+
+
+def test_a_subclass_may_fix_parameters():
+    class Short(DenoisingAE):
+        def __init__(self, noise=0.5, random_state=None):
+            super().__init__(noise=noise, max_iter=2, random_state=random_state)
+
+    images = make_images(8, size=(16, 16))
+    fixed = Short(random_state=0).fit(images)
+    whole = DenoisingAE(noise=0.5, max_iter=2, random_state=0).fit(images)
+    np.testing.assert_array_equal(fixed.score_samples(images), whole.score_samples(images))

@@ -257,3 +257,25 @@ def test_home_folder(tmp_path, monkeypatch):
     detector.save("~/model")
     assert {path.name for path in tmp_path.iterdir()} >= {"model", "training"}
     np.testing.assert_array_equal(skanomaly.load("~/model").predict(ROWS), detector.predict(ROWS))
+
+
+def test_parameters_may_be_numbers_of_numpy(tmp_path):
+    """As a search over an array of values sets them."""
+    images = make_images(8, size=(16, 16))
+    detector = DenoisingAE(max_iter=1, contrast_size=np.int64(5), random_state=0).fit(images)
+    detector.save(tmp_path / "a")
+    shape = tuple(np.array([16, 16]))
+    detector = DenoisingAE(max_iter=1, image_shape=shape, random_state=0)
+    detector.fit(images.reshape(8, -1)).save(tmp_path / "b")
+    assert skanomaly.load(tmp_path / "b").image_shape_ == (16, 16, 1)
+
+
+def test_what_was_changed_after_fit_is_named(tmp_path):
+    detector = DenoisingAE(max_iter=1, random_state=0).fit(make_images(8, size=(16, 16)))
+    offset, detector.offset_ = detector.offset_, -np.inf
+    with pytest.raises(ValueError, match="offset_ and map_threshold_ must be finite, got -inf"):
+        detector.save(tmp_path / "a")
+    detector.offset_ = offset
+    with pytest.raises(ValueError, match="Fit the detector again if parameters were changed"):
+        detector.set_params(network="sdc").save(tmp_path / "a")
+    assert not (tmp_path / "a").exists()

@@ -69,3 +69,38 @@ def test_local_contrast_finds_missing_texture():
 
     assert quality(5) > 0.9
     assert quality(None) < 0.6
+
+
+@pytest.mark.parametrize(("unit", "offset"), [(2.0**-40, 0.0), (1e-6, 0.0), (1e-3, 1.0)])
+def test_scores_do_not_depend_on_the_unit(unit, offset):
+    """Heights in metres, currents in ampere."""
+    images = np.random.default_rng(0).random((20, 16, 16))
+    flat = images.copy()
+    flat[:, 4:12, 4:12] = 0.5
+
+    def auroc(unit, offset):
+        detector = SelfSupervisedAutoencoderDetector(max_iter=10, network="plain", random_state=0)
+        detector.fit(images * unit + offset)
+        both = np.concatenate([images, flat]) * unit + offset
+        return roc_auc_score(np.repeat([1, 0], 20), detector.score_samples(both))
+
+    expected = auroc(1.0, 0.0)
+    assert expected > 0.9
+    assert auroc(unit, offset) == pytest.approx(expected, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("unit", "offset"), [(1.0, 0.0), (1e-9, 0.0), (5e-4, 1000.0), (100.0, 1e9)]
+)
+def test_features_are_scaled_in_any_unit(unit, offset):
+    rows = np.random.default_rng(0).normal(size=(300, 3)) * [unit, 1.0, 0.0] + [offset, 0.0, 0.1]
+    scaling = Standardization.fit(as_input(rows), standardization="image", contrast_size=None)
+    np.testing.assert_allclose(scaling.deviation[:2], rows[:, :2].std(0), rtol=1e-6)
+    assert scaling.deviation[2] == 1  # constant but for rounding
+
+
+def test_a_channel_that_is_constant_but_for_rounding_is_not_scaled_up():
+    images = np.full((10, 8, 8, 1), 0.1, dtype=np.float32)
+    images[::2] = np.nextafter(images[::2], np.float32(1))
+    scaling = Standardization.fit(as_input(images), standardization="image", contrast_size=None)
+    assert scaling.deviation == 1

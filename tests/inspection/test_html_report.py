@@ -253,3 +253,18 @@ def test_names_of_other_types_become_text(fitted, tmp_path):
 def test_vectors_are_no_images(fitted, tmp_path):
     with pytest.raises(ValueError, match=r"\(3, 4\)"):
         write_html_report(fitted, np.zeros((3, 4)), tmp_path / "a.html")
+
+
+def test_kinds_are_taken_in_order_whatever_their_labels(fitted, tmp_path):
+    pandas = pytest.importorskip("pandas")
+    images = make_images(4, size=(16, 16))
+    kinds = pandas.Series(list("abcd"), index=[3, 2, 1, 0])
+    write_html_report(fitted, images, tmp_path / "a.html", kinds=kinds)
+    assert [row["cells"][2] for row in Page(tmp_path / "a.html").rows] == list("abcd")
+
+
+def test_a_detector_without_scores_is_refused(tmp_path):
+    images = make_images(8, size=(16, 16))
+    detector = LocalOutlierFactor(n_neighbors=2).fit(images.reshape(8, -1))
+    with pytest.raises(ValueError, match="must have score_samples, got LocalOutlierFactor"):
+        write_html_report(detector, images, tmp_path / "a.html")

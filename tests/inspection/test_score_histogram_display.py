@@ -11,6 +11,7 @@ from sklearn.ensemble import IsolationForest
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.svm import OneClassSVM
 from synthetic_images import make_images, plant_defects
 
 from skanomaly import SelfSupervisedAutoencoderDetector
@@ -177,3 +178,10 @@ def test_errors(arguments, part):
 def test_an_estimator_without_scores():
     with pytest.raises(ValueError, match="score_samples, got StandardScaler"):
         ScoreHistogramDisplay.from_estimator(StandardScaler(), np.zeros((2, 2)))
+
+
+def test_a_threshold_in_an_array(points):
+    """That of OneClassSVM."""
+    detector = OneClassSVM().fit(points[0])
+    display = ScoreHistogramDisplay.from_estimator(detector, points[0])
+    assert display.threshold == float(detector.offset_[0])
