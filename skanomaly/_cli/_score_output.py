@@ -177,5 +177,6 @@ def _name_files(names: Sequence[str], folder: Path, suffix: str) -> list[Path]:
 def _collide(files: Sequence[Path]) -> bool:
     """Whether two files have the same name, or one has that of a folder of another."""
     taken = {str(path).casefold() for path in files}
-    folders = {str(folder).casefold() for path in files for folder in path.parents}
+    parents = {path.parent for path in files}
+    folders = {str(each).casefold() for parent in parents for each in (parent, *parent.parents)}
     return len(taken) < len(files) or not taken.isdisjoint(folders)
