@@ -256,7 +256,7 @@ def train(
         result.loss_curve.append(value)
 
         done = step + 1
-        ended = done == max_iter
+        ended, interrupted = done == max_iter, False
         if early_stopping is not None and (done % early_stopping.interval == 0 or done == max_iter):
             network.eval()
             validation_loss = early_stopping.validation_loss(network)
@@ -266,11 +266,10 @@ def train(
                 best_weights = copy.deepcopy(network.state_dict())
             elif done - best_step >= early_stopping.patience:
                 ended = True
-        ended |= on_step is not None and on_step(step, value)
         if checkpointing is not None:
             if checkpointing.interrupted is not None and checkpointing.interrupted():
-                ended = True
-            if ended or done % _CHECKPOINT_INTERVAL == 0:
+                interrupted = True
+            if ended or interrupted or done % _CHECKPOINT_INTERVAL == 0:
                 state = {
                     "seed": checkpointing.seed,
                     "step": done,
@@ -284,7 +283,7 @@ def train(
                     "best_weights": best_weights,
                 }
                 save_checkpoint(checkpointing.path, checkpointing.fingerprint, state)
-        if ended:
+        if interrupted or (on_step is not None and on_step(step, value)) or ended:
             break
     if best_weights is not None:
         network.load_state_dict(best_weights)
