@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import io
 import os
 import sys
@@ -10,9 +11,11 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from ._files import expand_user
+
+Main = TypeVar("Main", bound=Callable[..., int])
 
 WRONG_USE = 2
 FAILURE = 1
@@ -39,10 +42,23 @@ def print_message(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
-def discard_output() -> None:
-    """Discard the rest of stdout, whose reader has closed it, as ``head`` does."""
-    with suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def allows_closed_output(main: Main) -> Main:
+    """End a command quietly if the reader of stdout closes it, as ``head`` does."""
+
+    @functools.wraps(main)
+    def wrapped(*arguments: Any, **options: Any) -> int:
+        try:
+            code: int = main(*arguments, **options)
+            if sys.stdout is not None:
+                sys.stdout.flush()
+            return code
+        except BrokenPipeError:
+            # Python would write the rest at exit.
+            with suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return BROKEN_PIPE
+
+    return wrapped  # type: ignore[return-value]
 
 
 def report_error(program: str, error: Exception) -> None:

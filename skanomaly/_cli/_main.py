@@ -22,12 +22,11 @@ import torch
 
 from .. import __version__
 from .._command_line import (
-    BROKEN_PIPE,
     FAILURE,
     INTERRUPTED,
     WRONG_USE,
     OneLineParser,
-    discard_output,
+    allows_closed_output,
     escape_output,
     plain_warnings,
     print_message,
@@ -39,6 +38,7 @@ _PROGRAM = "skanomaly"
 _BENCHMARK = "benchmark"
 
 
+@allows_closed_output
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
 
@@ -66,9 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as interrupt:
         print_message(f"\n{_PROGRAM}: interrupted{interrupt}")
         return INTERRUPTED
-    except BrokenPipeError:
-        discard_output()
-        return BROKEN_PIPE
+    except BrokenPipeError:  # the one OSError that is no wrong use
+        raise
     except (OSError, ValueError) as error:
         report_error(_PROGRAM, error)
         return WRONG_USE

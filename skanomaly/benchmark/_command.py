@@ -31,6 +31,7 @@ from .._command_line import (
     WRONG_USE,
     OneLineParser,
     add_shared_options,
+    allows_closed_output,
     escape_output,
     print_message,
     report_error,
@@ -48,6 +49,7 @@ from ._speed_command import SPEED, speed
 _PROGRAM = "python -m skanomaly.benchmark"
 
 
+@allows_closed_output
 def main(arguments: Sequence[str] | None = None, *, program: str = _PROGRAM) -> int:
     """Run the benchmark and print its tables.
 
@@ -61,7 +63,8 @@ def main(arguments: Sequence[str] | None = None, *, program: str = _PROGRAM) -> 
     Returns
     -------
     int
-        0; 1 if a run failed; 2 for invalid usage or input; 130 if interrupted.
+        0; 1 if a run failed; 2 for invalid usage or input; 130 if interrupted; 141 if the reader of
+        stdout closed it.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments[:1] == [SPEED]:

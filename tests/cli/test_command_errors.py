@@ -215,8 +215,14 @@ def test_failed_training(photos, tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGPIPE"), reason="pipes of POSIX")
-def test_a_reader_that_stops_early_is_no_error(photos):
-    words = [sys.executable, "-m", "skanomaly", "score", str(photos.model), str(photos.new)]
+@pytest.mark.parametrize("command", ["score", "info", "benchmark"])
+def test_a_reader_that_stops_early_is_no_error(photos, command):
+    words = [sys.executable, "-m", "skanomaly", command]
+    words += {
+        "score": [str(photos.model), str(photos.new)],
+        "info": [str(photos.model)],
+        "benchmark": ["bars", "--size=12", "--seeds=0", "--detector", "sklearn.svm.OneClassSVM"],
+    }[command]
     read, write = os.pipe()
     os.close(read)
     try:

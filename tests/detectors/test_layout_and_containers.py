@@ -410,14 +410,3 @@ def test_rows_are_reconstructed_in_their_dtype(dtype):
     rows = np.random.default_rng(0).random((20, 4)).astype(dtype)
     detector = DenoisingAE(max_iter=1, random_state=0).fit(rows)
     assert detector.reconstruct(rows).dtype == dtype
-
-
-def test_a_subclass_may_fix_parameters():
-    class Short(DenoisingAE):
-        def __init__(self, noise=0.5, random_state=None):
-            super().__init__(noise=noise, max_iter=2, random_state=random_state)
-
-    images = make_images(8, size=(16, 16))
-    fixed = Short(random_state=0).fit(images)
-    whole = DenoisingAE(noise=0.5, max_iter=2, random_state=0).fit(images)
-    np.testing.assert_array_equal(fixed.score_samples(images), whole.score_samples(images))

@@ -355,3 +355,14 @@ def test_precision_and_float64_scores(images):
     assert exact.score_samples(images).dtype == rough.score_samples(images).dtype == np.float64
     # Training in bfloat16 learns as well.
     assert np.mean(rough.loss_curve_[-20:]) < 1.2 * np.mean(exact.loss_curve_[-20:])
+
+
+def test_a_subclass_may_fix_parameters():
+    class Short(DenoisingAE):
+        def __init__(self, noise=0.5, random_state=None):
+            super().__init__(noise=noise, max_iter=2, random_state=random_state)
+
+    images = make_images(8, size=(16, 16))
+    fixed = Short(random_state=0).fit(images)
+    whole = DenoisingAE(noise=0.5, max_iter=2, random_state=0).fit(images)
+    np.testing.assert_array_equal(fixed.score_samples(images), whole.score_samples(images))
