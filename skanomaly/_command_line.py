@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import functools
 import io
+import math
 import os
 import sys
 import warnings
@@ -76,15 +77,9 @@ def plain_warnings(program: str) -> Iterator[None]:
     """Print warnings of this library in one line, without the line of code."""
     before = warnings.formatwarning
 
-    def format_warning(
-        message: Warning | str,
-        category: type[Warning],
-        filename: str,
-        lineno: int,
-        line: str | None = None,
-    ) -> str:
+    def format_warning(message: Any, category: Any, *args: Any, **kwargs: Any) -> str:
         if category is not UserWarning:
-            return before(message, category, filename, lineno, line)
+            return before(message, category, *args, **kwargs)
         return f"{program}: warning: {' '.join(str(message).split())}\n"
 
     warnings.formatwarning = format_warning
@@ -92,6 +87,11 @@ def plain_warnings(program: str) -> Iterator[None]:
         yield
     finally:
         warnings.formatwarning = before
+
+
+def finite(value: Any) -> Any:
+    """Replace NaN and infinity, which JSON lacks, by None."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def user_path(text: str) -> Path:

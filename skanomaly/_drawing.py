@@ -54,8 +54,7 @@ def random_polygon(
     stretch = random_state.uniform(1, 1.4)
     center = random_state.uniform(0.28, 0.72, 2) * shape
     corners = np.column_stack([radii * np.sin(angles) * stretch, radii * np.cos(angles) / stretch])
-    polygon: NDArray[np.bool_] = draw.polygon2mask(shape, center + corners)
-    return polygon
+    return draw.polygon2mask(shape, center + corners)
 
 
 def turned_rectangle(
@@ -66,8 +65,7 @@ def turned_rectangle(
     normal = direction[::-1] * [1, -1]
     corners = np.array([(1, 1), (1, -1), (-1, -1), (-1, 1)]) * half_sides
     polygon = center + corners[:, :1] * direction + corners[:, 1:] * normal
-    rectangle: NDArray[np.bool_] = draw.polygon2mask(shape, polygon)
-    return rectangle
+    return draw.polygon2mask(shape, polygon)
 
 
 def random_blotch(

@@ -10,9 +10,10 @@ import argparse
 import json
 from typing import Any
 
+from .._command_line import finite
 from ..model_selection import ConformalDetector
 from ._arguments import add_command, add_json, add_model
-from ._model_file import finite, load_model
+from ._model_file import load_model
 
 
 def add_parser(commands: Any) -> None:

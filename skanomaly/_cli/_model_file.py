@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -120,8 +119,3 @@ def load_model(path: Path) -> Model:
             "grey or RGB images."
         )
     return Model(detector, trained, (shape[0], shape[1]), _MODES[shape[2]])
-
-
-def finite(value: Any) -> Any:
-    """Replace NaN and infinity, which JSON lacks, by None."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value

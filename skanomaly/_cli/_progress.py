@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sklearn.callback import ProgressBar
+from sklearn.callback import FitCallback, ProgressBar
 
 from .._command_line import print_message
 
@@ -87,7 +87,7 @@ def _lines(label: str, total: int, unit: str) -> Show:
     return show
 
 
-class TrainingLines:
+class TrainingLines(FitCallback):
     """Callback of scikit-learn that writes lines to stderr."""
 
     def __init__(self, label: str, max_iter: int | None) -> None:
@@ -99,17 +99,11 @@ class TrainingLines:
         """Start to measure time."""
         self._show = _lines(self.label, self.total, self.unit)
 
-    def on_fit_task_begin(self, estimator: Any, context: Any) -> None:
-        """Do nothing."""
-
     def on_fit_task_end(self, estimator: Any, context: Any) -> None:
         """Show the current step."""
         if context.parent is not None:
             fraction = (context.task_id + 1) / context.parent.max_subtasks
             self._show(round(fraction * self.total))
-
-    def teardown(self, estimator: Any, context: Any) -> None:
-        """Do nothing."""
 
 
 def _has_rich() -> bool:

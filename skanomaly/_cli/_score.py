@@ -49,6 +49,7 @@ from numpy.typing import NDArray
 from .. import __version__
 from .._command_line import (
     add_shared_options,
+    finite,
     one_line,
     print_message,
     report_error,
@@ -59,7 +60,7 @@ from .._files import check_apart, check_output_file, check_output_folder
 from ..datasets._image_file import read_image
 from ..inspection._html_report import AddImage, html_report
 from ._arguments import add_command, add_model, find_inputs, score
-from ._model_file import Model, Scored, finite, load_model
+from ._model_file import Model, Scored, load_model
 from ._progress import progress
 from ._score_output import (
     TABLE,

@@ -21,6 +21,7 @@ from sklearn.utils import Bunch
 from .. import __version__
 from .._arrays import integer_scale
 from .._device import has_fast_bfloat16
+from .._estimators import detect
 from ..metrics import f1_max_score, image_report
 from ._detectors import detector_label
 
@@ -37,6 +38,9 @@ METRICS = (
 )
 # Prefix of the same metric for one kind of defect.
 KIND_PREFIX = "image_roc_auc "
+
+
+_METHODS = ("score_samples", "decision_function", "anomaly_map")
 
 
 class Detections(NamedTuple):
@@ -107,7 +111,8 @@ def evaluate_seed(detector: OutlierMixin, data: Bunch, seed: int) -> tuple[Row, 
     fitted = seeded(detector, seed).fit(train)
     training = time.perf_counter() - start
     start = time.perf_counter()
-    scores, decisions, maps = _detect(fitted, test)
+    found = detect(fitted, test, *_METHODS)
+    scores, decisions, maps = (found.get(name) for name in _METHODS)
     scoring = time.perf_counter() - start
     anomalous = data.y_test == -1
     row: Row = {"detector": detector_label(detector), "seed": seed, **dict.fromkeys(METRICS)}
@@ -173,18 +178,6 @@ def _as_input(detector: Any, X: Any) -> NDArray[Any]:
     return images.reshape(len(images), -1) / integer_scale(images.dtype)
 
 
-def _detect(
-    detector: Any, test: NDArray[Any]
-) -> tuple[NDArray[np.float64], NDArray[np.float64] | None, NDArray[Any] | None]:
-    """Compute scores, decisions and maps; None for missing methods."""
-    if hasattr(detector, "detect"):
-        found = detector.detect(test)
-        return found.score_samples, found.decision_function, found.anomaly_map
-    others = (getattr(detector, name, None) for name in ("decision_function", "anomaly_map"))
-    decisions, maps = (None if other is None else np.asarray(other(test)) for other in others)
-    return np.asarray(detector.score_samples(test), dtype=np.float64), decisions, maps
-
-
 def peak_memory() -> float | None:
     """Return the peak resident memory of this process in 10⁶ bytes, None if unknown."""
     try:
@@ -209,7 +202,7 @@ def reset_peak_memory() -> None:
 
 
 def peak_gpu_memory() -> float | None:
-    """Return the peak memory of tensors on the GPU in 10⁶ bytes, None if unused."""
+    """Return the peak memory of tensors on the GPU in use in 10⁶ bytes, None if unused."""
     if not torch.cuda.is_initialized():
         return None
-    return torch.cuda.max_memory_allocated() / 1e6
+    return max(map(torch.cuda.max_memory_allocated, range(torch.cuda.device_count()))) / 1e6

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 import sys
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import torch
 from sklearn.utils import Bunch
 
 from .. import __version__
+from .._command_line import finite
 from .._estimators import find_threshold
 from ..inspection._html_report import add_images, html_report, names_within_folder
 from ._datasets import Dataset
@@ -110,7 +110,7 @@ class Run:
             "n_train": len(data.X_train),
             "n_test": len(data.X_test),
             "damaged": "; ".join(skipped),
-            **{name: _finite(value) for name, value in measured.items()},
+            **{name: finite(value) for name, value in measured.items()},
             "peak_memory_mb": peak_memory(),
             "start_memory_mb": start_memory,
             "peak_gpu_memory_mb": peak_gpu_memory(),
@@ -156,7 +156,3 @@ def _warm_up() -> None:
     parameter = torch.nn.Parameter(torch.zeros(1))
     parameter.grad = torch.zeros(1)
     torch.optim.AdamW([parameter]).step()
-
-
-def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -145,8 +145,7 @@ def _load_photograph(texture: str) -> np.ndarray:
     """Load a photograph of 512 × 512 grey pixels from scikit-image's package."""
     from skimage import data
 
-    photograph: np.ndarray = getattr(data, texture)()
-    return photograph
+    return getattr(data, texture)()
 
 
 def _cut_tiles(photograph: np.ndarray, image_size: int) -> np.ndarray:

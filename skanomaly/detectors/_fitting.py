@@ -30,7 +30,6 @@ from ..scoring import (
     FrameTerm,
     MapStep,
     aggregate,
-    map_threshold,
     score_offset,
 )
 from ..training import (
@@ -355,7 +354,8 @@ def calibrate(
         maxima.extend(maps.flatten(1).amax(1).tolist())
         frames.extend(frame.tolist())
     model.offset = score_offset(np.array(scores), detector.contamination, held_out)
-    model.map_threshold = map_threshold(np.array(maxima), detector.contamination, held_out)
+    # Maps are high for anomalies: negated, their maxima compare like scores.
+    model.map_threshold = -score_offset(-np.array(maxima), detector.contamination, held_out)
     if data.is_image:
         steps.append(
             FrameTerm.fit(

@@ -130,5 +130,4 @@ def _running_mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
     sums = np.concatenate([[0.0], np.cumsum(values)])
     steps = np.arange(len(values))
     stop, start = np.minimum(steps + radius + 1, len(values)), np.maximum(steps - radius, 0)
-    mean: NDArray[np.float64] = (sums[stop] - sums[start]) / (stop - start)
-    return mean
+    return (sums[stop] - sums[start]) / (stop - start)

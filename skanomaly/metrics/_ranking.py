@@ -145,8 +145,7 @@ def _neighbors(histogram: Histogram, of: Histogram, *, is_self: bool) -> Neighbo
 def _cumulative(keys: Keys, counts: Floats, at: Keys, side: Literal["left", "right"]) -> Floats:
     """Sum of the counts of all sorted keys below others, or up to them with side="right"."""
     cumulative = np.concatenate([[0.0], np.cumsum(counts)])
-    found: Floats = cumulative[np.searchsorted(keys, at, side=side)]
-    return found
+    return cumulative[np.searchsorted(keys, at, side=side)]
 
 
 def rank_pixels(

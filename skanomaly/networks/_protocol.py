@@ -71,8 +71,7 @@ def find_encoder(network: nn.Module) -> Callable[[Tensor], Tensor] | None:
     """
     if getattr(network, "convex", Network.convex):
         return None
-    encode: Callable[[Tensor], Tensor] | None = getattr(network, "encode", None)
-    return encode
+    return getattr(network, "encode", None)
 
 
 def make_initialized(factory: Callable[[], nn.Module], generator: torch.Generator) -> nn.Module:

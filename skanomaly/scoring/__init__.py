@@ -4,7 +4,7 @@ from ._expected_map import ExpectedMap
 from ._frame_term import FrameTerm, frame_sums
 from ._maps import MapStep, aggregate, difference_map, smooth
 from ._surroundings import Surroundings
-from ._thresholds import map_threshold, score_offset
+from ._thresholds import score_offset
 
 # Steps between `ExpectedMap` and `FrameTerm`, in this order, if the parameters ask for them.
 OPTIONAL_STEPS: tuple[type[MapStep], ...] = (Surroundings,)
@@ -22,7 +22,6 @@ __all__ = [
     "aggregate",
     "difference_map",
     "frame_sums",
-    "map_threshold",
     "score_offset",
     "smooth",
 ]

@@ -93,31 +93,3 @@ def _normal_percentile(count: int) -> float:
     ranks = np.arange(1, count + 1)
     expected = stats.norm.ppf((ranks - 0.375) / (count + 0.25))
     return float(np.percentile(expected, 100.0 * (1.0 - AUTO_CONTAMINATION)) / expected.std())
-
-
-def map_threshold(
-    maxima: NDArray[np.float64],
-    contamination: str | float,
-    held_out: NDArray[np.bool_] | None = None,
-) -> float:
-    """Value of a map above which a pixel is anomalous.
-
-    Parameters
-    ----------
-    maxima : ndarray of shape (n,)
-        Maximum of the anomaly map of each normal image.
-    contamination, held_out
-        As in `score_offset`, for the fraction of images with a pixel above the threshold.
-
-    Returns
-    -------
-    float
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skanomaly.scoring import map_threshold
-    >>> map_threshold(np.arange(101.0), contamination=0.05)
-    95.0
-    """
-    return -score_offset(-maxima, contamination, held_out)

@@ -14,9 +14,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skanomaly import SelfSupervisedAutoencoderDetector
+from skanomaly._estimators import detect
 from skanomaly.benchmark import PCAReconstruction, describe_environment, evaluate
 from skanomaly.benchmark._command import main
-from skanomaly.benchmark._evaluation import _detect
+from skanomaly.benchmark._evaluation import _METHODS
 from skanomaly.datasets import load_mvtec_ad, make_bar_images
 from skanomaly.metrics import image_report
 from skanomaly.networks import ConvolutionalAutoencoder
@@ -71,7 +72,7 @@ def test_each_image_passes_the_network_once(monkeypatch):
         return forward(self, images)
 
     monkeypatch.setattr(ConvolutionalAutoencoder, "forward", counting)
-    found = _detect(detector, data.X_test)
+    found = detect(detector, data.X_test, *_METHODS).values()
     assert sum(passes) == len(data.X_test)
     for one, expected in zip(found, (scores, decisions, maps), strict=True):
         np.testing.assert_array_equal(one, expected)
