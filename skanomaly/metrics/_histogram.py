@@ -97,9 +97,6 @@ class Histogram:
     def _insert(self, keys: Keys, sums: Floats) -> None:
         """Insert distinct keys in rising order."""
         levels = np.zeros_like(keys)
-        if not len(self.lows):
-            self.lows, self.highs, self.levels, self.sums = keys, keys, levels, sums
-            return
         lows = np.concatenate([self.lows, keys])
         order = np.argsort(lows, kind="stable")
         self.lows = lows[order]
@@ -113,7 +110,9 @@ class Histogram:
         apart = self.lows[1:] ^ self.lows[:-1]
         # Without its second bit, a number is not rounded up to the next power of two.
         n_bits = np.frexp((apart & ~(apart >> 1)).astype(np.float64))[1]
-        levels, n_pairs = np.unique(n_bits[apart > 0], return_counts=True)
+        # Later keys may equal the lowest key of a merged bin, or lie within it.
+        n_bits = np.maximum(n_bits, np.maximum(self.levels[1:], self.levels[:-1]))
+        levels, n_pairs = np.unique(n_bits[apart >= 0], return_counts=True)
         n_waiting = 0
         for level, n in zip(levels.tolist(), n_pairs.tolist(), strict=True):
             n_waiting += n

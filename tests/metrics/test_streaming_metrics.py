@@ -288,6 +288,20 @@ def test_too_few_bins_are_warned_of(metric, recwarn):
         metric(masks, maps, max_bins=4)
 
 
+@pytest.mark.parametrize(
+    ("max_bins", "first", "second"),
+    [(2, [-1, 1, 1.5, 1], [-1, 1]), (3, [-1.5, -1, 1, 1], [-1.5, 1])],
+)
+def test_few_bins_hold_keys_that_come_again(max_bins, first, second):
+    """A later key may equal the lowest one of a merged bin."""
+    histogram = _histogram.Histogram(0)
+    for values in (first, second):
+        histogram.add(_histogram.ordered_keys(np.repeat(np.float64(values), 1000)))
+        histogram.fold(max_bins)
+    assert len(histogram.lows) <= max_bins
+    assert histogram.sums[0].sum() == 1000 * (len(first) + len(second))
+
+
 @each
 def test_signed_zeros_are_ties(metric):
     masks, maps = [[[1, 0, 0, 0]]], [[[-0.0, 0.0, 0.0, -1.0]]]
