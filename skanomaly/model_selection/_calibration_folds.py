@@ -56,8 +56,8 @@ def _split(count: int, cv: Any, random_state: Any) -> list[Fold]:
     else:
         splitter = check_cv(cv)
     indices = np.arange(count)
-    folds: list[tuple[NDArray[np.intp], NDArray[np.intp]]]
-    folds = [(np.asarray(train), np.asarray(test)) for train, test in splitter.split(indices)]
+    # Splitters may also give negative indices, or masks.
+    folds = [(indices[train], indices[test]) for train, test in splitter.split(indices)]
     tested = np.sort(np.concatenate([test for _, test in folds]))
     overlap = any(len(np.intersect1d(train, test)) for train, test in folds)
     if overlap or not np.array_equal(tested, indices):

@@ -60,7 +60,8 @@ class ConformalScoring(OutlierMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (n,), float64
-            The detector's own scores. With `cv`, ``decision_function(X) + offset_``.
+            The detector's own scores. With `cv`, ``decision_function(X) + offset_``, or what that
+            is for a rank of 1 if there are too few calibration images for finite thresholds.
         """
         scores = self._score_by_each(X)
         return self._score_threshold.compare(scores).shifted
@@ -118,7 +119,8 @@ class ConformalScoring(OutlierMixin, BaseEstimator):
         """
         self._check(X)
         if len(self.detectors_) == 1:
-            return detect(self.detectors_[0], X, "anomaly_map").anomaly_map
+            maps = detect(self.detectors_[0], X, "anomaly_map").anomaly_map
+            return maps.astype(np.float64, copy=False)
         return join(self._compare(X, "anomaly_map")).anomaly_map
 
     @available_if(_has_anomaly_map)

@@ -175,7 +175,8 @@ class NormalOnlySplit(BaseCrossValidator):
         request = super().get_metadata_routing()
         if not self._makes_its_own_folds():
             splitter = get_routing_for_object(self._splitter())
-            if not splitter.consumes("split", ["groups"]):
+            is_default = request.split.requests.get("groups") is True
+            if is_default and not splitter.consumes("split", ["groups"]):
                 request.split.add_request(param="groups", alias=None)
         return request
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 from sklearn.metrics import roc_auc_score
-from sklearn.utils import Bunch, _safe_indexing, column_or_1d
+from sklearn.utils import Bunch, _safe_indexing, check_consistent_length, column_or_1d
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from .._estimators import detect_batches, find_method, find_parameter
@@ -201,9 +201,10 @@ class SyntheticDefectScorer(BaseEstimator):
         if shape is None:
             shape = find_parameter(estimator, "image_shape")
         X = _take_normal(X, y)
-        images = validate_images(X, shape, self)
+        # A copy, since the names of columns concern the detector alone.
+        images = validate_images(X, shape, clone(self))
         defects = self._draw(images, X)
-        parts = X, defects.images
+        parts = X, _in_columns(defects.images, X)
         areas, scores = [], []
         if self.metric == "roc_auc":
             scores = [compute_scores(estimator, part) for part in parts]
@@ -255,7 +256,7 @@ class SyntheticDefectScorer(BaseEstimator):
             As when called.
         """
         self._check_parameters()
-        return self._draw(validate_images(X, self.image_shape, self), X)
+        return self._draw(validate_images(X, self.image_shape, clone(self)), X)
 
     def _check_parameters(self) -> None:
         self._validate_params()
@@ -327,6 +328,7 @@ def _take_normal(X: Any, y: ArrayLike | None) -> Any:
     if y is None:
         return X
     labels = column_or_1d(y)
+    check_consistent_length(X, labels)
     if not set(np.unique(labels)) <= {1, -1}:
         raise ValueError(
             "y must be None, or hold 1 for normal and -1 for anomalous images, got the values "
@@ -335,6 +337,13 @@ def _take_normal(X: Any, y: ArrayLike | None) -> Any:
     if not (labels == 1).any():
         raise ValueError("There is no normal image (y = 1) to draw defects on.")
     return X if (labels == 1).all() else _safe_indexing(X, np.flatnonzero(labels == 1))
+
+
+def _in_columns(rows: NDArray[Any], X: Any) -> Any:
+    """Return rows as a data frame of the type and with the columns of X, if it is one."""
+    if not (hasattr(X, "columns") and hasattr(X, "dtypes")):
+        return rows
+    return type(X)(dict(zip(X.columns, rows.T, strict=True)))
 
 
 def _read(images: ValidatedInput, index: int) -> NDArray[Any]:

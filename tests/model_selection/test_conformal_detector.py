@@ -595,6 +595,7 @@ def test_maps_before_fit_and_of_detectors_without(X, method):
         (dict(cv=61), "greater than the number of samples"),
         (dict(cv=ShuffleSplit(3)), r"exactly one test fold.*ShuffleSplit"),
         (dict(cv=[(np.r_[:60], np.r_[:60])]), "not into the training fold"),
+        (dict(cv=[(np.r_[-60:0], np.r_[:60])]), "not into the training fold"),
         (dict(cv=[(np.r_[:30], np.r_[30:60])]), "exactly one test fold"),
         (dict(detector=ScoresAlone(np.nan)), r"score_samples of ScoresAlone\(.*gave NaN"),
         (dict(detector=ScoresAlone(np.inf)), "NaN or infinity on normal images"),

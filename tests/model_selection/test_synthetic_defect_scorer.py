@@ -3,10 +3,12 @@
 import pickle
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn import config_context
 from sklearn.base import BaseEstimator, OutlierMixin, clone
+from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import PCA
 from sklearn.ensemble import IsolationForest
 from sklearn.frozen import FrozenEstimator
@@ -185,6 +187,25 @@ def test_grid_search_over_the_corruption_of_a_detector(images):
     ).fit(images[:8])
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
     assert 0 <= SyntheticDefectScorer(metric="mean_roc_auc")(search, images[8:]) <= 1
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_data_frames_stay_data_frames(metric, images, recwarn):
+    frame = pd.DataFrame(images.reshape(len(images), -1)).add_prefix("pixel")
+    shape = images.shape[1:]
+    by_name = ColumnTransformer([("all", StandardScaler(), list(frame.columns))])
+    detector = make_pipeline(by_name, TemplateDetector(image_shape=shape)).fit(frame)
+    scorer = SyntheticDefectScorer(metric=metric, n_defects=6, image_shape=shape)
+    same = make_pipeline(StandardScaler(), TemplateDetector(image_shape=shape))
+    rows = images.reshape(len(images), -1)
+    assert scorer(detector, frame) == pytest.approx(scorer(same.fit(rows), rows))
+    assert not recwarn
+
+
+def test_labels_have_the_length_of_x(images):
+    scorer = SyntheticDefectScorer(n_defects=4)
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        scorer(TemplateDetector().fit(images), images, y=[1, 1])
 
 
 def test_several_metrics_and_metadata_routing(images):
