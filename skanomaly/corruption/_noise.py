@@ -1,5 +1,7 @@
 """The noise of denoising autoencoders, independent for each value."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -28,6 +30,11 @@ def add_noise(images: Tensor, generator: torch.Generator, *, kind: str, amount: 
     -------
     Tensor of the same shape
 
+    Raises
+    ------
+    ValueError
+        If ``kind`` is unknown, or ``amount`` is out of range.
+
     Examples
     --------
     >>> import torch
@@ -36,6 +43,11 @@ def add_noise(images: Tensor, generator: torch.Generator, *, kind: str, amount: 
     >>> add_noise(rows, generator, kind="masking", amount=0.25).unique()
     tensor([0., 1.])
     """
+    if kind not in NOISES:
+        raise ValueError(f"kind must be one of {list(NOISES)}, got {kind!r} instead.")
+    if not 0 <= amount <= (math.inf if kind == "gaussian" else 1.0):
+        limits = "at least 0" if kind == "gaussian" else "from 0 to 1"
+        raise ValueError(f"amount must be {limits} for {kind!r} noise, got {amount} instead.")
     options = random_options(generator)
     if kind == "gaussian":
         return images + amount * torch.randn(images.shape, **options)

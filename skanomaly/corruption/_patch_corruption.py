@@ -146,6 +146,7 @@ class PatchCorruption(BaseEstimator):
         """
         check_unmasked(X)
         values = np.asarray(X)
+        self.check_parameters(rows=values.ndim == 2)
         if values.ndim not in (2, 3, 4):
             raise ValueError(
                 f"X must have shape (n, h, w), (n, h, w, c) or (n, n_features), got an array of "

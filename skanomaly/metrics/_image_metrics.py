@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import roc_auc_score
 from sklearn.utils import assert_all_finite, check_consistent_length, column_or_1d
 
+from .._arrays import check_unmasked
 from .._logging import warn
 
 # A useless detector is seldom this far below one half.
@@ -118,6 +119,7 @@ def check_labels(y_true: Any, name: str = "y_true") -> NDArray[np.bool_]:
 
 def check_scores(scores: Any) -> NDArray[np.float64]:
     """Return the scores as float64 (n,)."""
+    check_unmasked(scores, "'scores'")
     scores = column_or_1d(scores).astype(np.float64)
     assert_all_finite(scores, input_name="scores")
     return scores

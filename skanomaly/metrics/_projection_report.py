@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse.linalg import LinearOperator, svds
+from scipy.special import gammaln
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
@@ -241,13 +242,23 @@ def projection_report(
         repair_error=_rms((repaired - normal)[inside]),
         corruption_size=_rms((damaged - normal)[inside]),
         tangent_share=float(fractions.mean()),
-        tangent_share_by_chance=float(np.sqrt(dimensions / n_values).mean()),
+        tangent_share_by_chance=float(_share_by_chance(dimensions, n_values).mean()),
         tangent_dimension=float(dimensions.mean()),
         projection_distance_normal=distances[0],
         projection_distance_corrupted=distances[1],
         restoration_distance=distances[2],
         restoration_distance_of_projection=distances[3],
     )
+
+
+def _share_by_chance(dimensions: NDArray[np.float64], n_values: int) -> NDArray[np.float64]:
+    """Mean length of the projection of a random unit vector onto a subspace.
+
+    The squared length has the distribution Beta(k / 2, (n - k) / 2).
+    """
+    with np.errstate(divide="ignore"):
+        logs = gammaln((dimensions + 1) / 2) - gammaln(dimensions / 2)
+    return np.exp(logs + gammaln(n_values / 2) - gammaln((n_values + 1) / 2))
 
 
 def _apply(function: Function, values: Tensor) -> Tensor:
@@ -294,7 +305,9 @@ def _leading_singular_vectors(
 
     start = point.flatten()
     if size <= _FULL_JACOBIAN_LIMIT:
-        jacobian = torch.func.jacrev(of_flat)(start).double().cpu().numpy()
+        # On a GPU, gradients of channels-last convolutions cannot be batched.
+        chunk_size = None if start.device.type == "cpu" else 1
+        jacobian = torch.func.jacrev(of_flat, chunk_size=chunk_size)(start).cpu().double().numpy()
         left, values, _ = np.linalg.svd(jacobian)
         return left[:, :count], values[:count]
     pull_back = torch.func.vjp(of_flat, start)[1]

@@ -291,6 +291,7 @@ OUT_OF_RANGE = [
     ("texture_images", np.zeros((4, 4))),
     ("texture_images", np.zeros((0, 4, 4))),
     ("texture_images", np.full((2, 4, 4), "red")),
+    ("texture_images", np.full((2, 4, 4), np.nan)),
     ("texture", 5),
     ("texture", {"image": "much"}),
     ("texture", [["image"]]),
@@ -308,7 +309,6 @@ def test_parameters_out_of_range_are_named(parameter, value):
     [
         *OUT_OF_RANGE,
         ("opacity", 5),
-        ("texture_images", np.full((2, 4, 4), np.nan)),
         ("random_state", "today"),
     ],
 )

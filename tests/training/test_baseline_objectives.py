@@ -205,6 +205,20 @@ def test_kinds_of_noise(shape, generator):
     assert float(high.sum() / changed.sum()) == pytest.approx(0.5, abs=0.06)
 
 
+@pytest.mark.parametrize(
+    ("kind", "amount", "message"),
+    [
+        ("gausian", 0.2, r"kind must be one of \['gaussian'.* got 'gausian' instead"),
+        ("masking", 1.5, "amount must be from 0 to 1 for 'masking' noise, got 1.5 instead"),
+        ("salt_and_pepper", float("nan"), "amount must be from 0 to 1"),
+        ("gaussian", -1.0, "amount must be at least 0 for 'gaussian' noise, got -1.0 instead"),
+    ],
+)
+def test_wrong_noise(kind, amount, message):
+    with pytest.raises(ValueError, match=message):
+        add_noise(torch.zeros(2, 4), torch.Generator(), kind=kind, amount=amount)
+
+
 @pytest.mark.parametrize("kind", NOISES)
 def test_noise_is_reproducible_and_none_is_none(kind):
     images = torch.randn(3, 1, 5, 5)
