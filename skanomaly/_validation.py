@@ -22,8 +22,8 @@ from .datasets import ImageSequence
 Shape = tuple[int, ...]
 
 # Squares of larger standardized values could overflow float32 (images) and float64 (rows).
-_LARGEST_PIXEL = 1e10
-_LARGEST_IN_ROWS = 1e100
+LARGEST_PIXEL = 1e10
+LARGEST_IN_ROWS = 1e100
 # Numbers of channels that images usually have.
 _USUAL_CHANNELS = (1, 3, 4)
 
@@ -73,7 +73,7 @@ class ValidatedInput:
         """Load samples of shape (b, h, w, c) or (b, n_features) in their own dtype."""
         if isinstance(self.source, ImageSequence):
             batch = self.source.read(indices).reshape(len(indices), *self.shape)
-            _check_magnitude(batch, _LARGEST_PIXEL)
+            _check_magnitude(batch, LARGEST_PIXEL)
             return batch
         return np.asarray(self.source[indices])
 
@@ -231,7 +231,7 @@ def _check_image_array(X: Any, minimum: int, estimator: BaseEstimator) -> Valida
         raise ValueError(
             f"X must hold images of at least one pixel, got shape {np.shape(X)} instead."
         )
-    _check_magnitude(array, _LARGEST_PIXEL)
+    _check_magnitude(array, LARGEST_PIXEL)
     return ValidatedInput(array, array.shape[1:])
 
 
@@ -247,7 +247,7 @@ def _check_rows(
             rows = rows.astype(dtype, copy=False)
         elif rows.dtype.kind not in "buif":
             rows = rows.astype(np.float64)
-        _check_magnitude(rows, _LARGEST_PIXEL)
+        _check_magnitude(rows, LARGEST_PIXEL)
         if rows.shape[1] != np.prod(image_shape):
             raise ValueError(
                 f"X has {rows.shape[1]} features, but image_shape={image_shape} makes "
@@ -257,7 +257,7 @@ def _check_rows(
     if getattr(getattr(X, "dtype", None), "kind", "") in ("S", "U"):
         raise ValueError(f"X must hold numbers, got an array of dtype {X.dtype} instead.")
     rows = validate_data(estimator, X, dtype=[np.float64, np.float32], **options)
-    _check_magnitude(rows, _LARGEST_IN_ROWS)
+    _check_magnitude(rows, LARGEST_IN_ROWS)
     return ValidatedInput(rows, (rows.shape[1],))
 
 
@@ -346,9 +346,16 @@ def _channels_last(is_tensor: bool) -> str:
 
 
 def warn_of_anomalies(y: Any, count: int) -> None:
-    """Warn if y, with one label 1 or -1 for each of ``count`` images, labels some as anomalous."""
+    """Warn if y, with one label for each of ``count`` images, labels some as anomalous."""
     labels = np.asarray(y)
-    if labels.shape != (count,) or not np.isin(labels, (1, -1)).all():
+    if labels.shape != (count,):
+        return
+    if np.isin(labels, (0, 1)).all() and 0 < (labels == 1).sum() < count:
+        warn(
+            "y holds the labels 0 and 1, but fit ignores y and trains on all images. Pass the good "
+            "ones only. Anomalies are labelled -1 in this library, and normal images 1.",
+        )
+    if not np.isin(labels, (1, -1)).all():
         return
     anomalous = int((labels == -1).sum())
     if anomalous:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from .._arrays import integer_scale
+from .._validation import LARGEST_IN_ROWS, LARGEST_PIXEL
 
 OUTPUTS = ("anomaly_map", "predict_mask", "score_samples", "decision_function", "predict")
 
@@ -32,6 +33,7 @@ class DetectorGraph(nn.Module):
         # Rows are computed in double precision, as by the detector.
         self.model.network.to(torch.float32 if self.is_image else torch.float64)
         self.white = integer_scale(np.dtype(input_dtype)) if self.is_image else 1.0
+        self.largest = LARGEST_PIXEL if self.is_image else LARGEST_IN_ROWS
 
     def forward(self, X: Tensor) -> tuple[Tensor, ...]:
         """(n, h, w[, c]) or (n, n_features) → ``OUTPUTS``, floats in float32."""
@@ -45,8 +47,9 @@ class DetectorGraph(nn.Module):
         masks = maps > self.model.map_threshold
         decisions = scores - self.model.offset
         if X.is_floating_point():
-            # The outcome of NaN in onnxruntime is undefined, but it must never look normal.
-            bad = ~torch.isfinite(X.flatten(1)).all(1)
+            # The outcome of NaN in onnxruntime is undefined, but it must never look normal. Nor
+            # must values that the detector refuses, which may overflow.
+            bad = ~(values.flatten(1).abs() <= self.largest).all(1)
             scores = scores.masked_fill(bad, -torch.inf)
             decisions = decisions.masked_fill(bad, -torch.inf)
             masks = masks | bad.view(-1, *[1] * (masks.ndim - 1))

@@ -391,9 +391,18 @@ def test_what_is_not_finite_is_never_normal(standardization, tmp_path):
     to_onnx(detector, tmp_path / "graph.onnx", input_dtype="float32", image_size=images.shape[1:])
     session = onnxruntime.InferenceSession(tmp_path / "graph.onnx")
     names = ["predict", "predict_mask", "decision_function"]
-    for value in (np.nan, np.inf, -np.inf):
+    # The detector refuses values beyond 1e10, which may overflow.
+    for value in (np.nan, np.inf, -np.inf, 1e11, -3e38):
         damaged = images[:3].copy()
         damaged[1, 4, 5] = value
         predicted, masks, decisions = session.run(names, {"images": damaged})
         assert predicted[1] == -1 and masks[1].all() and decisions[1] == -np.inf
         np.testing.assert_array_equal(predicted[::2], detector.predict(images[:3:2]))
+
+
+def test_narrow_images_are_not_read_as_channels(tmp_path, recwarn):
+    images = make_images(8, size=(16, 8))
+    detector = DenoisingAE(network=small_network, max_iter=1, random_state=0).fit(images)
+    recwarn.clear()
+    to_onnx(detector, tmp_path / "graph.onnx")
+    assert [str(warning.message) for warning in recwarn] == []
