@@ -167,7 +167,7 @@ def _read(
         if file.readinto(buffer) != len(buffer):  # type: ignore[attr-defined]
             raise ModelFileError("was cut short while it was read")
         digest.update(buffer)
-        if dtype.kind == "b" and max(buffer) > 1:
+        if dtype.kind == "b" and max(buffer, default=0) > 1:
             raise ModelFileError(f"is damaged: {name!r} holds other values than 0 and 1")
         arrays[name] = np.frombuffer(buffer, dtype).reshape(shape)
     if digest.hexdigest() != claimed:
@@ -193,7 +193,7 @@ def _checked_entry(name: str, entry: Any) -> tuple[np.dtype[Any], tuple[int, ...
         dtype, shape = np.dtype(_DTYPES[entry["dtype"]]), entry["shape"]
         first, last = entry["data_offsets"]
         whole = all(type(number) is int and number >= 0 for number in (first, last, *shape))
-        if whole and len(shape) <= 8 and last - first == math.prod(shape) * dtype.itemsize > 0:
+        if whole and len(shape) <= 8 and last - first == math.prod(shape) * dtype.itemsize:
             return dtype, tuple(shape), first, last
     except (KeyError, TypeError, ValueError):
         pass

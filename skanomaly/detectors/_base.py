@@ -17,24 +17,15 @@ from sklearn.utils import Bunch, Tags
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
+from .._arrays import open_container
 from .._device import in_usual_torch_state, usual_torch_state
-from .._validation import (
-    Shape,
-    ValidatedInput,
-    normalize_image_shape,
-    validate_input,
-)
+from .._validation import Shape, ValidatedInput, normalize_image_shape, validate_input
 from .._value_scale import warn_of_other_scale
 from ..datasets._image_sequence import training_images
 from ..training import resolve_device
 from ._fit_plan import Objective, Represent
 from ._fitting import calibrate, fit_detector
-from ._inference import (
-    Inference,
-    allocate,
-    fill,
-    reconstruction_function,
-)
+from ._inference import Inference, allocate, fill, reconstruction_function
 from ._model import DetectorModel
 from ._model_file import save_detector
 from ._parameters import CONSTRAINTS, takes_images
@@ -304,7 +295,8 @@ class BaseAutoencoderDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator,
         dtype = data.source.dtype
         out = allocate((len(data), *data.shape), dtype, "reconstructions")
         values = fill(out, self._inference().reconstructions(data))
-        return values.reshape(X.shape if hasattr(X, "shape") else np.shape(X))
+        X = X if hasattr(X, "shape") else open_container(X, is_flat=self.image_shape is not None)
+        return values.reshape(tuple(X.shape))
 
     def save(self, path: str | PathLike[str]) -> None:
         """Save the fitted detector to a file for `skanomaly.load`, which runs no code from it.
@@ -372,10 +364,11 @@ class BaseAutoencoderDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator,
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(super().__getstate__())
-        if "model_" in state and self.device_.type != "cpu":
-            # So that a machine without this device can read them. Weights on the CPU are not
-            # copied: a spawned process maps their memory, which a copy would free too early.
-            state["model_"] = copy.deepcopy(state["model_"]).cpu()
+        if "model_" in state:
+            # For machines without this device. Weights on the CPU are not copied: a spawned process
+            # maps their memory, which a copy would free too early.
+            on_cpu, model = self.device_.type == "cpu", state["model_"]
+            state["model_"] = copy.copy(model) if on_cpu else copy.deepcopy(model).cpu()
         return state
 
     @usual_torch_state()

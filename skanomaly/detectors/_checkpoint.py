@@ -96,7 +96,7 @@ def _described(value: Any, inside: frozenset[int] = frozenset()) -> Any:
             return name
         inside |= {id(value)}
         if isinstance(value, type):
-            return name, _described([f for f in vars(value).values() if isfunction(f)], inside)
+            return name, _described(_members(value), inside)
         filled = [cell for cell in value.__closure__ or () if cell != CellType()]
         bound = [value.__defaults__, value.__kwdefaults__, [cell.cell_contents for cell in filled]]
         return name, _described_code(value.__code__), _described(bound, inside)
@@ -108,6 +108,18 @@ def _described(value: Any, inside: frozenset[int] = frozenset()) -> Any:
         return joblib.hash(value)
     except Exception:  # not every object can be pickled
         return type(value).__qualname__
+
+
+def _members(kind: type) -> list[Any]:
+    """Functions of a class, also those of static methods and properties, and public attributes."""
+    found: list[Any] = []
+    for name, member in vars(kind).items():
+        function = getattr(member, "__func__", getattr(member, "fget", member))
+        if isfunction(function):
+            found.append(function)
+        elif not name.startswith("_"):
+            found.append([name, member])
+    return found
 
 
 def _described_code(code: CodeType) -> Any:

@@ -219,6 +219,25 @@ def test_the_sides_of_images_and_of_their_surroundings_are_bounded(whole, tmp_pa
     assert_refused(forged(whole[0], set_model(window=[8, 8])), tmp_path / "model", "window")
 
 
+def test_empty_arrays_stand_for_nothing_else(whole, tmp_path):
+    for content in whole:
+        names = [name for name in take_apart(content)[0] if name != "__metadata__"]
+        for emptied in names:
+            header, data = take_apart(content)
+            kept, end = b"", 0
+            for name in names:
+                first, last = header[name]["data_offsets"]
+                part = b"" if name == emptied else data[first:last]
+                header[name]["data_offsets"] = [end, end + len(part)]
+                kept, end = kept + part, end + len(part)
+            header[emptied]["shape"] = [0] * len(header[emptied]["shape"]) or [0]
+            forged_file = put_together(header, kept)
+            if emptied.endswith(("loss_curve", "validation_curve")):
+                load_bytes(forged_file, tmp_path / "model")
+            else:
+                assert_refused(forged_file, tmp_path / "model")
+
+
 def test_a_header_that_is_no_header(whole, tmp_path):
     header, data = take_apart(whole[0])
     path = tmp_path / "model"

@@ -259,6 +259,40 @@ def test_another_texture_of_the_same_name_is_another_parameter(tmp_path):
     make(path, corruption=made_of(lambda content: 0.5 * content)).fit(IMAGES)
 
 
+class Dimming(PatchCorruption):
+    opaque = 0.5
+
+    def corrupt(self, images, generator):
+        corrupted, masks = super().corrupt(images, generator)
+        return self.dim(corrupted) * self.factor * self.opaque, masks
+
+    @staticmethod
+    def dim(images):
+        return 0.5 * images
+
+    @property
+    def factor(self):
+        return 0.5
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("opaque", 0.9),
+        ("dim", staticmethod(lambda images: 0.9 * images)),
+        ("factor", property(lambda self: 0.9)),
+    ],
+)
+def test_attributes_of_a_class_are_parameters(name, value, tmp_path, monkeypatch):
+    path = tmp_path / "state"
+    interrupt(make(path, corruption=Dimming()), IMAGES)
+    with monkeypatch.context() as context:
+        context.setattr(Dimming, name, value)
+        with pytest.raises(ValueError, match="other parameters"):
+            make(path, corruption=Dimming()).fit(IMAGES)
+    make(path, corruption=Dimming()).fit(IMAGES)
+
+
 def test_equal_numbers_of_other_types_are_the_same_parameters(tmp_path):
     path = tmp_path / "state"
     interrupt(make(path, learning_rate=2e-3, batch_size=2), IMAGES)

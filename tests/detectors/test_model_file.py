@@ -1,5 +1,6 @@
 """Saving and loading of detectors without code."""
 
+import copy
 import errno
 import json
 import os
@@ -279,3 +280,29 @@ def test_what_was_changed_after_fit_is_named(tmp_path):
     with pytest.raises(ValueError, match="Fit the detector again if parameters were changed"):
         detector.set_params(network="sdc").save(tmp_path / "a")
     assert not (tmp_path / "a").exists()
+
+
+class WithEmptyBuffer(ConvolutionalAutoencoder):
+    def __init__(self, shape):
+        super().__init__(shape, width=4, n_blocks=1)
+        self.register_buffer("nothing", torch.empty(0))
+
+
+def test_empty_arrays(tmp_path):
+    """As of a training whose first loss is not finite."""
+    detector = DenoisingAE(network=WithEmptyBuffer, **FEW).fit(IMAGES)
+    detector.loss_curve_ = []
+    detector.save(tmp_path / "model")
+    loaded = skanomaly.load(tmp_path / "model", network=WithEmptyBuffer)
+    assert loaded.loss_curve_ == []
+    np.testing.assert_array_equal(loaded.score_samples(IMAGES), detector.score_samples(IMAGES))
+
+
+def test_a_shallow_copy_has_thresholds_of_its_own():
+    detector = DenoisingAE(**FEW).fit(ROWS)
+    before = detector.offset_, detector.map_threshold_
+    stricter = copy.copy(detector)
+    stricter.offset_, stricter.map_threshold_ = 1.0, 0.0
+    assert (detector.offset_, detector.map_threshold_) == before
+    assert stricter.network_ is detector.network_
+    assert (stricter.predict(ROWS) == -1).all()
