@@ -27,7 +27,7 @@ def resolve_device(device: str | torch.device) -> torch.device:
     Parameters
     ----------
     device : str or torch.device
-        "auto" is the current CUDA device, else "mps", else the CPU. Other names are those of torch.
+        "auto" is the current CUDA device, else the CPU. Other names are those of torch.
 
     Returns
     -------
@@ -45,9 +45,7 @@ def resolve_device(device: str | torch.device) -> torch.device:
     device(type='cpu')
     """
     if device == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         resolved = torch.device(device)
         if resolved.type not in _known_devices():

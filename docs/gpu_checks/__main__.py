@@ -110,6 +110,9 @@ def main(arguments=None):
     device = torch.device(options.device or ("cpu" if options.small else "cuda"))
     if device.type == "cuda" and not torch.cuda.is_available():
         parser.error("no GPU is available: --device cpu or --small run on the CPU")
+    if device.type == "cuda" and device.index is None:
+        # Limits on memory need an index.
+        device = torch.device("cuda", torch.cuda.current_device())
     environment = describe_environment() | {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
     }

@@ -83,6 +83,10 @@ class FitPlan:
             check_checkpoint(self.checkpoint)
         self.seed = _draw_seed(detector.random_state, self.checkpoint)
         self.device = resolve_device(detector.device)
+        if self.device.type == "mps" and not data.is_image:
+            raise ValueError(
+                "device must not be 'mps' for vectors, which are computed in float64. Pass 'cpu'."
+            )
         self.fitted_shape = detector.image_shape_ if continued else data.shape
         if continued:
             network = copy.deepcopy(detector.model_.network)
@@ -100,7 +104,9 @@ class FitPlan:
                 self.seed,
             )
         network = network.to(self.device, torch.float32)
-        self.network: nn.Module = to_channels_last(network) if data.is_image else network
+        self.network: nn.Module = network
+        if data.is_image and self.device.type != "mps":
+            self.network = to_channels_last(network)
         self.early_stopping = bool(detector.early_stopping) and not one_pass
         self.n_iter_no_change = int(detector.n_iter_no_change)
         self.held_out = self._hold_out(detector)

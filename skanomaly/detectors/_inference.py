@@ -28,6 +28,8 @@ Slices = tuple[slice, slice]
 _CHUNK_PIXELS = 2**18
 _ACCELERATOR_CHUNK_PIXELS = 2**23
 _LARGEST_CHUNK = 256
+# Pixels of maps that a step is applied to at once, in double precision.
+_STEP_PIXELS = 2**20
 # Side in pixels beyond which images are cut into tiles.
 _SIDE = 1536
 
@@ -208,32 +210,14 @@ class Inference:
         keep_on = device if device.type == "cuda" else torch.device("cpu")
         most = _CHUNK_PIXELS if device.type == "cpu" else _ACCELERATOR_CHUNK_PIXELS
         size = max(1, min(_LARGEST_CHUNK, most // int(np.prod(data.shape[:2]))))
-        at_once = size
 
         def repair(standardized: Tensor) -> tuple[Tensor, Tensor]:
-            nonlocal at_once
+            if standardized.ndim == 4:
+                return model.repair(standardized)
+            # The last digit may depend on the number of rows.
             count = len(standardized)
-            if standardized.ndim == 2:
-                # The last digit may depend on the number of rows.
-                filled = torch.nn.functional.pad(standardized, (0, 0, 0, size - count))
-                return standardized, model.repair(filled)[1][:count]
-            while True:
-                try:
-                    parts = [model.repair(part) for part in standardized.split(at_once)]
-                    if len(parts) == 1:
-                        return parts[0]
-                    images, reconstructions = zip(*parts, strict=True)
-                    return torch.cat(images), torch.cat(reconstructions)
-                except torch.cuda.OutOfMemoryError:
-                    at_once = min(at_once, count)
-                    if at_once == 1:
-                        raise
-                # Outside the handler, which keeps the memory of the failed pass allocated.
-                at_once //= 2
-                warn(
-                    f"Out of memory on {device}: going on with {at_once} images of {data.shape} at "
-                    "once.",
-                )
+            filled = torch.nn.functional.pad(standardized, (0, 0, 0, size - count))
+            return standardized, model.repair(filled)[1][:count]
 
         def piece(
             values: NDArray, tile: Tile | None, whole: tuple[Tensor, Tensor, Tensor] | None = None
@@ -263,11 +247,32 @@ class Inference:
                 for length, side in zip(sides, model.window or sides, strict=True)
             )
             cuts = list(tiles(sides, (rows[0], columns[0]), (rows[1], columns[1])))
+        if len(cuts) > 1:
+            size = 1
+        at_once = size
         starts = range(0, len(data), size)
         batches = (np.arange(start, min(start + size, len(data))) for start in starts)
         for batch in data.load_ahead(batches):
             if len(cuts) < 2:
-                yield piece(data.scale(batch), cuts[0] if cuts else None)
+                # Smaller pieces, so that maps need less memory, too.
+                done, scaled = 0, data.scale(batch)
+                while done < len(scaled):
+                    try:
+                        found = piece(scaled[done : done + at_once], cuts[0] if cuts else None)
+                    except torch.cuda.OutOfMemoryError:
+                        at_once = min(at_once, len(scaled))
+                        if at_once == 1 or not data.is_image:
+                            raise
+                    else:
+                        yield found
+                        done += at_once
+                        continue
+                    # Outside the handler, which keeps the memory of the failed pass allocated.
+                    at_once //= 2
+                    warn(
+                        f"Out of memory on {device}: going on with {at_once} images of "
+                        f"{data.shape} at once.",
+                    )
                 continue
             strips = (channels_first(data.scale(batch[:, *cut.kept])).to(device) for cut in cuts)
             scaling = model.standardization.of_large_images(strips)
@@ -310,7 +315,11 @@ def _assemble(
 
 
 def apply_step(step: MapStep, maps: Tensor, frame: Tensor) -> Tensor:
-    """Apply a step to maps; to large ones tile by tile and in place."""
+    """Apply a step to maps, a few at a time; to large ones tile by tile and in place."""
+    few = max(1, _STEP_PIXELS // maps[0].numel())
+    if len(maps) > few:
+        parts = zip(maps.split(few), frame.split(few), strict=True)
+        return torch.cat([apply_step(step, *part) for part in parts])
     size = maps.shape[1], maps.shape[-1]
     cuts = list(tiles(size, (step.reach, step.reach))) if step.reach else []
     if len(cuts) < 2:

@@ -125,7 +125,7 @@ class SharedParameters(TypedDict, total=False):
         the interruption; with others it raises an error. Set None in a search or cross-validation,
         whose clones share the path.
     device : str or torch.device, default="auto"
-        "auto" is the current CUDA device, else "mps", else the CPU.
+        "auto" is the current CUDA device, else the CPU. "mps" is experimental, for images only.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
         Precision of the network's products on images. "auto" trains in bfloat16 if the hardware
         supports it, and scores in float32. Vectors are always trained in float32 and scored in

@@ -190,8 +190,10 @@ class ConvolutionalAutoencoder(nn.Module):
     def _encode(self, images: Tensor) -> list[Tensor]:
         """Compute the features of each level, those of the coarsest after its blocks."""
         features = _pad_to_multiple(images, self.stride)
-        # Convolutions are faster in this memory format, on CPU and GPU.
-        features = features.contiguous(memory_format=torch.channels_last)
+        # Convolutions are faster in this memory format, on CPU and CUDA. With "mps", it makes
+        # gradients of batch normalisation wrong in some versions of torch.
+        if features.device.type != "mps":
+            features = features.contiguous(memory_format=torch.channels_last)
         levels = []
         for stage in self.encoder:
             features = stage(features)

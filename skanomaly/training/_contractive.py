@@ -48,22 +48,25 @@ def squared_jacobian_norm(
     tensor([12., 12.])
     """
     size = outputs[0].numel()
-    if size <= max(n_probes, _EXACT_LIMIT):
+    is_exact = size <= max(n_probes, _EXACT_LIMIT)
+    if is_exact:
         unit = torch.eye(size, device=outputs.device, dtype=outputs.dtype)
         probes = unit.view(size, 1, *outputs.shape[1:]).expand(size, *outputs.shape)
+    else:
+        shape = n_probes, *outputs.shape
+        signs = torch.randint(2, shape, generator=generator, device=outputs.device)
+        probes = (2 * signs - 1).to(outputs.dtype)
+    # On a GPU, gradients of channels-last convolutions cannot be batched.
+    if is_exact and (inputs.ndim == 2 or inputs.device.type == "cpu"):
         (products,) = torch.autograd.grad(
             outputs, inputs, probes, create_graph=True, is_grads_batched=True
         )
-        return products.square().flatten(2).sum(2).sum(0)
-    signs = torch.randint(2, (n_probes, *outputs.shape), generator=generator, device=outputs.device)
-    # One by one: on a GPU, gradients of channels-last convolutions cannot be batched.
-    products = torch.stack(
-        [
-            torch.autograd.grad(outputs, inputs, probe, create_graph=True)[0]
-            for probe in (2 * signs - 1).to(outputs.dtype)
-        ]
-    )
-    return products.square().flatten(2).sum(2).mean(0)
+    else:
+        products = torch.stack(
+            [torch.autograd.grad(outputs, inputs, probe, create_graph=True)[0] for probe in probes]
+        )
+    norms = products.square().flatten(2).sum(2)
+    return norms.sum(0) if is_exact else norms.mean(0)
 
 
 @dataclass(frozen=True)

@@ -123,7 +123,7 @@ def test_thresholds_can_be_set_by_hand(detector, gravel):
 def test_the_module_computes_what_the_methods_return(detector, gravel):
     values = torch.from_numpy(gravel.X_test / 255.0).float().unsqueeze(1)
     with torch.no_grad():
-        maps, scores = detector.model_(values)
+        maps, scores = (each.cpu() for each in detector.model_(values.to(detector.device_)))
     np.testing.assert_allclose(maps, detector.anomaly_map(gravel.X_test), rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(scores, detector.score_samples(gravel.X_test), rtol=1e-4)
 

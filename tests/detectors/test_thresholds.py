@@ -30,9 +30,10 @@ def held_out_of(detector, count):
 
 def test_each_row_is_judged_by_the_expected_map_of_the_others(rows):
     detector = SelfSupervisedAutoencoderDetector(**OPTIONS).fit(rows)
-    standardized = detector.model_.standardization(torch.from_numpy(rows))[0]
+    on_device = torch.from_numpy(rows).to(detector.device_)
+    standardized = detector.model_.standardization(on_device)[0]
     network = detector.model_.network.double()
-    maps = (standardized - network(standardized)).square().detach().unsqueeze(1)
+    maps = (standardized - network(standardized)).square().detach().unsqueeze(1).cpu()
     scores = []
     for index in range(len(maps)):
         others = torch.cat([maps[:index], maps[index + 1 :]])

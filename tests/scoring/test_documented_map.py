@@ -43,8 +43,9 @@ def documented_map(detector, images, training):
     """Compute R, S, F and A in turn, from what the network returns."""
     model = detector.model_
     with torch.no_grad():
-        standardized = model.standardization(torch.from_numpy(images[:, None]))[0].float()
-        read, repaired = (t.numpy().astype(np.float64) for t in model.repair(standardized))
+        on_device = torch.from_numpy(images[:, None]).to(detector.device_)
+        standardized = model.standardization(on_device)[0].float()
+        read, repaired = (t.cpu().numpy().astype(np.float64) for t in model.repair(standardized))
     usual_maps = detector.expected_map_ if detector.normalize_map else [1.0] * read.shape[1]
     maps = [mean_filter((read - repaired)[:, kind] ** 2, 5) for kind in range(read.shape[1])]
     relative = np.mean([m / e for m, e in zip(maps, usual_maps, strict=True)], axis=0)
