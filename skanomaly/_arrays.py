@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 _TIMES = (np.datetime64, np.timedelta64, date, timedelta)
 _TIME_COLUMNS = ("date", "time", "duration", "period", "interval")
+_TEXT_COLUMNS = ("object", "str", "string")
 
 
 def is_pixel_dtype(dtype: np.dtype[Any]) -> bool:
@@ -85,7 +86,18 @@ def open_container(X: Any, *, is_flat: bool = False) -> Any:
     for name, dtype in _columns(X):
         if any(word in dtype for word in _TIME_COLUMNS):
             raise ValueError(f"X must hold numbers, got the column {name!r} of dtype {dtype}.")
+        if dtype in _TEXT_COLUMNS and not _is_number(first := next(iter(X[name]), 0)):
+            _refuse(f"a data frame with the column {name!r} of {type(first).__name__}")
     return X
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        # None stands for a missing number.
+        return value is None
+    return True
 
 
 def refuse_streams(X: Any) -> None:

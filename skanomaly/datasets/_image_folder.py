@@ -33,6 +33,7 @@ def load_image_folder(
     .tiff or .webp, in upper or lower case. Hidden files and folders, whose names begin with a dot,
     are ignored. Links to folders are followed; each folder is searched once. A warning counts what
     is skipped: files with other suffixes, except text and tables, and pages after the first.
+    Another warning says that the folder is a dataset with defects and masks.
 
     Parameters
     ----------
@@ -74,12 +75,19 @@ def load_image_folder(
     >>> images[0].shape
     (48, 64)
     """
-    paths, others = find_images(expand_user(folder), recursive=recursive)
+    root = expand_user(folder)
+    paths, others = find_images(root, recursive=recursive)
     if not paths:
         where = "in it or its subfolders" if recursive else "in it (recursive=False)"
         raise ValueError(
             f"The folder '{folder}' holds no image. Accepted suffixes are "
             f"{', '.join(IMAGE_SUFFIXES)}; {len(others)} other file(s) found {where}."
+        )
+    if recursive and ((root / "train" / "good").is_dir() or (root / "ground_truth").is_dir()):
+        warn(
+            f"The folder '{folder}' is a dataset with parts such as train, test and ground_truth, "
+            "all of which are loaded, defects and masks included. To train, pass the folder of its "
+            "good images, such as train/good, or use load_mvtec_ad.",
         )
     images = ImageSequence(paths, size=size, mode=mode)
     warn_of_skipped(folder, others, images)

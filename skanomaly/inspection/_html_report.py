@@ -19,8 +19,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import __version__
+from .._arrays import open_container
 from .._estimators import detect, find_attribute, find_method, find_threshold
 from .._files import atomic_write, check_output_file
+from ._images import check_channels
 from ._overlay import _COLORS, overlay_anomaly_map, to_rgb
 
 # Longer side in pixels of images in the page: 40 kB for an image with its map and overlay.
@@ -97,11 +99,12 @@ def write_html_report(
     True
     """
     paths = getattr(X, "paths", None)
-    images = np.asarray(X) if paths is None else X
+    images = np.asarray(open_container(X)) if paths is None else X
     if images.ndim not in (3, 4):
         raise ValueError(
             f"X must be images of shape (n, h, w) or (n, h, w, c). Got {images.shape} instead."
         )
+    check_channels(images.shape[3] if images.ndim == 4 else 1)
     count = len(images)
     if find_method(detector, "score_samples") is None:
         raise ValueError(

@@ -19,7 +19,9 @@ from ..model_selection._images import validate_images
 BLUE, ORANGE = "#0072B2", "#E69F00"
 SMALL = 8
 _IMAGE_WIDTH = 1.5
-_LONGEST_NAME = 20
+_LONGEST_NAME = 17
+# Ratio of height to width below which the labels of rows are horizontal.
+_LOW = 0.6
 
 
 def load_matplotlib(module: str) -> Any:
@@ -41,13 +43,18 @@ def load_matplotlib(module: str) -> Any:
 def load_images(X: Any, image_shape: tuple[int, ...] | None = None) -> NDArray[Any]:
     """Read images as they are, (n, h, w, 1) or (n, h, w, 3), and check that they can be drawn."""
     images = validate_images(X, image_shape, BaseEstimator())
-    if images.shape[2] not in (1, 3):
-        raise ValueError(
-            f"X must hold images of 1 or 3 channels to be drawn, got {images.shape[2]} instead. "
-            "Select some of them, such as X[..., :3], and pass the results for all channels to "
-            "from_predictions."
-        )
+    check_channels(images.shape[2])
     return images.load(np.arange(len(images)))
+
+
+def check_channels(count: int) -> None:
+    """Raise a ValueError for images that cannot be drawn."""
+    if count not in (1, 3):
+        raise ValueError(
+            f"X must hold images of 1 or 3 channels to be drawn, got {count} instead. Select some "
+            "of them, such as X[..., :3]. AnomalyMapDisplay.from_predictions draws them with maps "
+            "of all channels."
+        )
 
 
 def read_images(X: Any, image_shape: tuple[int, ...] | None = None) -> NDArray[np.float64]:
@@ -103,8 +110,7 @@ def check_maps(maps: ArrayLike, name: str, count: int) -> NDArray[Any]:
 def check_masks(masks: ArrayLike, count: int) -> NDArray[np.bool_]:
     """Check masks (n, h, w), bool or numbers up to 1 or 255, and binarise them at one half."""
     values = check_maps(masks, "masks", count)
-    defective: NDArray[np.bool_] = values > (127.5 if values.max() > 1 else 0.5)
-    return defective
+    return values > (127.5 if values.max() > 1 else 0.5)
 
 
 def check_labels(labels: ArrayLike, name: str) -> NDArray[np.int64]:
@@ -112,7 +118,8 @@ def check_labels(labels: ArrayLike, name: str) -> NDArray[np.int64]:
     values: NDArray[np.int64] = column_or_1d(labels)
     if not np.isin(values, (1, -1)).all():
         got = np.unique(values).tolist()
-        raise ValueError(f"'{name}' must be 1, normal, or -1, anomalous, got {got} instead.")
+        hint = f" For 0, normal, and 1, anomalous, pass 1 - 2 * {name}." if got == [0, 1] else ""
+        raise ValueError(f"'{name}' must be 1, normal, or -1, anomalous, got {got} instead.{hint}")
     return values
 
 
@@ -243,9 +250,12 @@ def make_image_axes(
     else:
         columns = min(count, n_columns)
         blocks = -(-count // columns)
-        height = _IMAGE_WIDTH * np.clip(images.shape[1] / images.shape[2], 0.3, 3)
+        ratio = images.shape[1] / images.shape[2]
+        height = _IMAGE_WIDTH * np.clip(ratio, 0.15, 3)
+        # Labels beside wide images, whose rows are lower than the labels are long.
+        is_wide = ratio < _LOW
         size = (
-            max(3.4, _IMAGE_WIDTH * columns + 0.3),
+            max(3.4, _IMAGE_WIDTH * columns + (1.0 if is_wide else 0.3)),
             blocks * (len(panels) * (height + 0.08) + head) + foot,
         )
         figure, grid = make_axes(ax, (blocks * len(panels), columns), size)
@@ -258,6 +268,8 @@ def make_image_axes(
         for first in axes[::columns]:
             for one, label in zip(first, panels, strict=True):
                 one.set_ylabel(label, fontsize=SMALL)
+                if is_wide:
+                    one.yaxis.label.set(rotation=0, ha="right", va="center")
     for one in axes.flat:
         one.set(xticks=[], yticks=[])
     return figure, axes

@@ -47,6 +47,16 @@ def test_suffixes(tmp_path, suffix):
     assert load_image_folder(tmp_path)[0].shape[:2] == (4, 6)
 
 
+@pytest.mark.parametrize("part", ["train/good", "ground_truth/crack"])
+def test_a_dataset_is_warned_of(tmp_path, part):
+    save(tmp_path / part / "a.png")
+    with pytest.warns(UserWarning, match="is a dataset .* use load_mvtec_ad"):
+        assert len(load_image_folder(tmp_path)) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load_image_folder(tmp_path / part)
+
+
 def test_missing_folder(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"No such folder: .*nowhere"):
         load_image_folder(tmp_path / "nowhere")

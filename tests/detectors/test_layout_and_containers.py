@@ -369,7 +369,7 @@ def test_anomalies_among_the_training_images_are_counted(y):
     [
         None,
         np.ones(20),
-        (LABELS + 1) // 2,
+        np.zeros(20),
         np.arange(20) % 3 - 1,
         np.linspace(-1, 1, 20),
         np.array(["good", "bad"] * 10),
@@ -379,6 +379,25 @@ def test_anomalies_among_the_training_images_are_counted(y):
 )
 def test_labels_of_another_kind_are_left_alone(y, silent):
     clone(DETECTOR).fit(GREY, y)
+
+
+@pytest.mark.parametrize("y", [(LABELS + 1) // 2, (1 - LABELS) // 2, LABELS == -1])
+def test_labels_0_and_1_are_warned_of(y):
+    with pytest.warns(UserWarning, match="y holds the labels 0 and 1, but fit ignores y"):
+        clone(DETECTOR).fit(GREY, y)
+
+
+@pytest.mark.parametrize("value", ["a.png", Path("a.png"), GREY[0]], ids=["str", "path", "array"])
+def test_a_data_frame_of_paths_or_images_gets_its_remedy(value, grey):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"image": [value] * 20, "label": 1})
+    for call in (clone(DETECTOR).fit, grey.predict):
+        with pytest.raises(TypeError, match="the column 'image' of .*ImageSequence"):
+            call(frame)
+    numbers = pandas.DataFrame({"a": ["1.5", "2"] * 10, "b": [None, 2.0] * 10}, dtype=object)
+    with pytest.raises(ValueError, match="NaN"):
+        clone(DETECTOR).fit(numbers)
+    clone(DETECTOR).fit(numbers[["a"]])
 
 
 def test_folds_without_anomalies_train_in_silence(silent):
@@ -410,3 +429,11 @@ def test_rows_are_reconstructed_in_their_dtype(dtype):
     rows = np.random.default_rng(0).random((20, 4)).astype(dtype)
     detector = DenoisingAE(max_iter=1, random_state=0).fit(rows)
     assert detector.reconstruct(rows).dtype == dtype
+
+
+@pytest.mark.parametrize(
+    "change", [torch.Tensor.bfloat16, lambda image: image.requires_grad_()], ids=["short", "grad"]
+)
+def test_lists_of_tensors_are_reconstructed(change, grey):
+    X = [change(torch.tensor(image, dtype=torch.float32)) for image in GREY[:2] / 255.0]
+    assert grey.reconstruct(X).shape == (2, 16, 18)

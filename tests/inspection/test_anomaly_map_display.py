@@ -125,6 +125,15 @@ def test_constant_maps(sample, value, tmp_path):
     display.figure_.savefig(tmp_path / "constant.png")
 
 
+@pytest.mark.parametrize("shape", [(8, 64), (32, 80), (20, 20)])
+def test_labels_of_rows_do_not_overlap(shape):
+    display = AnomalyMapDisplay.from_predictions(np.zeros((2, *shape)), np.zeros((2, *shape)))
+    display.figure_.canvas.draw()
+    upper, lower = (ax.yaxis.label.get_window_extent() for ax in display.axes_[0])
+    assert upper.y0 >= lower.y1 and upper.x0 >= 0
+    assert upper.x1 <= display.axes_[0, 0].get_window_extent().x0
+
+
 @pytest.mark.parametrize(("count", "n_columns", "rows"), [(1, 6, 1), (6, 6, 1), (7, 3, 3)])
 def test_images_stand_in_rows_and_titles_inside_the_figure(count, n_columns, rows):
     images = np.zeros((count, 16, 20))
@@ -143,7 +152,7 @@ def test_images_stand_in_rows_and_titles_inside_the_figure(count, n_columns, row
     tops = {round(ax.get_position().y1, 6) for ax in display.axes_[:, 0]}
     assert len(tops) == rows
     title = display.axes_[0, 0].title
-    assert title.get_text() == "…file_$name_of_0.png\nscore -1\nanomalous"
+    assert title.get_text() == "…e_$name_of_0.png\nscore -1\nanomalous"
     assert title.get_fontweight() == "bold"
     assert title.get_window_extent().y1 < figure.bbox.y1
 

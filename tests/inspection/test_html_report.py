@@ -255,6 +255,14 @@ def test_vectors_are_no_images(fitted, tmp_path):
         write_html_report(fitted, np.zeros((3, 4)), tmp_path / "a.html")
 
 
+def test_images_that_are_no_arrays_get_the_messages_of_fit(fitted, tmp_path):
+    for X in ("folder", [tmp_path / "a.png"]):
+        with pytest.raises(TypeError, match="Read files with skanomaly.datasets.ImageSequence"):
+            write_html_report(fitted, X, tmp_path / "a.html")
+    with pytest.raises(ValueError, match="1 or 3 channels to be drawn, got 5 instead"):
+        write_html_report(fitted, np.zeros((3, 16, 16, 5)), tmp_path / "a.html")
+
+
 def test_kinds_are_taken_in_order_whatever_their_labels(fitted, tmp_path):
     pandas = pytest.importorskip("pandas")
     images = make_images(4, size=(16, 16))
