@@ -24,7 +24,7 @@ def validate_images(
     image_shape : tuple of int or None
         Shape (h, w) or (h, w, c) of flattened images.
     estimator : BaseEstimator
-        Named in messages.
+        Named in messages, and gets ``n_features_in_`` and the names of columns: not to be kept.
 
     Raises
     ------
@@ -47,4 +47,4 @@ def validate_images(
     # Arrays may have another size than image_shape; the same size confirms the order of axes.
     if n_dims > 2 and (isinstance(X, ImageSequence) or (*shape[1:], 1)[:3] != pixels):
         pixels = None
-    return validate_input(estimator, X, image_shape=pixels)
+    return validate_input(estimator, X, image_shape=pixels, reset=True)
