@@ -219,13 +219,14 @@ def test_groups_reach_a_number_of_folds(case, routing):
     check_routed(result["indices"], kinds, groups, y)
 
 
-def test_groups_that_a_splitter_does_not_take_may_be_left_out(case):
+def test_a_request_to_leave_out_groups_is_kept(case):
     X, y, _, groups = case
     with sklearn.config_context(enable_metadata_routing=True):
         cv = NormalOnlySplit(StratifiedKFold(3)).set_split_request(groups=False)
-        params = {"groups": groups}
-        result = cross_validate(FOREST, X, y, cv=cv, scoring="roc_auc", params=params)
-    assert len(result["test_score"]) == 3
+        assert cv.get_metadata_routing().split.requests["groups"] is False
+        # scikit-learn's error for what nobody takes.
+        with pytest.raises(TypeError, match="not routed to any object"):
+            cross_validate(FOREST, X, y, cv=cv, scoring="roc_auc", params={"groups": groups})
 
 
 def test_groups_are_not_asked_for_in_the_name_of_a_splitter_that_takes_none(case):
