@@ -97,6 +97,17 @@ def test_sort(page):
     assert sorted_by.get_attribute("aria-sort") == "descending"
 
 
+def test_images_without_kinds_have_neither_column_nor_filter(page, tmp_path):
+    assert all(each.is_displayed() for each in select(page, ".kind"))
+    plain = tmp_path / "plain.html"
+    with html_report(plain, title="", facts={}, threshold=THRESHOLD, map_threshold=None) as add:
+        add("a.png", np.zeros((20, 30), dtype=np.uint8), None, score=-0.9, decision=-0.4)
+    page.get(plain.as_uri())
+    states = [each.is_displayed() for each in select(page, ".kind")]
+    page.back()
+    assert states == [False] * 3
+
+
 def test_filters(page):
     pick(page, "kind", "crack")
     assert shown(page) == ["a.png", "b.png"]
