@@ -83,11 +83,14 @@ def open_container(X: Any, *, is_flat: bool = False) -> Any:
     # Dates in the first image or row would become plain numbers.
     if kind == "O" and any(isinstance(value, _TIMES) for value in np.asarray(X)[:1].flat):
         raise ValueError("X must hold numbers, got dates or times instead.")
-    for name, dtype in _columns(X):
+    columns = _columns(X)
+    for name, dtype in columns:
         if any(word in dtype for word in _TIME_COLUMNS):
             raise ValueError(f"X must hold numbers, got the column {name!r} of dtype {dtype}.")
-        if dtype in _TEXT_COLUMNS and not _is_number(first := next(iter(X[name]), 0)):
-            _refuse(f"a data frame with the column {name!r} of {type(first).__name__}")
+    if any(dtype in _TEXT_COLUMNS for _, dtype in columns) and len(X):
+        for (name, _), value in zip(columns, np.asarray(X[:1])[0], strict=True):
+            if not _is_number(value):
+                _refuse(f"a data frame with the column {name!r} of {type(value).__name__}")
     return X
 
 

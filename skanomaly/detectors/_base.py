@@ -98,7 +98,7 @@ class BaseAutoencoderDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator,
             ``image_shape``; or plain vectors. If axes seem to be in another order, an error or a
             warning says so, unless ``image_shape`` is given.
         y : Ignored
-            Labels -1 are counted in a warning, but their images are not left out.
+            Labels -1, and labels 0 and 1, are warned of, but no image is left out.
 
         Returns
         -------

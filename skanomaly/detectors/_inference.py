@@ -250,29 +250,34 @@ class Inference:
         if len(cuts) > 1:
             size = 1
         at_once = size
+
+        def uncut(values: NDArray) -> Iterator[Piece]:
+            """Halve what does not fit into memory, for the maps as for the network."""
+            nonlocal at_once
+            while len(values):
+                found = None
+                try:
+                    found = piece(values[:at_once], cuts[0] if cuts else None)
+                except torch.cuda.OutOfMemoryError:
+                    at_once = min(at_once, len(values))
+                    if at_once == 1 or not data.is_image:
+                        raise
+                if found is not None:
+                    values = values[at_once:]
+                    yield found
+                    continue
+                # Outside the handler, which keeps the memory of the failed pass allocated.
+                at_once //= 2
+                warn(
+                    f"Out of memory on {device}: going on with {at_once} images of {data.shape} at "
+                    "once.",
+                )
+
         starts = range(0, len(data), size)
         batches = (np.arange(start, min(start + size, len(data))) for start in starts)
         for batch in data.load_ahead(batches):
             if len(cuts) < 2:
-                # Smaller pieces, so that maps need less memory, too.
-                done, scaled = 0, data.scale(batch)
-                while done < len(scaled):
-                    try:
-                        found = piece(scaled[done : done + at_once], cuts[0] if cuts else None)
-                    except torch.cuda.OutOfMemoryError:
-                        at_once = min(at_once, len(scaled))
-                        if at_once == 1 or not data.is_image:
-                            raise
-                    else:
-                        yield found
-                        done += at_once
-                        continue
-                    # Outside the handler, which keeps the memory of the failed pass allocated.
-                    at_once //= 2
-                    warn(
-                        f"Out of memory on {device}: going on with {at_once} images of "
-                        f"{data.shape} at once.",
-                    )
+                yield from uncut(data.scale(batch))
                 continue
             strips = (channels_first(data.scale(batch[:, *cut.kept])).to(device) for cut in cuts)
             scaling = model.standardization.of_large_images(strips)
