@@ -35,8 +35,9 @@ class DenoisingAE(BaseAutoencoderDetector):
         allow strong noise, since neighbouring pixels are correlated; vectors of few features need
         less, such as 0.5.
     noise_type : {"gaussian", "masking", "salt_and_pepper"}, default="gaussian"
-        "gaussian" adds noise to each value; "masking" replaces values by their mean;
-        "salt_and_pepper" replaces values by the smallest or largest value of the batch.
+        "gaussian" adds noise to each value; "masking" replaces standardized values by 0, which is
+        usually their mean; "salt_and_pepper" replaces values by the smallest or largest value of
+        the batch.
     {parameters}
 
     Attributes

@@ -9,6 +9,7 @@ from numbers import Integral
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -81,7 +82,8 @@ class FitPlan:
         if detector.checkpoint is not None and not one_pass:
             self.checkpoint = expand_user(detector.checkpoint)
             check_checkpoint(self.checkpoint)
-        self.seed = _draw_seed(detector.random_state, self.checkpoint)
+        self.seed = self.training_seed = _draw_seed(detector.random_state, self.checkpoint)
+        self.hold_out_seed = self.seed
         self.device = resolve_device(detector.device)
         if self.device.type == "mps" and not data.is_image:
             raise ValueError(
@@ -91,6 +93,9 @@ class FitPlan:
         if continued:
             network = copy.deepcopy(detector.model_.network)
             self.standardization = detector.model_.standardization
+            self.training_seed = _seed_from_weights(self.seed, network)
+            # Images that were trained on must not be held out later. Model files do not store it.
+            self.hold_out_seed = getattr(detector, "_hold_out_seed", self.seed)
         else:
             self.standardization = Standardization.fit(
                 data,
@@ -155,7 +160,7 @@ class FitPlan:
                 # Fewer do not show the spread of scores.
                 held = max(held, min(_FEWEST_HELD_OUT, count // 3))
             held = min(count - 1, held)
-            held_out[np.random.default_rng(self.seed).permutation(count)[:held]] = True
+            held_out[np.random.default_rng(self.hold_out_seed).permutation(count)[:held]] = True
         return held_out
 
     def _may_crop(self, side: int) -> bool:
@@ -213,6 +218,12 @@ def _draw_seed(random_state: Any, checkpoint: Path | None) -> int:
         drawn = checkpoint_seed(checkpoint)
         seed = seed if drawn is None else drawn
     return seed
+
+
+def _seed_from_weights(seed: int, network: nn.Module) -> int:
+    """Seed of a continued training, so that it does not draw the same patches and noise again."""
+    weights = [value.cpu().numpy() for value in network.state_dict().values()]
+    return int(joblib.hash((seed, weights)), 16) % 2**31
 
 
 def _check_crop(crop_size: Any, data: ValidatedInput) -> tuple[int, int] | None:

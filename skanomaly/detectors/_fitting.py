@@ -136,6 +136,7 @@ def _set_fitted(
     detector.loss_curve_ = plan.outcome.loss_curve
     detector.validation_curve_ = plan.outcome.validation_curve
     detector.n_iter_ = len(plan.outcome.loss_curve)
+    detector._hold_out_seed = plan.hold_out_seed
     detector.model_ = calibrate(
         detector, plan.standardization, network, plan.window, data, held_out
     )
@@ -154,7 +155,7 @@ def _run_training(detector: Any, plan: FitPlan, X: Any, y: Any) -> None:
     """Train ``plan.network``, fill ``plan.outcome``, and call the detector's callbacks."""
     plan.require_memory()
     training = np.flatnonzero(~plan.held_out)
-    generator = torch.Generator(plan.device).manual_seed(plan.seed)
+    generator = torch.Generator(plan.device).manual_seed(plan.training_seed)
     early_stopping = None
     if plan.early_stopping:
         early_stopping = EarlyStopping(
@@ -169,11 +170,13 @@ def _run_training(detector: Any, plan: FitPlan, X: Any, y: Any) -> None:
         if loaded is None:
             # The step at which training resumes is known at the first call only.
             if plan.one_pass:
-                order = np.random.default_rng(plan.seed).permutation(training)
+                order = np.random.default_rng(plan.training_seed).permutation(training)
                 batches = iter(np.array_split(order, plan.max_iter)[step:])
             else:
                 steps = range(step, plan.max_iter)
-                batches = (_shuffled(training, n, plan.batch_size, plan.seed) for n in steps)
+                batches = (
+                    _shuffled(training, n, plan.batch_size, plan.training_seed) for n in steps
+                )
             loaded = plan.data.load_ahead(batches)
         images = _standardize(plan, next(loaded))
         if plan.augmentation:
@@ -229,7 +232,8 @@ class _Progress:
 
     def step(self, step: int, loss: float) -> bool:
         """Report one step; True if a callback stops training."""
-        if (step + 1) % max(1, self.plan.max_iter // 20) == 0:
+        twentieth = [20 * done // self.plan.max_iter for done in (step, step + 1)]
+        if twentieth[0] < twentieth[1]:
             text = f"step {step + 1}/{self.plan.max_iter}, loss {loss:.4g}"
             log_progress(text, verbose=self.plan.verbose)
         if self.task is None:
@@ -275,19 +279,18 @@ def _cropped(plan: FitPlan, images: Tensor, generator: torch.Generator) -> Tenso
 def _validation_loss(plan: FitPlan) -> Callable[[nn.Module], float]:
     """Make the objective on held-out images, with the same corruption each time."""
     held_out = np.flatnonzero(plan.held_out)[:_VALIDATION_LIMIT]
-    # Batches of one size, if possible: a corruption takes content from its batch.
-    size = min(plan.batch_size, len(held_out))
-    batches = [held_out[i : i + size] for i in range(0, len(held_out) - size + 1, size)]
+    # Of nearly one size: a corruption takes content from its batch.
+    batches = np.array_split(held_out, -(-len(held_out) // plan.batch_size))
 
     def validation_loss(network: nn.Module) -> float:
-        generator = torch.Generator(plan.device).manual_seed(plan.seed)
+        generator = torch.Generator(plan.device).manual_seed(plan.training_seed)
         losses = []
         with torch.no_grad(), autocast(plan.device, plan.dtype):
             for indices in batches:
                 images = _standardize(plan, plan.data.load(indices))
                 images = _cropped(plan, images, generator)
                 losses.append(float(plan.objective(network, images, generator)))
-        return float(np.mean(losses))
+        return float(np.average(losses, weights=[len(indices) for indices in batches]))
 
     return validation_loss
 

@@ -38,7 +38,7 @@ def make_network(network: str | Callable[..., Any], shape: Shape, seed: int) -> 
         If a named network does not accept this shape, or a network changes the shape or has no
         trainable weights.
     TypeError
-        If a callable does not return a module.
+        If it is a module, or a callable that does not return one.
     """
     is_image = len(shape) == 3
     if isinstance(network, str) and (network in ROW_NETWORKS) == is_image:
@@ -47,6 +47,11 @@ def make_network(network: str | Callable[..., Any], shape: Shape, seed: int) -> 
         raise ValueError(
             f"network={network!r} does not read {kind}; for {kind}, network must be 'auto', one "
             f"of {accepted} or a callable. For flattened images pass image_shape."
+        )
+    if isinstance(network, nn.Module):
+        raise TypeError(
+            "network must be a callable that makes a torch.nn.Module, such as a class or function, "
+            f"got a module of type {type(network).__name__} instead."
         )
     argument = shape if is_image else shape[0]
     made: Any

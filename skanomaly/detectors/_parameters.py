@@ -40,7 +40,7 @@ class SharedParameters(TypedDict, total=False):
         and "sdcc" has convex combination modules as well. For vectors, "dense" is a multilayer
         autoencoder and "linear" an affine map. "auto" is {auto_network}. A callable is given
         (h, w, c), where c counts the local contrast as a channel, or the number of features, and
-        returns a `torch.nn.Module` that maps (b, c, h, w) or (b, n_features) to the same shape.
+        returns a new `torch.nn.Module` that maps (b, c, h, w) or (b, n_features) to that shape.
         Use `functools.partial` of a class in `skanomaly.networks` to set width, depth, dilations,
         normalization or rank.
     image_shape : (int, int) or (int, int, int), default=None
@@ -118,7 +118,9 @@ class SharedParameters(TypedDict, total=False):
         training. The loss is evaluated every 50 steps, or every ``n_iter_no_change`` if that is
         less.
     warm_start : bool, default=False
-        Whether `fit` starts from the weights of the last fit.
+        Whether `fit` starts from the weights of the last fit. Its `network`, `standardization` and
+        `contrast_size` stay. Thresholds are too strict if images that were trained on before are
+        held out now; `calibrate` on others corrects them.
     checkpoint : str or path, default=None
         File to which the state of training is written, atomically, every 200 steps and on Ctrl-C.
         A `fit` with the same parameters and data resumes from it, with the same result as without
@@ -131,9 +133,10 @@ class SharedParameters(TypedDict, total=False):
         supports it, and scores in float32. Vectors are always trained in float32 and scored in
         float64.
     random_state : int, RandomState instance or None, default=None
-        Seed of the weights, the order of the images, the corruption and the images held out.
+        Seed of the weights, the order of the images, the corruption and the images held out. A
+        continued training draws other patches and noise, and holds out the same of equal images.
     verbose : int, default=0
-        Above 0, logs the loss twenty times during training, at level INFO of the logger
+        Above 0, logs the loss at most twenty times during training, at level INFO of the logger
         "skanomaly", or to stderr if `logging` does not show it. With 0 the level is DEBUG. Use
         ``set_callbacks(sklearn.callback.ProgressBar())`` for a progress bar.
     """

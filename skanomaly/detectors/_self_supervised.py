@@ -102,9 +102,12 @@ class SelfSupervisedAutoencoderDetector(BaseAutoencoderDetector):
         -------
         self : object
         """
-        nested = any(name.startswith("corruption__") for name in params)
+        nested = [name for name in params if name.startswith("corruption__")]
         if nested and params.get("corruption", self.corruption) is None:
-            params = {**params, "corruption": PatchCorruption()}
+            corruption = PatchCorruption()
+            corruption.set_params(**{n.removeprefix("corruption__"): params[n] for n in nested})
+            params = {name: value for name, value in params.items() if name not in nested}
+            params["corruption"] = corruption
         return super().set_params(**params)
 
     def _make_objective(self, network: nn.Module, represent: Represent) -> Objective:

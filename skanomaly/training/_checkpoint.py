@@ -97,9 +97,10 @@ def load_checkpoint(path: Path, fingerprint: str) -> dict[str, Any] | None:
     state = _read(path)
     if state is not None and state.pop("fingerprint") != fingerprint:
         raise ValueError(
-            f"checkpoint={str(path)!r} was written with other parameters or other data. Give "
-            "another path, or remove the file to train from scratch. In a search, "
-            "cross-validation or ensemble, whose clones share the path, set checkpoint=None."
+            f"checkpoint={str(path)!r} was written with other parameters or other data, or from "
+            "other weights in a warm start. Give another path, or remove the file to train from "
+            "scratch. In a search, cross-validation or ensemble, whose clones share the path, set "
+            "checkpoint=None."
         )
     return state
 

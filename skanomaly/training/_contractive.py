@@ -132,6 +132,9 @@ class ContractiveObjective:
         options: dict[str, Any] = {"n_probes": self.n_probes, "generator": generator}
         if self.penalty == "reconstruction":
             return squared_jacobian_norm(output, inputs, **options).mean() / inputs[0].numel()
+        if not total_variance(inputs) > 0:
+            # A batch of one row, or of copies of it, has no spread to compare with.
+            return output.new_zeros(())
         code = network.encode(inputs).float()
         norm = squared_jacobian_norm(code, inputs, **options).mean()
         # A nearly constant code must not make the penalty infinite.

@@ -151,7 +151,10 @@ class NetworkOptimizer:
         matrices: dict[int, nn.Parameter] = {
             id(module.weight): module.weight  # type: ignore[misc]
             for module in network.modules()
-            if isinstance(module, nn.Conv2d) and min(module.weight.shape[:2]) >= _FEWEST_CHANNELS
+            if isinstance(module, nn.Conv2d)
+            # A parametrized weight is computed from others.
+            and module.weight.is_leaf
+            and min(module.weight.shape[:2]) >= _FEWEST_CHANNELS
         }
         others = [p for p in network.parameters() if id(p) not in matrices]
         self.learning_rate = learning_rate

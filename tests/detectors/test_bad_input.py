@@ -268,6 +268,21 @@ def test_a_network_that_makes_no_module_is_refused():
         clone(DETECTOR).set_params(network=lambda shape: None).fit(IMAGES)
 
 
+def test_a_module_in_place_of_what_makes_one_is_refused():
+    detector = SelfSupervisedAutoencoderDetector(network=nn.Linear(6, 6), max_iter=1)
+    with pytest.raises(TypeError, match=r"a callable that makes .*got a module of type Linear"):
+        detector.fit(np.random.default_rng(0).normal(size=(20, 6)))
+
+
+def test_unknown_parameters_of_the_corruption_leave_it_as_it_was():
+    detector = SelfSupervisedAutoencoderDetector()
+    with pytest.raises(ValueError, match="Invalid parameter 'size' for estimator PatchCorr"):
+        detector.set_params(corruption__size=3)
+    assert detector.corruption is None
+    detector.set_params(corruption__radius=(0.1, 0.2), max_iter=5)
+    assert detector.corruption.radius == (0.1, 0.2) and detector.max_iter == 5
+
+
 def test_a_network_that_changes_the_shape_is_refused():
     detector = clone(DETECTOR).set_params(network=lambda shape: torch.nn.Conv2d(shape[2], 1, 3))
     with pytest.raises(ValueError, match=r"\(1, 2, 16, 16\) to the same shape, got \(1, 1, 14, 14"):

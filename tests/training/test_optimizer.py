@@ -75,6 +75,21 @@ def test_tied_and_frozen_weights():
     assert moved == [p.requires_grad for p in network.parameters()]
 
 
+@pytest.mark.parametrize("norm", ["weight_norm", "spectral_norm"])
+def test_parametrized_convolutions_are_trained(norm):
+    parametrize = getattr(nn.utils.parametrizations, norm)
+    network = parametrize(nn.Conv2d(16, 16, 3, padding=1))
+    optimizer = NetworkOptimizer(network, 0.01, 0.0)
+    images = torch.randn(4, 16, 8, 8)
+    losses = []
+    for _ in range(30):
+        loss = (network(images) - images).square().mean()
+        loss.backward()
+        optimizer.step(1.0)
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 0.8 * losses[0]
+
+
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 def test_a_run_that_is_taken_up_goes_on_to_the_bit(memory_format):
     torch.manual_seed(0)
