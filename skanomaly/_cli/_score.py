@@ -147,7 +147,8 @@ def run(options: argparse.Namespace) -> int:
     with ExitStack() as stack:
         write_row: Callable[[Row], None] | None = None
         if output is not None:
-            write_row = stack.enter_context(open_table(output, identity, rows))
+            table = open_table(output, identity, rows, resumable=page is None)
+            write_row = stack.enter_context(table)
         elif page is None and not options.json:
             if sys.stdout is None:
                 raise ValueError("There is no stdout to write the table to: pass --output OUT.")
@@ -249,7 +250,7 @@ def _find_rows(
 ) -> list[Row]:
     """Create the folder OUT, and read the rows of an interrupted run of the same command."""
     output = options.output
-    if options.force or not find_unfinished(output, identity):
+    if not find_unfinished(output, identity):
         check_output_folder(output, "--output", exist_ok=options.force)
         output.mkdir(parents=True, exist_ok=True)
         (output / UNFINISHED).unlink(missing_ok=True)
@@ -289,7 +290,7 @@ def _write(
     if scored.anomaly_map is None or image is None:
         if add is not None:
             blank = np.zeros((1, 1), np.uint8)
-            add(f"{name} (could not be read)", blank, None, score=None, decision=None, kind=kind)
+            add(name, blank, score=None, decision=None, kind=kind, error=row["error"])
         return
     if write_files is not None:
         write_files(index, image, scored.anomaly_map)

@@ -13,11 +13,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from skimage.transform import resize
 
 from .._csv import escape_cell, unescape_cell
 from .._files import atomic_write, write_text
-from ..inspection import overlay_anomaly_map
+from ..inspection._overlay import overlay_anomaly_map, resize_map
 
 COLUMNS = ("path", "score", "decision_function", "decision", "relative_score", "error")
 TABLE = "scores.csv"
@@ -84,9 +83,20 @@ def find_unfinished(folder: Path, run: Mapping[str, Any]) -> bool:
 
 @contextmanager
 def open_table(
-    folder: Path, run: Mapping[str, Any], rows: list[Row]
+    folder: Path, run: Mapping[str, Any], rows: list[Row], *, resumable: bool
 ) -> Iterator[Callable[[Row], None]]:
     """Open a table for writing, after the rows of an interrupted run.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the table.
+    run : mapping
+        Identifies the run, see `find_unfinished`.
+    rows : list of dict
+        Rows of the interrupted run.
+    resumable : bool
+        Whether the same command resumes the run; said on an interruption.
 
     Yields
     ------
@@ -105,7 +115,8 @@ def open_table(
         try:
             yield TableWriter(file, heading=False).write
         except KeyboardInterrupt:
-            raise KeyboardInterrupt("; the same command resumes the run") from None
+            again = "resumes the run" if resumable else "starts again"
+            raise KeyboardInterrupt(f"; the same command {again}") from None
     (folder / UNFINISHED).unlink()
 
 
@@ -145,9 +156,7 @@ def file_writer(
     def write(index: int, image: NDArray[Any], anomaly_map: NDArray[np.float64]) -> None:
         from PIL import Image
 
-        if anomaly_map.shape != image.shape[:2]:
-            options = {"order": 1, "mode": "edge", "anti_aliasing": False}
-            anomaly_map = resize(anomaly_map, image.shape[:2], **options)
+        anomaly_map = resize_map(anomaly_map, image.shape[:2])
         for kind, paths in targets.items():
             paths[index].parent.mkdir(parents=True, exist_ok=True)
             with atomic_write(paths[index]) as aside, aside.open("wb") as file:

@@ -34,8 +34,11 @@ function filter() {
   );
   const visible = new Set(shown);
   for (const row of rows) row.element.hidden = !visible.has(row);
-  const anomalous = shown.filter((row) => row.decision === "anomalous").length;
-  get("count").textContent = `${shown.length} of ${rows.length} images, ${anomalous} anomalous`;
+  const count = (decision) => shown.filter((row) => row.decision === decision).length;
+  const unreadable = count("unreadable") ? `, ${count("unreadable")} unreadable` : "";
+  const anomalous = count("anomalous");
+  get("count").textContent =
+    `${shown.length} of ${rows.length} images, ${anomalous} anomalous${unreadable}`;
   drawHistogram();
 }
 

@@ -23,7 +23,7 @@ from .._arrays import open_container
 from .._estimators import detect, find_attribute, find_method, find_threshold
 from .._files import atomic_write, check_output_file
 from ._images import check_channels
-from ._overlay import _COLORS, overlay_anomaly_map, to_rgb
+from ._overlay import _COLORS, overlay_anomaly_map, resize_map, to_rgb
 
 # Longer side in pixels of images in the page: 40 kB for an image with its map and overlay.
 _IMAGE_SIDE = 256
@@ -35,7 +35,7 @@ _INFERNO = np.vstack([[(0, 0, 4), (22, 11, 57)], _COLORS])
 _BATCH_PIXELS = 2**20
 _METHODS = ("score_samples", "decision_function", "anomaly_map")
 
-# Adds a row: name, image and map, and the keywords score, decision, kind and mask.
+# Adds a row: name, image and map, and the keywords score, decision, kind, mask and error.
 AddImage = Callable[..., None]
 
 
@@ -177,8 +177,9 @@ def html_report(
         decision: float | None,
         kind: str = "",
         mask: ArrayLike | None = None,
+        error: str = "",
     ) -> None:
-        pixels = _shrink(to_rgb(np.asarray(image)), _IMAGE_SIDE)
+        pixels = _shrink(to_rgb(np.asarray(image)))
         layers = {}
         if anomaly_map is not None and map_threshold is not None:
             values = np.nan_to_num(np.asarray(anomaly_map, dtype=np.float64))
@@ -190,8 +191,9 @@ def html_report(
             layers["anomaly map"] = _map_png(values, limit)
         if mask is not None:
             mask_pixels = np.asarray(mask, dtype=bool).astype(np.uint8) * 255
-            layers["true mask"] = _data(_shrink(mask_pixels, _IMAGE_SIDE), "PNG")
-        file.write(_row(name, kind, score, decision, _data(pixels, "JPEG"), layers))
+            mask_pixels = resize_map(mask_pixels, _fit_within(mask_pixels.shape, _IMAGE_SIDE))
+            layers["true mask"] = _data(mask_pixels, "PNG")
+        file.write(_row(name, kind, score, decision, error, _data(pixels, "JPEG"), layers))
 
     with (
         atomic_write(path) as aside,
@@ -268,10 +270,13 @@ def _row(
     kind: str,
     score: float | None,
     decision: float | None,
+    error: str,
     image: str,
     layers: Mapping[str, str],
 ) -> str:
     verdict = "" if decision is None else "normal" if decision >= 0 else "anomalous"
+    verdict = "unreadable" if error else verdict
+    reason = f" <small>{_escape(error)}</small>" if error else ""
     shown = _number(score) and f"{score:.4g}"
     # Browsers decode images in a template only when it is used.
     stored = "".join(f'<img alt="{label}" src="{data}">' for label, data in layers.items())
@@ -279,7 +284,7 @@ def _row(
         f'<tr data-score="{_number(score)}" data-decision="{verdict}">'
         f'<td><button type="button" class="open" aria-label="open {_escape(name)}">'
         f'<img alt="" loading="lazy" src="{image}"></button><template>{stored}</template></td>'
-        f'<td><bdi>{_escape(name)}</bdi></td><td class="kind">{_escape(kind)}</td>'
+        f'<td><bdi>{_escape(name)}</bdi>{reason}</td><td class="kind">{_escape(kind)}</td>'
         f'<td class="number">{shown}</td><td>{verdict}</td></tr>\n'
     )
 
@@ -293,22 +298,24 @@ def _number(value: float | None) -> str:
     return "" if value is None or not math.isfinite(value) else repr(float(value))
 
 
-def _shrink(pixels: NDArray[Any], side: int) -> NDArray[Any]:
-    """Shrink uint8 or float32 (h, w[, 3]) to at most ``side`` on the longer side."""
+def _fit_within(shape: tuple[int, ...], side: int) -> tuple[int, int]:
+    """Height and width of (h, w[, 3]) shrunk to at most ``side`` on the longer side."""
+    height, width = shape[:2]
+    factor = min(1.0, side / max(height, width))
+    return max(1, round(height * factor)), max(1, round(width * factor))
+
+
+def _shrink(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Shrink an image (h, w, 3) for the page."""
     from PIL import Image
 
-    height, width = pixels.shape[:2]
-    factor = side / max(height, width)
-    if factor >= 1:
-        return pixels
-    size = (max(1, round(width * factor)), max(1, round(height * factor)))
-    return np.array(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR))
+    height, width = _fit_within(pixels.shape, _IMAGE_SIDE)
+    return np.array(Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR))
 
 
 def _map_png(values: NDArray[np.float64], threshold: float) -> str:
     """Encode a map on a logarithmic scale around the threshold, as a PNG with a palette."""
-    small = np.maximum(_shrink(values.astype(np.float32), _MAP_SIDE), 0)
-    multiples = small.astype(np.float64) / threshold
+    multiples = np.maximum(resize_map(values, _fit_within(values.shape, _MAP_SIDE)), 0) / threshold
     with np.errstate(divide="ignore"):
         fraction = 0.5 + 0.5 * np.log(multiples) / math.log(_SATURATION)
     indices = np.rint(np.clip(fraction, 0, 1) * (_LEVELS - 1)).astype(np.uint8)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
@@ -38,7 +40,8 @@ def overlay_anomaly_map(
     image : array-like of shape (h, w), (h, w, 1) or (h, w, 3)
         Grey or RGB. uint8 is shown as it is; other dtypes are scaled from minimum to maximum.
     anomaly_map : array-like of shape (map_h, map_w)
-        Higher is more anomalous. It is resized to the size of the image.
+        Higher is more anomalous. It is brought to the size of the image, enlarged by linear
+        interpolation or reduced by the maximum, so that small defects stay visible.
     threshold : float
         Map value above which pixels are coloured, above 0; usually ``map_threshold_``.
     saturation : float, default=8.0
@@ -75,8 +78,7 @@ def overlay_anomaly_map(
         raise ValueError(f"'threshold' must be above 0. Got {threshold!r} instead.")
     if not saturation > 1:
         raise ValueError(f"'saturation' must be above 1. Got {saturation!r} instead.")
-    if values.shape != pixels.shape[:2]:
-        values = resize(values, pixels.shape[:2], order=1, mode="edge", anti_aliasing=False)
+    values = resize_map(values, pixels.shape[:2])
     mask = values > threshold
     if not mask.any():
         return pixels
@@ -95,6 +97,17 @@ def overlay_anomaly_map(
         outline = ndimage.binary_dilation(outline, iterations=wider)
     result[outline] = _OUTLINE_COLOR
     return result
+
+
+def resize_map(values: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    """Enlarge a map (h, w) by linear interpolation or reduce it by the maximum, axis by axis."""
+    for axis, length in enumerate(shape):
+        if values.shape[axis] > length:
+            starts = np.arange(length) * values.shape[axis] // length
+            values = np.maximum.reduceat(values, starts, axis=axis)
+    if values.shape != shape:
+        values = resize(values, shape, order=1, mode="edge", anti_aliasing=False)
+    return values
 
 
 def to_rgb(image: NDArray[np.generic]) -> NDArray[np.uint8]:

@@ -1,6 +1,7 @@
 """What goes wrong on the command line ends in one line and an exit code."""
 
 import csv
+import html
 import os
 import re
 import signal
@@ -179,7 +180,8 @@ def test_score_an_unreadable_image(photos, tmp_path, capsys):
     assert float(rows[2]["score"]) < 0 and rows[2]["error"] == ""
     assert [file.name for file in (out / "masks").iterdir()] == ["c.png"]
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
-    assert "a.png (could not be read)" in page and page.count("<bdi>") == 5
+    assert page.count("<bdi>") == 5 and page.count('data-decision="unreadable"') == 4
+    assert html.escape(rows[0]["error"]) in page
 
 
 def test_score_into_the_scored_folder(photos, tmp_path, capsys):

@@ -94,6 +94,35 @@ def test_an_interrupted_run_goes_on(photos, tmp_path, monkeypatch, passes, capsy
 
 
 @pytest.mark.usefixtures("one_by_one")
+@pytest.mark.parametrize(
+    ("option", "n_left"), [("--force", 2), ("--report", 5)], ids=["force", "report"]
+)
+def test_what_is_said_of_the_next_run_is_true(
+    photos, tmp_path, monkeypatch, passes, capsys, option, n_left
+):
+    options = ["--output", tmp_path / "out", option]
+    if option == "--report":
+        options.append(tmp_path / "page.html")
+    else:
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "notes.txt").write_text("mine")
+    with monkeypatch.context() as patched:
+        interrupt_at(patched, 4)
+        assert score(photos, photos.new, *options) == 130
+    said = "resumes the run" if option == "--force" else "starts again"
+    assert capsys.readouterr().err.endswith(f"interrupted; the same command {said}\n")
+    passes.clear()
+    assert score(photos, photos.new, *options) == 0
+    assert sum(passes) == n_left
+    assert len(read_table(tmp_path / "out" / "scores.csv")) == 5
+    if option == "--force":
+        # A finished run is done anew.
+        passes.clear()
+        assert score(photos, photos.new, *options) == 0
+        assert sum(passes) == 5
+
+
+@pytest.mark.usefixtures("one_by_one")
 def test_only_the_same_run_goes_on(photos, tmp_path, monkeypatch, capsys, passes):
     folder, out = tmp_path / "in", tmp_path / "out"
     shutil.copytree(photos.new, folder)

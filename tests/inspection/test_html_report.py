@@ -190,6 +190,25 @@ def test_the_overlay_and_the_map(tmp_path):
     assert np.abs(decode(shown[0]["src"]).astype(int) - 120).max() < 3
 
 
+def test_small_defects_are_not_lost_in_large_images(tmp_path):
+    image = np.full((1500, 1000), 120, dtype=np.uint8)
+    anomaly_map, mask = np.full(image.shape, 0.01), np.zeros(image.shape, bool)
+    anomaly_map[701:704, 500:503], mask[701:704, 500:503] = 20.0, True
+    page = write(tmp_path / "a.html", image=image, anomaly_map=anomaly_map, mask=mask)
+    shown = {each["alt"]: decode(each["src"]) for each in page.rows[0]["images"]}
+    overlay = shown["where the map exceeds the threshold"].astype(int)
+    assert np.abs(overlay - 120).max() > 60
+    assert shown["anomaly map"].reshape(-1, 3).max(0).tolist() == [252, 255, 164]
+    assert shown["true mask"].max() == 255
+
+
+def test_the_reason_why_an_image_could_not_be_read(tmp_path):
+    text = "'a.png' is <not> an image"
+    page = write(tmp_path / "a.html", score=None, decision=None, error=text)
+    assert page.rows[0]["data-decision"] == "unreadable"
+    assert "&#x27;a.png&#x27; is &lt;not&gt; an image" in (tmp_path / "a.html").read_text()
+
+
 @pytest.mark.parametrize("shape", [(1000, 3000), (3000, 10, 3), (700, 700, 3)])
 def test_sizes_are_bounded(tmp_path, shape):
     random = np.random.default_rng(0)

@@ -63,6 +63,17 @@ def test_a_map_of_another_size_is_brought_to_the_images(bump):
     assert colored.mean() == pytest.approx((bump > 2).mean(), rel=0.2)
 
 
+@pytest.mark.parametrize("shape", [(25, 30), (25, 1200), (1500, 30)])
+def test_small_defects_stay_visible_on_smaller_images(shape):
+    for row, column in ((0, 0), (3, 7), (501, 702), (999, 899)):
+        values = np.zeros((1000, 900))
+        values[row, column] = 9.0
+        overlay = overlay_anomaly_map(np.full(shape, 90, np.uint8), values, threshold=1.0)
+        colored = (overlay != 90).any(axis=2)
+        assert colored[row * shape[0] // 1000, column * shape[1] // 900]
+        assert colored.mean() < 0.1
+
+
 def test_outlines_of_large_images_are_wider(bump):
     def outline(side):
         overlay = overlay_anomaly_map(np.full((side, side), 90, np.uint8), bump, threshold=2.0)
