@@ -186,6 +186,8 @@ def _make_detectors(options: argparse.Namespace) -> list[Any]:
     """
     shared = dict(options.set)
     if options.network:
+        if "network" in shared:
+            raise ValueError("Pass --network NAME=VALUE or --set network=…, not both.")
         network = dict(options.network)
         # Fail now for an unknown name, and not in each run.
         ConvolutionalAutoencoder((16, 16, 1), **network)

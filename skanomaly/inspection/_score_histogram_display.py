@@ -26,6 +26,8 @@ from ._images import (
 _SIZE = (6.0, 2.8)
 # Above this ratio of the largest to the smallest score, the axis is logarithmic.
 _WIDE = 10
+# Number of labels that fit on a logarithmic axis.
+_MOST_TICKS = 6
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -235,12 +237,16 @@ class ScoreHistogramDisplay:
         drawn = [] if threshold is None or np.isinf(threshold) else [threshold]
         lowest, highest = self.scores.min(), self.scores.max()
         if highest < 0 and lowest < _WIDE * highest:
-            smallest = min(-value for value in (highest, *drawn) if value < 0)
+            sizes = [-value for value in (lowest, highest, *drawn) if value < 0]
+            smallest = min(sizes)
             # Beyond two powers of ten, these are enough ticks.
-            steps = [1.0] if lowest < 100 * highest else [1.0, 2.0, 5.0]
-            locator = load_matplotlib("ticker").SymmetricalLogLocator
+            steps = [1.0] if max(sizes) > 100 * smallest else [1.0, 2.0, 5.0]
+            locator = load_matplotlib("ticker").SymmetricalLogLocator(
+                base=10, linthresh=smallest, subs=steps
+            )
+            locator.set_params(numticks=_MOST_TICKS)
             ax.set_xscale("symlog", linthresh=smallest)
-            ax.xaxis.set_major_locator(locator(base=10, linthresh=smallest, subs=steps))
+            ax.xaxis.set_major_locator(locator)
             ax.xaxis.set_major_formatter(lambda value, _: format_number(value))
             edges = -np.geomspace(-lowest, -highest, bins + 1)
         else:

@@ -1,5 +1,7 @@
 """ScoreHistogramDisplay: counts, threshold and p-values as they are drawn."""
 
+import itertools
+
 import matplotlib
 
 matplotlib.use("Agg")
@@ -82,6 +84,20 @@ def test_scores_of_many_sizes_get_a_logarithmic_axis(tmp_path):
     display.figure_.savefig(tmp_path / "scores.png")
     shown = [text.get_text() for text in display.ax_.get_xticklabels()]
     assert {"-1000", "-100", "-10"} <= set(shown)
+
+
+@pytest.mark.parametrize(
+    ("lowest", "threshold"), [(-20000, -2.0), (-60, -1e-9), (-20000, -20000.0)]
+)
+def test_ticks_of_wide_axes_do_not_overlap(lowest, threshold):
+    scores = -np.geomspace(-lowest, -lowest / 60, 50)
+    display = ScoreHistogramDisplay.from_predictions(scores, threshold=threshold)
+    display.figure_.canvas.draw()
+    left, right = display.ax_.get_xlim()
+    texts = [t for t in display.ax_.get_xticklabels() if left <= t.get_position()[0] <= right]
+    spans = sorted((text.get_window_extent().x0, text.get_window_extent().x1) for text in texts)
+    assert len(spans) >= 2
+    assert all(one[1] < other[0] for one, other in itertools.pairwise(spans))
 
 
 @pytest.mark.parametrize("scores", [[-3.0], [0.0, 0.0], [-500.0, -1.0, 0.0], [5.0, 900.0]])
