@@ -72,6 +72,15 @@ def test_characters_that_stderr_does_not_have_are_told_otherwise(monkeypatch):
     assert sys.stderr.getvalue() == "32 × 32\n"
 
 
+@pytest.mark.parametrize(("max_iter", "n_lines"), [(1, 1), (19, 19), (20, 20), (39, 20), (60, 20)])
+def test_the_loss_is_logged_at_most_twenty_times(max_iter, n_lines, caplog):
+    caplog.set_level(logging.INFO, logger="skanomaly")
+    DenoisingAE(network="linear", max_iter=max_iter, verbose=1).fit(np.eye(6))
+    steps = [record for record in caplog.records if "loss" in record.getMessage()]
+    assert len(steps) == n_lines
+    assert f"step {max_iter}/{max_iter}" in steps[-1].getMessage()
+
+
 def test_verbose_needs_no_stderr(monkeypatch):
     monkeypatch.setattr(logging.getLogger("skanomaly"), "propagate", False)
     monkeypatch.setattr(sys, "stderr", None)

@@ -246,7 +246,7 @@ def test_a_large_faint_region_shows_by_its_extent(images, detector):
 def test_color_images_and_masks(images):
     color = make_images(40, channels=3)
     pictures, masks = plant_defects(make_images(10, channels=3, seed=1))
-    fitted = SelfSupervisedAutoencoderDetector(max_iter=60, random_state=0).fit(color)
+    fitted = SelfSupervisedAutoencoderDetector(network=SDCC, max_iter=80, random_state=0).fit(color)
     assert roc_auc_score(masks.ravel(), fitted.anomaly_map(pictures).ravel()) > 0.95
 
 

@@ -31,7 +31,7 @@ OUTPUTS = {"anomaly_map", "predict_mask", "score_samples", "decision_function", 
 # contrast and division; grey, colour and flattened images.
 DETECTORS = {
     "sdcc": SelfSupervisedAutoencoderDetector(network="sdcc"),
-    "sdc": DenoisingAE(network="sdc", score_aggregation=0.03, region_size=0.3),
+    "sdc": DenoisingAE(network="sdc", score_aggregation=0.03, region_size=0.3, smoothing_passes=1),
     "plain": ContractiveAE(
         network="plain",
         image_shape=(32, 32),
@@ -383,10 +383,10 @@ def test_without_a_package(package, fitted, tmp_path, monkeypatch):
         to_onnx(fitted["images"], tmp_path / "x.onnx")
 
 
-@pytest.mark.parametrize("standardization", ["image", "dataset"])
-def test_what_is_not_finite_is_never_normal(standardization, tmp_path):
+@pytest.mark.parametrize(("standardization", "parameters"), [("image", {}), ("dataset", BARE)])
+def test_what_is_not_finite_is_never_normal(standardization, parameters, tmp_path):
     images = make_images(8).astype(np.float32)
-    detector = DenoisingAE(network=small_network, standardization=standardization)
+    detector = DenoisingAE(network=small_network, standardization=standardization, **parameters)
     detector.set_params(max_iter=3, random_state=0).fit(images)
     to_onnx(detector, tmp_path / "graph.onnx", input_dtype="float32", image_size=images.shape[1:])
     session = onnxruntime.InferenceSession(tmp_path / "graph.onnx")
@@ -402,7 +402,7 @@ def test_what_is_not_finite_is_never_normal(standardization, tmp_path):
 
 def test_narrow_images_are_not_read_as_channels(tmp_path, recwarn):
     images = make_images(8, size=(16, 8))
-    detector = DenoisingAE(network=small_network, max_iter=1, random_state=0).fit(images)
+    detector = DenoisingAE(network=small_network, max_iter=1, random_state=0, **BARE).fit(images)
     recwarn.clear()
     to_onnx(detector, tmp_path / "graph.onnx")
     assert [str(warning.message) for warning in recwarn] == []
