@@ -68,7 +68,6 @@ sphinx_gallery_conf = {
     "doc_module": ("skanomaly",),
     "reference_url": {"skanomaly": None},
     "show_memory": False,
-    "parallel": min(2, os.cpu_count() or 1),
     "within_subsection_order": EXAMPLES.index,
 }
 
