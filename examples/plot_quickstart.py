@@ -100,9 +100,10 @@ plt.show()
 # ------
 # ``predict`` returns -1 where the score is below ``offset_``. ``fit`` sets this threshold from
 # training images that were held out, such that about one normal image in a hundred falls below it;
-# ``contamination`` sets another fraction. Here more of the good test images fall below, because
-# they come from the other half of the wall, which the detector has not seen. See
-# :ref:`sphx_glr_auto_examples_plot_thresholds_with_guarantee.py` for a better threshold.
+# a number for ``contamination`` is a fraction of the training images instead. Here more of the good
+# test images fall below, because they come from the other half of the wall, which the detector has
+# not seen. See :ref:`sphx_glr_auto_examples_plot_thresholds_with_guarantee.py` for a better
+# threshold.
 
 is_normal = data.y_test == 1
 print(f"defects found: {np.mean(found.predict[~is_normal] == -1):.0%}")

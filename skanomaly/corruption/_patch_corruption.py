@@ -285,7 +285,8 @@ class PatchCorruption(BaseEstimator):
         """Return a parameter as (low, high), checked."""
         low, high, kind = _LIMITS[name]
         value, is_open = getattr(self, name), name == "radius"
-        pair = tuple(value) if isinstance(value, (tuple, list, np.ndarray)) else (value, value)
+        is_pair = isinstance(value, (tuple, list)) or (isinstance(value, np.ndarray) and value.ndim)
+        pair = tuple(value) if is_pair else (value, value)
         valid = len(pair) == 2 and all(
             isinstance(v, kind) and not isinstance(v, bool) and low <= v <= high and np.isfinite(v)
             for v in pair

@@ -77,9 +77,9 @@ class SyntheticDefectScorer(BaseEstimator):
     In ``GridSearchCV(detector, grid, scoring=SyntheticDefectScorer()).fit(X)``, X holds normal
     images and there is no y. The same images get the same defects on each call: they depend on the
     seed, the index of the image in X and the values of X alone. Defects stay within the smallest
-    and largest value of each channel in X, cover from a dot to about an eighth of the image (cracks
-    and smears excepted), and are drawn again if the mean change of the image's values inside is
-    less than a hundredth of that range.
+    and largest value of each channel in X, cover from a dot to about a sixth of the image, less of
+    oblong ones (cracks and smears excepted), and are drawn again if the mean change of the image's
+    values inside is less than a hundredth of that range.
 
     Fung et al. [1]_ showed that artificial anomalies can serve to select detectors, with pasted
     patches and with images from a generative model. Criteria based on the scores of images without

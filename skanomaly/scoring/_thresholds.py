@@ -34,7 +34,8 @@ def score_offset(
         distributed values as there are images trained on, from their expected order statistics
         [1]_. The threshold is never above the percentile of the images trained on. If all images
         are held out, it is a prediction limit of the logarithms, or the percentile if that is
-        lower; from a hundred images on, it is the percentile. This is a method of this library.
+        lower; from a hundred images on, it is the percentile of a new image, at position
+        :math:`0.01 (n + 1)` of the sorted scores. This is a method of this library.
     held_out : ndarray of shape (n,), bool, or None
         Which images were not trained on.
 
@@ -73,7 +74,10 @@ def score_offset(
         student = stats.t.isf(AUTO_CONTAMINATION, count - 1)
         distance = student * np.sqrt(1 + 1 / count) * new.std(ddof=1)
     if held_out.all():
-        if distance is None or count * AUTO_CONTAMINATION >= 1:
+        if count * AUTO_CONTAMINATION >= 1:
+            # The interpolated percentile of 100 scores lets 2 of 100 new images exceed it.
+            return float(np.quantile(scores, AUTO_CONTAMINATION, method="weibull"))
+        if distance is None:
             return -limit
         beyond = new.mean() + distance
     else:

@@ -34,8 +34,9 @@ def find_symmetries(batches: Iterable[Tensor]) -> tuple[str, ...]:
     transformed image to the nearest other image, divided by that of the original, has a median of
     at most 1.1, at 16 × 16 pixels. *Direction*: the squared distance between the mean logarithmic
     power spectra before and after is at most 0.35 of the variance of the spectra. Parts at any
-    angle and isotropic textures pass; aligned parts and lighting from one side do not. This is a
-    method of this library.
+    angle and isotropic textures pass; aligned parts and a gradient of light over the image do not.
+    A fine relief that is lit from one side may pass, since spectra do not tell a bump from a dent:
+    name the symmetries then. This is a method of this library.
 
     Parameters
     ----------

@@ -197,6 +197,12 @@ def test_the_rank_of_a_linear_network_must_fit():
         )
 
 
+@pytest.mark.parametrize("name", ["radius", "n_patches", "opacity", "focus"])
+def test_an_array_without_axes_is_no_range(name):
+    with pytest.raises(ValueError, match=name):
+        PatchCorruption(**{name: np.array(0.5)}).check_parameters()
+
+
 def test_corruption_out_of_range_is_named_before_training():
     with pytest.raises(ValueError, match="opacity must be"):
         clone(DETECTOR).set_params(corruption=PatchCorruption(opacity=3.0)).fit(IMAGES)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy.stats import norm
 from synthetic_images import make_images
 
 from skanomaly import SelfSupervisedAutoencoderDetector
@@ -54,6 +55,17 @@ def test_images_are_judged_by_scores_of_trained_and_held_out_ones():
     held_out = held_out_of(detector, len(images))
     offset = score_offset(detector.score_samples(images), "auto", held_out)
     assert detector.offset_ == pytest.approx(offset, rel=1e-6)
+
+
+@pytest.mark.parametrize("count", [30, 99, 100, 101, 150, 199, 200, 400])
+def test_one_in_a_hundred_new_images_exceeds_a_calibrated_threshold(count):
+    random = np.random.default_rng(count)
+    rates = []
+    for _ in range(400):
+        scores = -random.lognormal(1.0, 0.5, count)
+        offset = score_offset(scores, "auto", np.ones(count, bool))
+        rates.append(norm.sf((np.log(-offset) - 1.0) / 0.5))
+    assert 0.008 < np.mean(rates) < 0.0125
 
 
 def test_a_number_is_the_share_of_the_images_given():
