@@ -12,6 +12,7 @@ from skanomaly.corruption import (
     multiscale_noise,
     soft_patches,
 )
+from skanomaly.corruption._rows import ROW_TEXTURES, block_masks, replacement_rows
 from skanomaly.corruption._shapes import enlarge
 
 
@@ -373,3 +374,22 @@ def test_a_texture_is_one_function_and_one_line(monkeypatch):
 def test_bad_arrays_are_refused(images):
     with pytest.raises(ValueError, match="X must"):
         PatchCorruption()(images)
+
+
+def test_the_length_of_blocks_of_features_is_log_uniform():
+    generator = torch.Generator().manual_seed(0)
+    masks = block_masks(2000, 1000, radius=(0.005, 0.45), generator=generator)
+    # Half of the lengths, from 10 to 900, are below the geometric mean.
+    assert float(masks.sum(1).double().median()) == pytest.approx(94.9, rel=0.15)
+
+
+def test_blocks_of_features_are_shaded_up_and_down():
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.rand(50, 12, generator=generator) * torch.logspace(-2, 2, 12)
+    low, high = rows.amin(0), rows.amax(0)
+    owner = torch.arange(50).repeat(40)
+    kind = torch.full_like(owner, ROW_TEXTURES.index("shade"))
+    shades = replacement_rows(rows, owner, kind, generator=generator)
+    shifts = (shades - rows[owner]) / (high - low)
+    assert float(shifts.abs().max()) <= 0.5 + 1e-4
+    assert float(shifts.median()) == pytest.approx(0, abs=0.05)

@@ -173,3 +173,10 @@ def test_only_networks_that_accept_crops_get_them(network, trained_on):
 
 def test_rows_have_no_crops():
     assert plan(np.random.default_rng(0).random((30, 9))).crop is None
+
+
+def test_crops_have_the_height_and_width_given():
+    images = np.random.default_rng(0).integers(256, size=(20, 60, 64), dtype=np.uint8)
+    detector = DenoisingAE(crop_size=(20, 50), augmentation=None, random_state=0)
+    plan = make_plan(detector, images, continued=False)
+    assert plan.crop == plan.window == (20, 50)

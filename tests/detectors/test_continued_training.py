@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from networks_for_faults import tiny_network
 from sklearn.base import clone
 from synthetic_images import make_images
@@ -88,3 +89,29 @@ def test_the_contractive_penalty_of_one_row_is_left_out():
         # One of them is held out.
         detector.partial_fit(ROWS[:2])
         assert detector.loss_curve_[0] < 10 * usual
+
+
+def test_each_held_out_image_counts_alike_in_the_validation_loss():
+    detector = DenoisingAE(early_stopping=True, contamination=0.1, batch_size=4, random_state=0)
+    plan = _fitting.make_plan(detector, ROWS, continued=False)
+    # Batches of 3 and 2.
+    plan.held_out = np.arange(60) < 5
+    plan.objective = lambda network, rows, generator: rows.square().mean()
+    rows = plan.standardization(torch.from_numpy(ROWS[:5]))[0]
+    loss = _fitting._validation_loss(plan)(plan.network)
+    assert loss == pytest.approx(float(rows.square().mean()), rel=1e-5)
+
+
+def test_one_pass_has_a_tenth_of_the_learning_rate():
+    detector = DenoisingAE(learning_rate=0.02, max_iter=2, random_state=0).fit(ROWS)
+    for one_pass, rate in ((True, 0.002), (False, 0.02)):
+        plan = _fitting.make_plan(detector, ROWS, continued=True, one_pass=one_pass)
+        assert plan.learning_rate == pytest.approx(rate)
+
+
+def test_one_pass_over_larger_images_keeps_the_windows():
+    small, large = make_images(20, size=(16, 12)), make_images(20, size=(24, 20))
+    detector = DenoisingAE(network=tiny_network, max_iter=2, batch_size=8, random_state=0)
+    detector.set_params(warm_start=True).fit(small)
+    assert detector.partial_fit(large).model_.window == (16, 12)
+    assert detector.fit(large).model_.window == (24, 20)

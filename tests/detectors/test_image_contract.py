@@ -254,3 +254,8 @@ def test_unfitted_use_is_refused(prototype, pictures):
     for method in ("predict", "anomaly_map", "reconstruct", "score_samples", "predict_mask"):
         with pytest.raises(NotFittedError, match="not fitted yet"):
             getattr(clone(prototype), method)(pictures["grey"])
+
+
+def test_pixels_with_nan_are_marked(detector):
+    maps = torch.tensor([[[0.0, np.nan, np.inf]]], dtype=torch.float64)
+    assert detector.model_.mask(maps).tolist() == [[[False, True, True]]]

@@ -366,3 +366,28 @@ def test_a_subclass_may_fix_parameters():
     fixed = Short(random_state=0).fit(images)
     whole = DenoisingAE(noise=0.5, max_iter=2, random_state=0).fit(images)
     np.testing.assert_array_equal(fixed.score_samples(images), whole.score_samples(images))
+
+
+def test_callbacks_see_a_network_that_is_not_in_training():
+    images = make_images(12, size=(16, 16))
+    seen = []
+
+    class Watch:
+        def setup(self, estimator, context):
+            pass
+
+        def on_fit_task_begin(self, estimator, context):
+            pass
+
+        def on_fit_task_end(self, estimator, context, *, X, y, fitted_estimator):
+            if context.task_name == "gradient steps":
+                alone = fitted_estimator.score_samples(images[:1])
+                seen.append((alone[0], fitted_estimator.score_samples(images)[0]))
+
+        def teardown(self, estimator, context):
+            pass
+
+    detector = SelfSupervisedAutoencoderDetector(max_iter=3, batch_size=4, random_state=0)
+    detector.set_callbacks(Watch()).fit(images)
+    assert len(seen) == 3
+    np.testing.assert_allclose(*zip(*seen, strict=True), rtol=1e-5)

@@ -72,3 +72,19 @@ def test_a_number_is_the_share_of_the_images_given():
     images = make_images(30)
     detector = SelfSupervisedAutoencoderDetector(**OPTIONS, contamination=0.2).fit(images)
     assert (detector.predict(images) == -1).sum() == 6
+
+
+@pytest.mark.parametrize(("count", "is_percentile"), [(99, False), (100, True)])
+def test_from_a_hundred_new_images_on_the_threshold_is_their_percentile(count, is_percentile):
+    scores = -np.random.default_rng(0).lognormal(sigma=0.3, size=count)
+    # So that the prediction limit is beyond.
+    scores[scores.argmin()] = np.sort(scores)[1]
+    offset = score_offset(scores, "auto", np.ones(count, dtype=bool))
+    assert (offset == np.quantile(scores, 0.01, method="weibull")) == is_percentile
+
+
+def test_two_held_out_images_do_not_show_the_spread():
+    scores = -np.exp(np.linspace(-1, 1, 201))
+    held_out = np.isin(np.arange(201), [90, 110])
+    limit = np.log(-score_offset(scores, "auto", held_out))
+    assert limit == pytest.approx(0.98, abs=0.01)

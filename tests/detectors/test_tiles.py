@@ -125,3 +125,15 @@ def test_files_of_large_pictures_are_read_one_at_a_time(detectors, monkeypatch, 
     whole = detector.score_samples(pictures)
     monkeypatch.setattr(_inference, "_SIDE", 256)
     np.testing.assert_allclose(detector.score_samples(ImageSequence(paths)), whole, rtol=1e-5)
+
+
+def test_tiles_of_wide_pictures_see_what_each_axis_needs(monkeypatch):
+    """Windows of 24 × 80 pixels, and cuts along both axes."""
+    options = dict(network=NARROW, max_iter=6, batch_size=4, random_state=0)
+    detector = SelfSupervisedAutoencoderDetector(**options).fit(make_images(12, size=(24, 80)))
+    pictures = make_images(1, size=(300, 500), seed=3)
+    pictures[0, 140:170, 230:290] = 0.1
+    whole = detector.anomaly_map(pictures)
+    monkeypatch.setattr(_inference, "_SIDE", 256)
+    maps = detector.anomaly_map(pictures)
+    np.testing.assert_allclose(maps, whole, rtol=1e-4, atol=1e-4 * whole.mean())

@@ -104,3 +104,21 @@ def test_other_depths_are_stretched(dtype):
 def test_errors(image, anomaly_map, options, part):
     with pytest.raises(ValueError, match=part):
         overlay_anomaly_map(image, anomaly_map, **{"threshold": 1.0, **options})
+
+
+def test_outlines_of_wide_images_are_wider():
+    """By the longer side, 1100 pixels: two more pixels on either side."""
+    values = np.zeros((40, 1100))
+    values[15:25, 500:520] = 9.0
+    overlay = overlay_anomaly_map(np.full((40, 1100), 90, np.uint8), values, threshold=1.0)
+    is_outline = (overlay == (0, 255, 255)).all(axis=2)
+    assert np.flatnonzero(is_outline[20]).tolist() == [*range(497, 502), *range(518, 523)]
+
+
+def test_colours_range_from_dark_violet_to_pale_yellow():
+    values = np.full((9, 30), 1.0001)
+    values[:, 15:] = 8.0
+    overlay = overlay_anomaly_map(np.zeros((9, 30), np.uint8), values, threshold=1.0)
+    # The ends of the scale, with an opacity of 0.35 and 0.6, on black.
+    np.testing.assert_allclose(overlay[4, 4], 0.35 * np.array([59, 15, 112]), atol=1)
+    np.testing.assert_allclose(overlay[4, 25], 0.6 * np.array([252, 255, 164]), atol=1)

@@ -134,3 +134,9 @@ def test_what_a_network_does_not_say_is_assumed():
     for name, encodes in (("plain", True), ("sdc", True), ("sdcc", False)):
         network = NETWORKS[name]((32, 32, 1), width=4)
         assert (find_encoder(network) is not None) == encodes
+
+
+def test_the_first_dilations_get_the_channels_left_over():
+    """Saved weights depend on it."""
+    layer = StackedDilatedConv(10, (1, 2, 4, 8), "none")
+    assert [branch.out_channels for branch in layer.branches] == [3, 3, 2, 2]

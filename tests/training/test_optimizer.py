@@ -108,3 +108,12 @@ def test_a_run_that_is_taken_up_goes_on_to_the_bit(memory_format):
     step(network, optimizer)
     step(other, taken_up)
     assert torch.equal(network.weight, other.weight) and torch.equal(network.bias, other.bias)
+
+
+def test_both_rates_follow_the_schedule():
+    network = nn.Sequential(nn.Conv2d(16, 16, 3), nn.Conv2d(16, 2, 1))
+    optimizer = NetworkOptimizer(network, 0.002, 0.1)
+    for fraction in (1.0, 0.25):
+        optimizer.step(fraction)
+        rates = [part.param_groups[0]["lr"] for part in optimizer.parts]
+        assert rates == pytest.approx([0.002 * fraction, 0.006 * fraction])
