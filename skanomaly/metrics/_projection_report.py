@@ -140,8 +140,8 @@ def projection_report(
     X : array-like or ImageSequence
         Normal inputs as for `reconstruct`; all are held in memory.
     corrupted : array-like or ImageSequence of X's shape, default=None
-        X with a part of each input damaged; values that differ from X count as damaged. None
-        damages X by the default `PatchCorruption`.
+        X with a part of each input damaged; pixels or values that differ from X count as damaged.
+        None damages X by the default `PatchCorruption`.
     true_projection : callable, default=None
         Maps floats of X's shape to the nearest points of the true normal set. Integer images are
         passed as fractions of white.

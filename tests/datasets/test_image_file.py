@@ -14,7 +14,7 @@ from PIL import EpsImagePlugin, Image, PngImagePlugin
 
 from skanomaly._cli import main
 from skanomaly.datasets import ImageSequence, load_image_folder
-from skanomaly.datasets._image_file import IMAGE_SUFFIXES, read_image_header
+from skanomaly.datasets._image_file import IMAGE_SUFFIXES, read_image_header, resize_image
 from skanomaly.datasets._mask_file import read_mask
 
 COLOR = np.zeros((48, 32, 3), np.uint8)
@@ -306,3 +306,41 @@ def test_a_transparent_palette_keeps_its_colors_in_silence(tmp_path, mode):
 def test_folders_named_by_bytes(tmp_path):
     Image.fromarray(GRAY).save(tmp_path / "a.png")
     assert len(load_image_folder(os.fsencode(tmp_path))) == 1
+
+
+def test_previews_of_a_photograph_are_no_pages(tmp_path):
+    first, second = (Image.new("RGB", (16, 12), color) for color in ("white", "black"))
+    first.save(tmp_path / "a.mpo", save_all=True, append_images=[second])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        image = ImageSequence([tmp_path / "a.mpo"])[0]
+    assert image.min() > 250
+
+
+def test_infinity_is_refused(tmp_path):
+    Image.fromarray(np.array([[1, np.inf]], np.float32)).save(tmp_path / "a.tif")
+    with pytest.raises(ValueError, match=r"a\.tif' contains NaN or infinity"):
+        ImageSequence([tmp_path / "a.tif"])[0]
+
+
+def test_resized_values_of_many_bits_are_rounded_and_not_clipped():
+    assert resize_image(np.array([[0, 3]], np.uint16), (1, 1)) == 2
+    assert resize_image(np.array([[0, 3]], np.float32), (1, 1)) == 1.5
+    assert resize_image(np.array([[-9, -9]], np.float32), (1, 1)) == -9
+
+
+@pytest.mark.parametrize("quality", [75, 85, 90, 95, 98])
+def test_compression_of_masks_makes_no_classes(tmp_path, quality):
+    mask = np.zeros((48, 48), np.uint8)
+    mask[12:36, 12:36] = 255
+    Image.fromarray(mask).save(tmp_path / "a.jpg", quality=quality)
+    np.testing.assert_array_equal(read_mask(tmp_path / "a.jpg") > 0.5, mask > 0)
+
+
+def test_masks_of_many_class_ids(tmp_path):
+    ids = np.zeros((40, 40), np.uint8)
+    for index in range(6):
+        ids[2 + 6 * index : 6 + 6 * index, 4:12] = index + 1
+    ids[4:30, 20:36] = 200
+    Image.fromarray(ids).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(read_mask(tmp_path / "a.png") > 0.5, ids > 0)

@@ -419,3 +419,33 @@ def test_grid_search(labelled, n_jobs):
     assert search.best_score_ == 1.0
     assert search.best_estimator_.n_seen_ == 12
     assert roc_auc_score(y, search.decision_function(images)) == 1.0
+
+
+def test_the_next_readable_file_is_read_instead(tmp_path):
+    paths = [tmp_path / f"{index}.png" for index in range(5)]
+    for index, path in enumerate(paths):
+        Image.fromarray(np.full((4, 4), index, np.uint8)).save(path)
+    paths[2].write_bytes(b"no image")
+    paths[4].write_bytes(b"no image")
+    with (
+        pytest.warns(UserWarning, match="2 of 5 image files could not be read"),
+        module.training_images(ImageSequence(paths, on_error="skip")) as images,
+    ):
+        assert images.read([0, 1, 2, 3, 4])[:, 0, 0].tolist() == [0, 1, 3, 3, 0]
+
+
+@pytest.mark.parametrize(("count", "more"), [(5, ""), (7, "And 2 more.")])
+def test_five_skipped_files_are_named(tmp_path, count, more):
+    paths = [tmp_path / f"{index}.png" for index in range(8)]
+    for path in paths:
+        Image.fromarray(np.zeros((4, 4), np.uint8)).save(path)
+    for path in paths[:count]:
+        path.write_bytes(b"no image")
+    with (
+        pytest.warns(UserWarning, match="could not be read") as caught,
+        module.training_images(ImageSequence(paths, on_error="skip")) as images,
+    ):
+        images.read(slice(None))
+    message = str(caught[-1].message)
+    assert message.count(".png'") == 5
+    assert more in message if more else "more" not in message

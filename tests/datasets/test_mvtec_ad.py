@@ -404,3 +404,10 @@ def test_a_mask_of_several_pages_is_refused(root):
     pages[0].save(path, save_all=True, append_images=pages[1:])
     with pytest.raises(ValueError, match=r"000_mask\.tif': a mask must be of 1 page.* holds 2"):
         load_mvtec_ad(root, "tile")
+
+
+def test_hidden_folders_are_no_kinds(tmp_path):
+    for name in ("train/good", "test/good", "test/.cache"):
+        (tmp_path / name).mkdir(parents=True)
+        Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / name / "a.png")
+    assert load_mvtec_ad(tmp_path).kinds_test.tolist() == ["good"]

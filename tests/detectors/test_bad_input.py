@@ -3,6 +3,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from skimage import io
 from sklearn.base import clone
 from synthetic_images import make_images
@@ -293,3 +294,13 @@ def test_a_network_that_changes_the_shape_is_refused():
     detector = clone(DETECTOR).set_params(network=lambda shape: torch.nn.Conv2d(shape[2], 1, 3))
     with pytest.raises(ValueError, match=r"\(1, 2, 16, 16\) to the same shape, got \(1, 1, 14, 14"):
         detector.fit(IMAGES)
+
+
+def test_values_far_below_zero_are_refused():
+    with pytest.raises(ValueError, match=r"values up to ±1e\+10, got 1e\+11"):
+        DenoisingAE(max_iter=1).fit(np.full((4, 8, 8), -1e11))
+
+
+def test_a_palette_with_alpha_is_refused():
+    with pytest.raises(ValueError, match="without a palette, got a Pillow image of mode 'PA'"):
+        DenoisingAE(max_iter=1).fit([Image.new("PA", (8, 8))] * 3)

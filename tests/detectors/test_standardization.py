@@ -104,3 +104,10 @@ def test_a_channel_that_is_constant_but_for_rounding_is_not_scaled_up():
     images[::2] = np.nextafter(images[::2], np.float32(1))
     scaling = Standardization.fit(as_input(images), standardization="image", contrast_size=None)
     assert scaling.deviation == 1
+
+
+def test_local_contrast_is_the_same_at_any_brightness():
+    images = torch.randn(1, 1, 12, 12, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(
+        local_contrast(images + 3000, 5), local_contrast(images, 5), atol=1e-2, rtol=0
+    )

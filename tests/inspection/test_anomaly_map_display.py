@@ -282,3 +282,35 @@ def test_without_matplotlib(sample, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     with pytest.raises(ImportError, match=r"pip install \"skanomaly\[plot\]\""):
         AnomalyMapDisplay.from_predictions(*sample)
+
+
+def test_colors_and_a_scale_that_ends_below_the_threshold():
+    images = np.zeros((1, 8, 8, 3))
+    images[..., 0] = 1.0
+    maps = np.random.default_rng(0).random((1, 8, 8))
+    display = AnomalyMapDisplay.from_predictions(images, maps, map_threshold=2.0, vmax=1.0)
+    # The weight of red.
+    np.testing.assert_allclose(display.axes_[0, 1].images[0].get_array(), 0.2125)
+    assert display.color_bar_.extend == "neither"
+    assert len(display.color_bar_.ax.lines) == 0
+
+
+def test_an_infinite_threshold_leaves_the_scale():
+    maps = np.random.default_rng(0).random((1, 8, 8))
+    display = AnomalyMapDisplay.from_predictions(maps, maps, map_threshold=np.inf)
+    assert display.color_bar_.vmax == np.percentile(maps, 99.5)
+
+
+def test_the_bar_shows_colors_as_on_middle_grey():
+    maps = np.random.default_rng(0).random((1, 8, 8))
+    display = AnomalyMapDisplay.from_predictions(np.full((1, 8, 8), 0.5), maps)
+    overlay = display.axes_[0, 1].images[1]
+    alpha = overlay.get_alpha()
+    drawn = alpha * overlay.get_cmap()([0.0, 0.5, 1.0])[:, :3] + (1 - alpha) * 0.5
+    np.testing.assert_allclose(display.color_bar_.cmap([0.0, 0.5, 1.0])[:, :3], drawn)
+
+
+def test_dollar_signs_make_no_formula():
+    maps = np.zeros((1, 8, 8))
+    display = AnomalyMapDisplay.from_predictions(maps, maps, names=["a$b$c"])
+    assert not display.axes_[0, 0].title.get_parse_math()

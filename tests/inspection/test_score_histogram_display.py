@@ -9,7 +9,9 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.ensemble import IsolationForest
+from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -201,3 +203,34 @@ def test_a_threshold_in_an_array(points):
     detector = OneClassSVM().fit(points[0])
     display = ScoreHistogramDisplay.from_estimator(detector, points[0])
     assert display.threshold == float(detector.offset_[0])
+
+
+@pytest.mark.parametrize(("lowest", "scale"), [(-9.0, "linear"), (-11.0, "symlog")])
+def test_the_axis_is_logarithmic_above_a_factor_of_ten(lowest, scale):
+    display = ScoreHistogramDisplay.from_predictions([lowest, -1.0])
+    assert display.ax_.get_xscale() == scale
+
+
+def test_values_at_the_thresholds():
+    display = ScoreHistogramDisplay.from_predictions(
+        [-0.5, -0.4], threshold=-0.5, p_values=[0.1, 0.5], alpha=0.1
+    )
+    assert labels(display.axes_[0])[0] == "images, 2, 0 below"
+    assert labels(display.axes_[1])[0] == "images, 50.0% up to alpha"
+
+
+class FirstValue(OutlierMixin, BaseEstimator):
+    def fit(self, X, y=None):
+        self.fitted_ = True
+        return self
+
+    def score_samples(self, X):
+        return np.asarray(X)[:, 0]
+
+
+def test_alpha_of_few_digits():
+    rows = np.arange(99.0)[:, None]
+    detector = ConformalDetector(FrozenEstimator(FirstValue().fit(rows)), alpha=np.float32(0.01))
+    display = ScoreHistogramDisplay.from_estimator(detector.fit(rows), rows - 0.5)
+    assert display.alpha == 0.01
+    assert labels(display.axes_[1])[0] == "images, 1.0% up to alpha"

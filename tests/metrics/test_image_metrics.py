@@ -117,3 +117,17 @@ def test_as_a_scorer():
 def test_errors(y_true, scores, message):
     with pytest.raises(ValueError, match=message):
         f1_max_score(y_true, scores)
+
+
+@pytest.mark.parametrize(("score", "warns"), [(0.4, True), (0.25, False)])
+def test_areas_below_a_quarter_are_warned_of(score, warns):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        f1_max_score([1, 1, 1, 1, 1, -1], [0.5, 0.3, 0.2, 0.1, 0.0, score])
+    assert bool(caught) == warns
+
+
+def test_masked_scores_are_refused():
+    scores = np.ma.MaskedArray([1.0, 2.0, 3.0], mask=[False, True, False])
+    with pytest.raises(ValueError, match="'scores' must hold no masked values, got 1"):
+        f1_max_score([1, -1, 1], scores)

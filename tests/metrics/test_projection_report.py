@@ -269,3 +269,24 @@ def test_wrong_use_is_refused(plane):
         (name,) = options
         with pytest.raises(ValueError, match=f"{name} must be at least 1"):
             projection_report(fitted, normal, **options)
+
+
+@pytest.mark.parametrize(
+    ("values", "dimension"),
+    [([1, 0.9, 0.4, 0.2, 0], 2), ([0.4, 0.2, 0, 0, 0], 1), ([1] * 20, 16)],
+)
+def test_the_dimension_is_counted(values, dimension):
+    """Singular values above one half, at least one and at most 16 of them."""
+    fitted = detector_of(np.diag(values), np.zeros(len(values)))
+    rows = np.random.default_rng(1).normal(size=(6, len(values)))
+    report = projection_report(fitted, rows, random_state=0)
+    assert report.tangent_dimension == dimension
+
+
+def test_damage_depends_on_the_seed_and_leaves_other_values_alone():
+    fitted = detector_of(np.eye(5) / 2, np.zeros(5))
+    rows = np.random.default_rng(1).normal(size=(30, 5))
+    sizes = [projection_report(fitted, rows, random_state=s).corruption_size for s in (0, 0, 1)]
+    assert sizes[0] == sizes[1] != sizes[2]
+    report = projection_report(fitted, rows, random_state=0)
+    assert report.conservation_error is not None and report.conservation_error > 0.1

@@ -2,6 +2,7 @@
 
 import itertools
 import tracemalloc
+import warnings
 from functools import partial
 
 import numpy as np
@@ -353,3 +354,18 @@ def test_range_of_masks_in_an_iterator(metric):
         metric(pairs(mixed, maps))
     with pytest.raises(ValueError, match="At index 2, a mask holds values up to 1"):
         metric(pairs([coded[0], coded[1], *masks[2:].astype(np.uint8)], maps))
+
+
+def test_errors_above_a_thousandth_are_warned_of():
+    rng = np.random.default_rng(0)
+    masks = np.zeros((6, 24, 24), dtype=bool)
+    masks[::2, 4:9, 6:12] = True
+    maps = rng.normal(size=masks.shape) + 2 * masks
+    errors = []
+    for max_bins in (50, 100, 200, 400, 800, 4000):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            error = image_report(masks, maps, max_bins=max_bins)["pixel_error"]
+        assert bool(caught) == (error > 1e-3)
+        errors.append(error)
+    assert any(0.001 < error < 0.01 for error in errors) and errors[-1] == 0

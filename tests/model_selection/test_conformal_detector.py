@@ -25,7 +25,11 @@ from synthetic_images import make_images, plant_defects
 from skanomaly import DenoisingAE, SelfSupervisedAutoencoderDetector
 from skanomaly.datasets import ImageSequence
 from skanomaly.model_selection import ConformalDetector, NormalOnlySplit
-from skanomaly.model_selection._conformal_threshold import ConformalThreshold, critical_rank
+from skanomaly.model_selection._conformal_threshold import (
+    ConformalThreshold,
+    bound_false_alarms,
+    critical_rank,
+)
 
 
 class DistanceToMean(OutlierMixin, BaseEstimator):
@@ -617,3 +621,20 @@ def test_scores_that_are_not_numbers(X):
         detector.predict(np.array([[np.inf, 0, 0], [-np.inf, 0, 0]])), [1, -1]
     )
     assert detector.score_samples(X).dtype == np.float64
+
+
+class InfiniteMaps(ScoresAlone):
+    def anomaly_map(self, X):
+        return np.where(np.asarray(X) > 2, np.inf, 0.0)
+
+
+def test_infinite_maps_of_normal_images_are_refused():
+    rows = np.arange(40.0)[:, None] % 5
+    detector = ConformalDetector(InfiniteMaps(), 0.2, random_state=0)
+    with pytest.raises(ValueError, match="anomaly_map of InfiniteMaps.* NaN or infinity"):
+        detector.fit(rows)
+
+
+def test_the_bound_of_false_alarms_is_a_rate():
+    assert bound_false_alarms(54, 60, 60) == 1.0
+    assert bound_false_alarms(0, 60, 60) == 0.0

@@ -168,3 +168,67 @@ def test_small_and_narrow_images(size):
 def test_one_image_is_enough(images):
     defects = SyntheticDefectScorer(n_defects=14).make_defects(images[:1])
     assert set(defects.indices) == {0}
+
+
+def test_blobs_are_dark_and_bright():
+    images = np.full((2, 32, 32), 0.5)
+    images[:, 0, :2] = [0.0, 1.0]
+    scorer = SyntheticDefectScorer(n_defects=20, strength=1.0, kinds="blob")
+    defects = scorer.make_defects(images)
+    values = [image[mask] for image, mask in zip(defects.images, defects.masks, strict=True)]
+    assert any(inside.min() < 0.25 for inside in values)
+    assert any(inside.max() > 0.75 for inside in values)
+
+
+@pytest.mark.parametrize(("kind", "shows_other"), [("texture", True), ("doubled", False)])
+def test_parts_of_other_images(kind, shows_other):
+    """ "texture" shows stripes or a part of another image, and "doubled" the same image."""
+    images = np.random.default_rng(0).random((2, 32, 32)) / 10
+    images[1] += 0.9
+    scorer = SyntheticDefectScorer(n_defects=40, strength=1.0, kinds=kind)
+    defects = scorer.make_defects(images)
+    found = [
+        abs(image[mask] - images[index].mean()).max() > 0.7
+        for image, mask, index in zip(defects.images, defects.masks, defects.indices, strict=True)
+    ]
+    assert any(found) == shows_other and not all(found)
+
+
+def test_what_is_missing_leaves_no_trace():
+    image = np.random.default_rng(0).random((32, 32, 1))
+    support, content = DEFECTS["missing"](image, image, np.random.RandomState(0))
+    inside = support > 0
+    image[inside] = 1.0
+    _, again = DEFECTS["missing"](image, image, np.random.RandomState(0))
+    assert inside.any()
+    np.testing.assert_allclose(again[inside], content[inside], atol=1e-3)
+
+
+def test_color_changes_brightness_and_hue():
+    images = np.repeat(np.random.default_rng(0).uniform(0.4, 0.6, (4, 32, 32, 1)), 3, axis=3)
+    images[:, 0, :2] = [[0.0], [1.0]]
+    defects = SyntheticDefectScorer(n_defects=30, strength=1.0, kinds="color").make_defects(images)
+    difference = defects.images - images[defects.indices]
+    shifts = np.array([d[m].mean(axis=0) for d, m in zip(difference, defects.masks, strict=True)])
+    assert (shifts.mean(axis=1) > 0).any() and (shifts.mean(axis=1) < 0).any()
+    assert np.ptp(shifts, axis=1).max() > 0.1
+
+
+def test_defects_cover_up_to_a_sixth():
+    images = np.random.default_rng(0).random((4, 64, 64))
+    kinds = [kind for kind in DEFECTS if kind not in ("crack", "smear")]
+    masks = SyntheticDefectScorer(n_defects=100, kinds=kinds).make_defects(images).masks
+    areas = masks.mean(axis=(1, 2))
+    assert areas.min() < 0.01 and 0.1 < areas.max() < 0.18
+
+
+@pytest.mark.parametrize("kind", ["smear", "missing"])
+def test_defects_that_hardly_show_are_drawn_again(kind):
+    images = np.full((3, 48, 48), 0.5)
+    images[:, 18:30, 18:30] += np.random.default_rng(0).uniform(-0.5, 0.5, (3, 12, 12))
+    scorer = SyntheticDefectScorer(n_defects=60, kinds=[kind, "blob"], strength=0.3)
+    defects = scorer.make_defects(images)
+    difference = np.abs(defects.images - images[defects.indices])
+    changes = [d[mask].mean() for d, mask in zip(difference, defects.masks, strict=True)]
+    # Eight draws do not always suffice. With one draw there are 12.
+    assert np.sum(np.array(changes) < 0.01 * np.ptp(images)) <= 2

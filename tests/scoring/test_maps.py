@@ -5,8 +5,10 @@ from scipy import ndimage, stats
 
 from skanomaly.scoring import (
     ExpectedMap,
+    FrameTerm,
     aggregate,
     difference_map,
+    frame_sums,
     score_offset,
     smooth,
 )
@@ -159,3 +161,10 @@ def test_a_threshold_is_never_loosened_below_the_images_trained_on():
     scores = -np.linspace(1, 2, 100)
     held_out = np.arange(100) < 10
     assert score_offset(scores, "auto", held_out) == np.percentile(scores[10:], 1)
+
+
+def test_a_map_of_zeros_stays_finite():
+    images = torch.randn(10, 1, 16, 16, dtype=torch.float64)
+    term = FrameTerm.fit(frame_sums(images), weight=1.0, brightness=True, aggregation="max")
+    frame = frame_sums(torch.zeros(1, 1, 16, 16, dtype=torch.float64))
+    assert bool(term(torch.zeros(1, 16, 16, dtype=torch.float64), frame).isfinite().all())
