@@ -93,7 +93,6 @@ class FitPlan:
         if continued:
             network = copy.deepcopy(detector.model_.network)
             self.standardization = detector.model_.standardization
-            self.training_seed = _seed_from_weights(self.seed, network)
             # Images that were trained on must not be held out later. Model files do not store it.
             self.hold_out_seed = getattr(detector, "_hold_out_seed", self.seed)
         else:
@@ -109,6 +108,8 @@ class FitPlan:
                 self.seed,
             )
         network = network.to(self.device, torch.float32)
+        if continued:
+            self.training_seed = _seed_from_weights(self.seed, network)
         self.network: nn.Module = network
         if data.is_image and self.device.type != "mps":
             self.network = to_channels_last(network)
@@ -221,8 +222,11 @@ def _draw_seed(random_state: Any, checkpoint: Path | None) -> int:
 
 
 def _seed_from_weights(seed: int, network: nn.Module) -> int:
-    """Seed of a continued training, so that it does not draw the same patches and noise again."""
-    weights = [value.cpu().numpy() for value in network.state_dict().values()]
+    """Seed of a continued training, so that it does not draw the same patches and noise again.
+
+    It depends on values alone: the order of convolution weights in memory may differ after loading.
+    """
+    weights = [value.cpu().contiguous().numpy() for value in network.state_dict().values()]
     return int(joblib.hash((seed, weights)), 16) % 2**31
 
 

@@ -1,12 +1,16 @@
 """partial_fit and warm starts: what is drawn, and what is held out."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
 from networks_for_faults import tiny_network
 from sklearn.base import clone
+from small_networks import SMALL
 from synthetic_images import make_images
 
+import skanomaly
 from skanomaly import ContractiveAE, DenoisingAE, SelfSupervisedAutoencoderDetector
 from skanomaly.detectors import _fitting
 
@@ -115,3 +119,22 @@ def test_one_pass_over_larger_images_keeps_the_windows():
     detector.set_params(warm_start=True).fit(small)
     assert detector.partial_fit(large).model_.window == (16, 12)
     assert detector.fit(large).model_.window == (24, 20)
+
+
+@pytest.mark.parametrize(
+    ("X", "network", "named"),
+    [(make_images(20, size=(16, 16)), SMALL, {"network": SMALL}), (ROWS, "dense", {})],
+    ids=["images", "rows"],
+)
+def test_what_is_drawn_depends_on_the_values_of_the_weights_alone(X, network, named, tmp_path):
+    detector = DenoisingAE(network=network, max_iter=3, random_state=0).fit(X)
+    detector.save(tmp_path / "model")
+    loaded = skanomaly.load(tmp_path / "model", **named)
+    other_order = copy.deepcopy(detector)
+    other_order.score_samples(X)
+    for weight in other_order.network_.parameters():
+        if weight.ndim == 4:
+            weight.data = weight.data.mT.contiguous().mT
+    first = detector.partial_fit(X).loss_curve_
+    assert loaded.partial_fit(X).loss_curve_ == first
+    assert other_order.partial_fit(X).loss_curve_ == first
