@@ -303,7 +303,7 @@ def _restore_model(detector: Any, data: Any, shape: Shape, arrays: Arrays) -> De
     _require(contrast_size is None or (is_image and type(contrast_size) is int), "contrast_size")
     _require(0 < (contrast_size or 1) <= WIDEST_FILTER, "contrast_size")
     steps = [
-        MAP_STEPS[name](**_numbers(config), **take(tensors, f"steps.{number}."))
+        MAP_STEPS[name].restore(_numbers(config), take(tensors, f"steps.{number}."))
         for number, (name, config) in enumerate(data["steps"])
     ]
     first = steps[0]

@@ -1,7 +1,7 @@
 """Difference maps, smoothing, aggregation, and the base class of map steps."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -148,6 +148,8 @@ class MapStep(nn.Module):
     reach : int or None
         A pixel of the result depends on pixels at most this far away. Large images are then
         processed in tiles. None means the whole image.
+    earlier_settings : mapping of str to object
+        Settings of model files and pickles that were written before the constructor took them.
 
     Examples
     --------
@@ -169,9 +171,13 @@ class MapStep(nn.Module):
     """
 
     reach: int | None = 0
+    earlier_settings: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(self) -> None:
         super().__init__()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__({**self.earlier_settings, **state})
 
     @classmethod
     def from_parameters(
@@ -192,6 +198,23 @@ class MapStep(nn.Module):
             None if the detector does not use this step.
         """
         raise NotImplementedError
+
+    @classmethod
+    def restore(cls, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Self:
+        """Make the step from the contents of a model file.
+
+        Parameters
+        ----------
+        config : mapping of str to object
+            As returned by `config`, without the names of ``earlier_settings`` if it is older.
+        tensors : mapping of str to Tensor
+            The buffers.
+
+        Returns
+        -------
+        MapStep
+        """
+        return cls(**{**cls.earlier_settings, **config}, **tensors)
 
     def forward(self, maps: Tensor, frame: Tensor) -> Tensor:
         """Transform maps.

@@ -1,5 +1,6 @@
 """Weighting of pixels by their surroundings."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
@@ -10,9 +11,6 @@ from ._maps import MapStep, smooth
 _PASSES = 2
 # Side of the near window, as a fraction of the wide one.
 _NEAR = 0.4
-# Largest value that counts in the wide window, and weight of the mean over it.
-_CEILING = 2.0
-_WIDE_WEIGHT = 0.3
 
 
 class Surroundings(MapStep):
@@ -20,7 +18,7 @@ class Surroundings(MapStep):
 
     For a map R relative to normal images, the result is
 
-    .. math:: (R + 0.3\, G_w * \min(R, 2)) \cdot (G_v * \sqrt{R})
+    .. math:: (R + b\, G_w * \min(R, c)) \cdot (G_v * R^a)
 
     where :math:`G_w` and :math:`G_v` are two passes of mean filters with a wide window (``size``)
     and a near one (0.4 times as wide). The factor raises regions and lowers isolated peaks, which
@@ -31,6 +29,14 @@ class Surroundings(MapStep):
     ----------
     size : int
         Side of the wide window in pixels, odd.
+    ceiling : float, default=10.0
+        Largest value c that counts in the wide window, above 0, so that a strong defect does not
+        raise all of it.
+    weight : float, default=0.5
+        Weight b of the mean over the wide window, at least 0.
+    exponent : float, default=0.25
+        Exponent a in the near window, above 0 and at most 1. The smaller it is, the more the factor
+        depends on how many pixels of the window deviate, and the less on how far they do.
 
     Examples
     --------
@@ -46,11 +52,23 @@ class Surroundings(MapStep):
     True
     """
 
-    def __init__(self, *, size: int) -> None:
+    earlier_settings = {"ceiling": 2.0, "weight": 0.3, "exponent": 0.5}
+
+    def __init__(
+        self, *, size: int, ceiling: float = 10.0, weight: float = 0.5, exponent: float = 0.25
+    ) -> None:
         super().__init__()
         if type(size) is not int or size < 1 or size % 2 == 0:
             raise ValueError(f"size must be an odd positive integer, got {size!r} instead.")
+        if not (0 < ceiling < math.inf and 0 <= weight < math.inf and 0 < exponent <= 1):
+            raise ValueError(
+                "ceiling must be above 0, weight at least 0, and exponent above 0 and at most 1, "
+                f"got {ceiling!r}, {weight!r} and {exponent!r} instead."
+            )
         self.size = size
+        self.ceiling = ceiling
+        self.weight = weight
+        self.exponent = exponent
         self.reach = _PASSES * (size // 2)
 
     @classmethod
@@ -90,10 +108,10 @@ class Surroundings(MapStep):
         -------
         Tensor of shape (b, h, w)
         """
-        wide = smooth(maps.clamp(max=_CEILING), self.size, _PASSES)
-        near = smooth(maps.sqrt(), _odd(_NEAR * self.size), _PASSES)
+        wide = smooth(maps.clamp(max=self.ceiling), self.size, _PASSES)
+        near = smooth(maps.pow(self.exponent), _odd(_NEAR * self.size), _PASSES)
         # Cumulative sums may round to just below 0.
-        return (maps + _WIDE_WEIGHT * wide.clamp(min=0)) * near.clamp(min=0)
+        return (maps + self.weight * wide.clamp(min=0)) * near.clamp(min=0)
 
     def config(self) -> dict[str, Any]:
         """Return the settings.
@@ -102,7 +120,7 @@ class Surroundings(MapStep):
         -------
         dict
         """
-        return {"size": self.size}
+        return {name: getattr(self, name) for name in ("size", *self.earlier_settings)}
 
 
 def _odd(size: float) -> int:

@@ -136,10 +136,10 @@ def set_model(**values):
     return lambda header, detector: detector["model"].update(values)
 
 
-def set_surroundings(size):
+def set_surroundings(**settings):
     def change(header, detector):
         (config,) = (config for name, config in detector["steps"] if name == "Surroundings")
-        config["size"] = size
+        config.update(settings)
 
     return change
 
@@ -212,8 +212,11 @@ def test_the_sides_of_images_and_of_their_surroundings_are_bounded(whole, tmp_pa
     huge = set_detector(image_shape=[2**20, 2**20, 1], n_features_in=2**40)
     assert_refused(forged(whole[1], huge), tmp_path / "model", "image_shape")
     for size in (2**60 + 1, 10, -1, 1.0, "1"):
-        wide = set_surroundings(size)
+        wide = set_surroundings(size=size)
         assert_refused(forged(whole[1], wide), tmp_path / "model", "steps|odd positive integer")
+    for settings in ({"ceiling": 0.0}, {"weight": "1"}, {"exponent": 2.0}):
+        other = set_surroundings(**settings)
+        assert_refused(forged(whole[1], other), tmp_path / "model", "ceiling must|is invalid")
     for window in ([2**60, 8], [0, 8], [8], [8.0, 8], ["8", 8], "88", 8, {}):
         assert_refused(forged(whole[1], set_model(window=window)), tmp_path / "model", "window")
     assert_refused(forged(whole[0], set_model(window=[8, 8])), tmp_path / "model", "window")

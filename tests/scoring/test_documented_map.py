@@ -53,8 +53,8 @@ def documented_map(detector, images, training):
     if detector.normalize_map and detector.region_size is not None:
         side = 0.6 * min(training.shape[1:])
         wide, near = (int(s) // 2 * 2 + 1 for s in (side, 0.4 * (int(side) // 2 * 2 + 1)))
-        factor = mean_filter(np.sqrt(relative), near)
-        weighted = (relative + 0.3 * mean_filter(np.minimum(relative, 2), wide)) * factor
+        factor = mean_filter(relative**0.25, near)
+        weighted = (relative + 0.5 * mean_filter(np.minimum(relative, 10), wide)) * factor
     mean, deviation = training.mean(), training.std()
     training, images = (training - mean) / deviation, (images - mean) / deviation
     usual = training.var((1, 2)).mean()

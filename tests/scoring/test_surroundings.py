@@ -3,6 +3,8 @@ import torch
 
 from skanomaly.scoring import Surroundings, smooth
 
+EARLIER = {"ceiling": 2.0, "weight": 0.3, "exponent": 0.5}
+
 
 @pytest.fixture
 def normal():
@@ -16,9 +18,29 @@ def weight(size, maps):
 
 
 def test_the_formula_is_the_documented_one(normal):
-    wide = smooth(normal.clamp(max=2.0), 31, 2)
-    near = smooth(normal.sqrt(), 13, 2)
-    torch.testing.assert_close(weight(31, normal), (normal + 0.3 * wide) * near)
+    maps = normal.clone()
+    maps[:, 20:24, 20:24] = 40.0
+    wide = smooth(maps.clamp(max=10.0), 31, 2)
+    near = smooth(maps.sqrt().sqrt(), 13, 2)
+    torch.testing.assert_close(weight(31, maps), (maps + 0.5 * wide) * near)
+
+
+def test_files_and_pickles_without_settings_keep_the_formula_they_were_made_with(normal):
+    maps = 4 * normal
+    wide = smooth(maps.clamp(max=2.0), 31, 2)
+    near = smooth(maps.sqrt(), 13, 2)
+    state = Surroundings(size=31).__getstate__()
+    pickled = Surroundings.__new__(Surroundings)
+    pickled.__setstate__({k: v for k, v in state.items() if k not in EARLIER})
+    for step in (Surroundings.restore({"size": 31}, {}), pickled):
+        weighted = step(maps, torch.zeros(len(maps), 5))
+        torch.testing.assert_close(weighted, (maps + 0.3 * wide) * near)
+        assert step.config() == {"size": 31, **EARLIER}
+
+
+def test_settings_survive_a_file():
+    step = Surroundings(size=5, ceiling=3.0, weight=0.0, exponent=1.0)
+    assert Surroundings.restore(step.config(), {}).config() == step.config()
 
 
 def test_a_region_that_is_large_and_faint_stands_out(normal):
@@ -56,6 +78,13 @@ def test_maps_that_are_zero_stay_zero():
 def test_a_size_that_is_none_is_refused(size):
     with pytest.raises(ValueError, match="odd positive integer"):
         Surroundings(size=size)
+
+
+@pytest.mark.parametrize("name", ["ceiling", "weight", "exponent"])
+@pytest.mark.parametrize("value", [-1.0, float("inf"), float("nan")])
+def test_settings_out_of_range_are_refused(name, value):
+    with pytest.raises(ValueError, match="ceiling must be above 0, weight at least 0"):
+        Surroundings(size=3, **{name: value})
 
 
 def test_the_size_is_a_fraction_of_the_shorter_side_and_odd():
