@@ -32,8 +32,7 @@ def validate_images(
         If X does not hold images.
     """
     if not isinstance(X, ImageSequence):
-        opened = open_container(X, is_flat=image_shape is not None)
-        X = opened if isinstance(X, (list, tuple)) else X
+        X = open_container(X, is_flat=image_shape is not None)
     shape = tuple(np.shape(X))
     n_dims = len(shape)
     if n_dims not in (2, 3, 4) or (n_dims == 2 and image_shape is None):

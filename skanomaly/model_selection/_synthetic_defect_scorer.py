@@ -14,8 +14,10 @@ from sklearn.metrics import roc_auc_score
 from sklearn.utils import Bunch, _safe_indexing, check_consistent_length, column_or_1d
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from .._arrays import open_container
 from .._estimators import detect_batches, find_method, find_parameter
 from .._validation import ValidatedInput
+from ..datasets import ImageSequence
 from ..metrics import pixel_roc_auc_score
 from ._calibration import compute_scores
 from ._images import validate_images
@@ -203,7 +205,7 @@ class SyntheticDefectScorer(BaseEstimator):
         X = _take_normal(X, y)
         # A copy, since the names of columns concern the detector alone.
         images = validate_images(X, shape, clone(self))
-        defects = self._draw(images, X)
+        defects = self._draw(images, _shape(X))
         parts = X, _in_columns(defects.images, X)
         areas, scores = [], []
         if self.metric == "roc_auc":
@@ -256,7 +258,7 @@ class SyntheticDefectScorer(BaseEstimator):
             As when called.
         """
         self._check_parameters()
-        return self._draw(validate_images(X, self.image_shape, clone(self)), X)
+        return self._draw(validate_images(X, self.image_shape, clone(self)), _shape(X))
 
     def _check_parameters(self) -> None:
         self._validate_params()
@@ -267,7 +269,7 @@ class SyntheticDefectScorer(BaseEstimator):
                 f"numbers, got {self.strength!r} instead."
             )
         kinds = self._chosen_kinds()
-        if not kinds or not set(kinds) <= set(DEFECTS):
+        if not kinds or any(kind not in tuple(DEFECTS) for kind in kinds):
             raise ValueError(
                 f"kinds must be None or some of {list(DEFECTS)}, got {self.kinds!r} instead."
             )
@@ -287,8 +289,8 @@ class SyntheticDefectScorer(BaseEstimator):
             return list(DEFECTS)
         return [self.kinds] if isinstance(self.kinds, str) else list(self.kinds)
 
-    def _draw(self, images: ValidatedInput, X: Any) -> Bunch:
-        """Draw defects on shuffled images, with kinds in turn, in the layout of X."""
+    def _draw(self, images: ValidatedInput, shape: tuple[int, ...]) -> Bunch:
+        """Draw defects on shuffled images, with kinds in turn, in the layout of X of this shape."""
         value_range = _find_value_range(images)
         random = np.random.RandomState(self.random_state)
         n_rounds = -(-self.n_defects // len(images))
@@ -313,7 +315,6 @@ class SyntheticDefectScorer(BaseEstimator):
             damaged.append(defect[0])
             masks.append(defect[1])
             drawn.append(kind)
-        shape = X.shape if hasattr(X, "shape") else np.shape(X)
         return Bunch(
             # An explicit dtype keeps the byte order.
             images=np.array(damaged, damaged[0].dtype).reshape(self.n_defects, *shape[1:]),
@@ -321,6 +322,10 @@ class SyntheticDefectScorer(BaseEstimator):
             kinds=np.array(drawn),
             indices=indices.astype(np.int64),
         )
+
+
+def _shape(X: Any) -> tuple[int, ...]:
+    return tuple(X.shape if isinstance(X, ImageSequence) else open_container(X).shape)
 
 
 def _take_normal(X: Any, y: ArrayLike | None) -> Any:

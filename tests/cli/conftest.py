@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from skanomaly._cli import main
+import skanomaly
+from skanomaly._cli import _model_file, main
 
 
 def make_texture(random, shape=(24, 32)):
@@ -37,3 +38,23 @@ def photos(tmp_path_factory):
     arguments = ["fit", str(root / "good"), "--output", str(model), "--max-iter", "40"]
     assert main(arguments) == 0
     return SimpleNamespace(good=root / "good", new=root / "new", model=model, defect=(12, 24))
+
+
+@pytest.fixture
+def passes(monkeypatch):
+    """Number of images in each pass through a convolutional network."""
+    counted = []
+    forward = skanomaly.networks.ConvolutionalAutoencoder.forward
+
+    def counting(self, images):
+        counted.append(len(images))
+        return forward(self, images)
+
+    monkeypatch.setattr(skanomaly.networks.ConvolutionalAutoencoder, "forward", counting)
+    return counted
+
+
+@pytest.fixture
+def one_by_one(monkeypatch):
+    """Batches of one image."""
+    monkeypatch.setattr(_model_file, "_BATCH_PIXELS", 24 * 32)

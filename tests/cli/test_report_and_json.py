@@ -134,3 +134,20 @@ def test_a_name_that_is_no_text(photos, tmp_path, capsys):
     assert main(score) == 0
     assert read_json(capsys)["images"][0]["path"] == name
     assert r"<bdi>\udcff&lt;i&gt;.png</bdi>" in page.read_text(encoding="utf-8")
+
+
+def test_a_threshold_of_zero_as_json(photos, tmp_path, capsys):
+    score = ["score", str(photos.model), str(photos.new), "--threshold", "0", "--json"]
+    assert main(score) == 0
+    result = read_json(capsys)
+    assert (result["threshold"], result["n_anomalous"], result["n_unreadable"]) == (0, 5, 0)
+    # JSON has no infinity.
+    assert [row["relative_score"] for row in result["images"]] == [None] * 5
+
+
+def test_a_page_names_the_threshold_of_maps(photos, tmp_path):
+    page, image = tmp_path / "report.html", str(photos.new / "a.png")
+    score = ["score", str(photos.model), image, "--report", str(page), "--threshold", "-1e9"]
+    assert main(score) == 0
+    expected = f"map threshold, which is {load(photos.model).map_threshold_:.3g},"
+    assert expected in page.read_text(encoding="utf-8")

@@ -1,171 +1,32 @@
-"""What ``skanomaly score`` reads, writes and refuses, and how it goes on after an interruption."""
+"""What ``skanomaly score`` reads, writes and refuses."""
 
-import csv
 import os
 import shutil
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scoring_command import read_table, score
 
 import skanomaly
-from skanomaly._cli import _model_file, main
-from skanomaly._cli._score_output import COLUMNS, TableWriter, make_row, read_rows
-
-PIXELS = 24 * 32
-
-
-def score(photos, *arguments):
-    return main(["score", str(photos.model), *map(str, arguments)])
-
-
-def read_table(path):
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-@pytest.fixture
-def passes(monkeypatch):
-    """Number of images in each pass through a convolutional network."""
-    counted = []
-    forward = skanomaly.networks.ConvolutionalAutoencoder.forward
-
-    def counting(self, images):
-        counted.append(len(images))
-        return forward(self, images)
-
-    monkeypatch.setattr(skanomaly.networks.ConvolutionalAutoencoder, "forward", counting)
-    return counted
-
-
-@pytest.fixture
-def one_by_one(monkeypatch):
-    """Batches of one image."""
-    monkeypatch.setattr(_model_file, "_BATCH_PIXELS", PIXELS)
-
-
-def interrupt_at(monkeypatch, number):
-    """Interrupt the scoring of image `number`, counted from 1; returns what scores once more."""
-    detect = skanomaly.SelfSupervisedAutoencoderDetector.detect
-    calls = []
-
-    def interrupted(self, X):
-        calls.append(len(X))
-        if len(calls) == number:
-            raise KeyboardInterrupt
-        return detect(self, X)
-
-    monkeypatch.setattr(skanomaly.SelfSupervisedAutoencoderDetector, "detect", interrupted)
-    return calls
+from skanomaly._cli import main
+from skanomaly._cli._score_output import (
+    COLUMNS,
+    TableWriter,
+    file_writer,
+    make_row,
+    name_files,
+    read_rows,
+)
 
 
 def test_each_image_passes_the_network_once(photos, tmp_path, passes):
     options = ["--output", tmp_path / "out", "--maps", "npy", "--masks"]
     assert score(photos, photos.new, *options, "--report", tmp_path / "a.html") == 0
     assert sum(passes) == 5
-
-
-@pytest.mark.usefixtures("one_by_one")
-def test_an_interrupted_run_goes_on(photos, tmp_path, monkeypatch, passes, capsys):
-    whole, out = tmp_path / "whole", tmp_path / "out"
-    assert score(photos, photos.new, "--output", whole) == 0
-    with monkeypatch.context() as patched:
-        interrupt_at(patched, 4)
-        assert score(photos, photos.new, "--output", out) == 130
-    assert capsys.readouterr().err.endswith("interrupted; the same command resumes the run\n")
-    assert [row["path"] for row in read_table(out / "scores.csv")] == [
-        "a.png",
-        "b c/ü.png",
-        "d/bad.png",
-    ]
-    # What a process that was killed had half written.
-    with (out / "scores.csv").open("ab") as file:
-        file.write(b"d/e.bmp,-0.3")
-    passes.clear()
-    assert score(photos, photos.new, "--output", out) == 0
-    assert sum(passes) == 2
-    assert (out / "scores.csv").read_bytes() == (whole / "scores.csv").read_bytes()
-    names = [sorted(p.relative_to(o) for p in o.rglob("*")) for o in (whole, out)]
-    assert names[0] == names[1]
-
-
-@pytest.mark.usefixtures("one_by_one")
-@pytest.mark.parametrize(
-    ("option", "n_left"), [("--force", 2), ("--report", 5)], ids=["force", "report"]
-)
-def test_what_is_said_of_the_next_run_is_true(
-    photos, tmp_path, monkeypatch, passes, capsys, option, n_left
-):
-    options = ["--output", tmp_path / "out", option]
-    if option == "--report":
-        options.append(tmp_path / "page.html")
-    else:
-        (tmp_path / "out").mkdir()
-        (tmp_path / "out" / "notes.txt").write_text("mine")
-    with monkeypatch.context() as patched:
-        interrupt_at(patched, 4)
-        assert score(photos, photos.new, *options) == 130
-    said = "resumes the run" if option == "--force" else "starts again"
-    assert capsys.readouterr().err.endswith(f"interrupted; the same command {said}\n")
-    passes.clear()
-    assert score(photos, photos.new, *options) == 0
-    assert sum(passes) == n_left
-    assert len(read_table(tmp_path / "out" / "scores.csv")) == 5
-    if option == "--force":
-        # A finished run is done anew.
-        passes.clear()
-        assert score(photos, photos.new, *options) == 0
-        assert sum(passes) == 5
-
-
-@pytest.mark.usefixtures("one_by_one")
-def test_only_the_same_run_goes_on(photos, tmp_path, monkeypatch, capsys, passes):
-    folder, out = tmp_path / "in", tmp_path / "out"
-    shutil.copytree(photos.new, folder)
-    with monkeypatch.context() as patched:
-        interrupt_at(patched, 3)
-        assert score(photos, folder, "--output", out) == 130
-    for options in (["--threshold", "-1"], ["--masks"], ["--no-overlays"]):
-        assert score(photos, folder, "--output", out, *options) == 2
-        assert "--force" in capsys.readouterr().err
-    # An image that has changed since then is scored again.
-    shutil.copy(folder / "d" / "bad.png", folder / "a.png")
-    os.utime(folder / "a.png", (2**32, 2**32))
-    passes.clear()
-    assert score(photos, folder, "--output", out) == 0
-    assert sum(passes) == 4
-    decisions = {row["path"]: row["decision"] for row in read_table(out / "scores.csv")}
-    assert len(decisions) == 5 and decisions["a.png"] == decisions["d/bad.png"] == "anomalous"
-    # It is finished: nothing is left to go on with.
-    assert score(photos, folder, "--output", out) == 2
-
-
-@pytest.mark.usefixtures("one_by_one")
-def test_images_that_were_exchanged_or_lost_are_scored_again(photos, tmp_path, monkeypatch):
-    old, folder, out = tmp_path / "old.png", tmp_path / "in", tmp_path / "out"
-    shutil.copy(photos.new / "d" / "bad.png", old)
-    os.utime(old, (0, 0))
-    shutil.copytree(photos.new, folder)
-    (folder / "b c" / "ü.png").unlink()
-    (folder / "b c" / "ü.png").symlink_to(photos.new / "b c" / "ü.png")
-    with monkeypatch.context() as patched:
-        interrupt_at(patched, 4)
-        assert score(photos, folder, "--output", out) == 130
-    time.sleep(0.05)  # times of files are rounded
-    shutil.copy2(old, folder / "a.png")
-    (folder / "b c" / "ü.png").unlink()
-    (folder / "b c" / "ü.png").symlink_to(tmp_path / "nothing.png")
-    # Another file of that name gives the files of the images other names.
-    shutil.copy(photos.new / "a.png", folder / "d" / "bad.bmp")
-    assert score(photos, folder, "--output", out) == 1
-    decisions = {row["path"]: row["decision"] for row in read_table(out / "scores.csv")}
-    assert decisions["a.png"] == "anomalous" and decisions["b c/ü.png"] == "unreadable"
-    assert (out / "overlays" / "d" / "bad.png.png").exists()
-    assert (out / "overlays" / "d" / "bad.bmp.png").exists()
 
 
 def test_an_image_that_is_removed_while_scoring_gets_a_row(photos, tmp_path, monkeypatch, capsys):
@@ -193,22 +54,6 @@ def test_an_image_may_have_the_name_of_a_folder(photos, tmp_path):
     assert score(photos, folder, "--output", out) == 0
     written = {path.relative_to(out / "overlays").as_posix() for path in out.rglob("*.png")}
     assert written == {"a.bmp.png", "a.png", "a.png/b.png.png"}
-
-
-@pytest.mark.usefixtures("one_by_one")
-def test_a_page_is_made_from_the_start(photos, tmp_path, monkeypatch, passes):
-    page, options = (
-        tmp_path / "a.html",
-        ["--output", tmp_path / "out", "--report", tmp_path / "a.html"],
-    )
-    with monkeypatch.context() as patched:
-        interrupt_at(patched, 3)
-        assert score(photos, photos.new, *options) == 130
-    assert not page.exists()
-    passes.clear()
-    assert score(photos, photos.new, *options) == 0
-    assert sum(passes) == 5 == page.read_text(encoding="utf-8").count("<bdi>")
-    assert len(read_table(tmp_path / "out" / "scores.csv")) == 5
 
 
 def test_threshold(photos, tmp_path):
@@ -406,3 +251,61 @@ def test_a_file_of_several_pages_is_named_once(photos, tmp_path):
         with pytest.warns(UserWarning, match="a.tif' has 3") as recorded:
             assert score(photos, images, "--output", tmp_path / name) == 0
         assert len(recorded) == 1
+
+
+def test_a_score_at_the_threshold_is_normal():
+    assert make_row("a", -1.0, -1.0)["decision"] == "normal"
+
+
+def test_rows_are_in_the_file_at_once(tmp_path):
+    path = tmp_path / "scores.csv"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        TableWriter(file).write(make_row("a", -2.0, -1.0))
+        assert [row["path"] for row in read_rows(path)] == ["a"]
+
+
+def test_masks_mark_what_exceeds_the_threshold(tmp_path):
+    suffixes = {"masks": ".png"}
+    write = file_writer(name_files(["a.png"], tmp_path, suffixes), suffixes, 2.0)
+    write(0, np.full((1, 3), 100, np.uint8), np.array([[1.0, 2.0, 2.1]]))
+    with Image.open(tmp_path / "masks" / "a.png") as opened:
+        assert np.array(opened).tolist() == [[0, 0, 255]]
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["a.png", "b.bmp"], ["a.png", "b.png"]),
+        # Some file systems take them for one name.
+        (["a.png", "A.bmp"], ["a.png.png", "A.bmp.png"]),
+        (["a.bmp", "a.png/b/c.png"], ["a.bmp.png", "a.png/b/c.png.png"]),
+        (
+            ["a.png", "a.bmp", "a.png.png/b.bmp"],
+            ["a.png.png.png", "a.bmp.png.png", "a.png.png/b.bmp.png.png"],
+        ),
+    ],
+)
+def test_no_two_files_of_the_output_have_one_name(names, expected, tmp_path):
+    files = name_files(names, tmp_path, {"masks": ".png"})["masks"]
+    assert [file.relative_to(tmp_path / "masks").as_posix() for file in files] == expected
+
+
+def test_colours_of_an_image_are_read_like_those_of_fit(photos, tmp_path):
+    out = tmp_path / "out"
+    folder = tmp_path / "in"
+    folder.mkdir()
+    with Image.open(photos.new / "a.png") as opened:
+        pixels = np.array(opened)
+    Image.fromarray(np.stack([pixels, pixels // 2, pixels], axis=-1)).save(folder / "a.png")
+    assert score(photos, folder, "--output", out, "--masks") == 0
+    with Image.open(out / "overlays" / "a.png") as overlay, Image.open(out / "masks/a.png") as mask:
+        outside = np.array(overlay)[np.array(mask) == 0]
+    assert (np.ptp(outside.astype(int), axis=1) == 0).mean() > 0.5
+
+
+def test_the_threshold_of_scores_leaves_masks_alone(photos, tmp_path):
+    bad = photos.new / "d" / "bad.png"
+    for name, options in (("one", []), ("two", ["--threshold", "-1e9"])):
+        assert score(photos, bad, "--output", tmp_path / name, "--masks", *options) == 0
+    masks = [(tmp_path / name / "masks" / "bad.png").read_bytes() for name in ("one", "two")]
+    assert masks[0] == masks[1]

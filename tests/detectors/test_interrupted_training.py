@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -403,8 +404,9 @@ def test_a_folder_that_cannot_be_written_to_is_found_before_training(tmp_path):
         if not folder.is_dir():
             pytest.skip("no folder here that cannot be written to")
     detector = make(checkpoint=folder / "a.pt", max_iter=10**9)
-    with pytest.raises(OSError, match="a.pt.* Training has not begun"):
+    with pytest.raises(OSError, match="a.pt.* Training has not begun") as caught:
         detector.fit(IMAGES)
+    assert caught.value.errno
     assert not list(tmp_path.rglob("*.part"))
 
 
@@ -517,3 +519,9 @@ def test_training_that_stops_early_writes_a_checkpoint_and_is_not_continued(tmp_
     again = make(path, **options).fit(IMAGES)
     assert again.loss_curve_ == first.loss_curve_
     assert_same_weights(weights(again), weights(first))
+
+
+def test_a_fit_in_another_thread_has_a_checkpoint(tmp_path):
+    with ThreadPoolExecutor() as pool:
+        fitted = pool.submit(make(tmp_path / "state", max_iter=2).fit, IMAGES).result()
+    assert fitted.n_iter_ == 2 and (tmp_path / "state").is_file()

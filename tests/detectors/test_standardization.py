@@ -111,3 +111,63 @@ def test_local_contrast_is_the_same_at_any_brightness():
     torch.testing.assert_close(
         local_contrast(images + 3000, 5), local_contrast(images, 5), atol=1e-2, rtol=0
     )
+
+
+def test_all_rows_count():
+    rows = np.random.default_rng(0).normal(size=(1500, 2))
+    scaling = Standardization.fit(as_input(rows), standardization="image", contrast_size=None)
+    np.testing.assert_allclose(scaling.mean, rows.mean(0), atol=1e-12)
+    np.testing.assert_allclose(scaling.deviation, rows.std(0), rtol=1e-9)
+
+
+@pytest.mark.parametrize("value", [0.0, -0.5])
+def test_a_constant_channel_is_not_scaled(value):
+    images = np.random.default_rng(0).random((10, 8, 8, 2)).astype(np.float32)
+    images[..., 1] = value
+    scaling = Standardization.fit(as_input(images), standardization="dataset", contrast_size=None)
+    assert scaling.deviation[1] == 1
+    assert float(scaling(torch.from_numpy(images).permute(0, 3, 1, 2))[0][:, 1].abs().max()) == 0
+
+
+def test_without_standardization_values_stay():
+    images = np.random.default_rng(0).random((5, 8, 8, 1)).astype(np.float32)
+    scaling = Standardization.fit(as_input(images), standardization="none", contrast_size=None)
+    batch = torch.from_numpy(images).permute(0, 3, 1, 2)
+    assert torch.equal(scaling(batch)[0], batch)
+
+
+def test_each_image_has_mean_0_and_deviation_1():
+    images = np.random.default_rng(0).random((4, 3, 3, 1)).astype(np.float32)
+    scaling = Standardization.fit(as_input(images), standardization="image", contrast_size=None)
+    alone = scaling(torch.from_numpy(images).permute(0, 3, 1, 2))[0]
+    torch.testing.assert_close(alone.std((1, 2, 3), correction=0), torch.ones(4))
+
+
+def test_the_rounding_of_a_single_pixel_is_not_scaled_up():
+    moments = {"mean": torch.tensor([0.4]).double(), "deviation": torch.tensor([0.3]).double()}
+    pixels = torch.linspace(0, 1, 50).view(-1, 1, 1, 1)
+    assert float(Standardization(**moments, per_image=True)(pixels)[0].abs().max()) == 0
+
+
+def test_local_contrast_is_the_last_channel_and_standardized():
+    rng = np.random.default_rng(0)
+    images = rng.random((12, 16, 16, 2)) * rng.uniform(0.2, 1.0, (12, 1, 1, 1))
+    scaling = Standardization.fit(as_input(images), standardization="dataset", contrast_size=5)
+    standardized = scaling(torch.from_numpy(images).permute(0, 3, 1, 2))[0]
+    represented = scaling.represent(standardized)
+    assert torch.equal(represented[:, :2], standardized)
+    contrast = represented[:, 2]
+    assert float(contrast.mean()) == pytest.approx(0, abs=1e-5)
+    assert float(contrast.std(correction=0)) == pytest.approx(1, abs=1e-5)
+
+
+def test_contrast_that_is_the_same_everywhere_is_not_scaled_up():
+    images = np.full((4, 8, 8, 1), 0.3)
+    scaling = Standardization.fit(as_input(images), standardization="image", contrast_size=3)
+    assert scaling.contrast_deviation == 1
+
+
+def test_local_contrast_is_finite_in_flat_parts_far_from_the_mean():
+    images = torch.zeros(1, 1, 32, 32)
+    images[..., 16:] = 1e4 / 3
+    assert bool(local_contrast(images, 5).isfinite().all())

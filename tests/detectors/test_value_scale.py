@@ -10,6 +10,8 @@ from sklearn.base import clone
 from synthetic_images import make_images
 
 from skanomaly import DenoisingAE, PatchCorruption
+from skanomaly._validation import ValidatedInput
+from skanomaly._value_scale import _is_other_scale, warn_of_other_scale
 from skanomaly.datasets import ImageSequence
 from skanomaly.model_selection import SyntheticDefectScorer
 
@@ -270,3 +272,56 @@ def test_rows_that_lie_far_out_are_no_other_scale():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         detector.predict(rows * 1e4)
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype", "usual", "expected"),
+    [
+        # Bright.
+        ([5.0, 5.0], float, 0.02, True),
+        ([1.9, 1.9], float, 0.02, False),
+        ([5.0, -5.0], float, 0.2, False),
+        ([-50.0, -50.0], float, 0.2, True),
+        # 8-bit values in 16 bits were trained on, or others as dark.
+        ([40000, 40000], np.uint16, 0.002, True),
+        ([0.6, 0.6], float, 0.002, False),
+        ([40000, 40000], np.uint16, 0.0001, False),
+        # Fractions where white is 255.
+        ([0.0, 0.5], float, 128.0, True),
+        ([0.5, 1.0], float, 30.0, True),
+        ([0.0, 0.5], float, 15.0, False),
+        ([0.0, 1.0], float, 128.0, False),
+        ([-0.5, 0.5], float, 128.0, False),
+        ([0.0, 0.2], float, 128.0, False),
+        ([0, 255], np.uint8, 128.0, True),
+        # 8-bit values in 16 bits.
+        ([200, 200], np.uint16, 0.5, True),
+        ([200.0, 200.0], float, 32768.0, True),
+        ([20, 20], np.uint16, 0.5, False),
+        ([300, 300], np.uint16, 0.5, False),
+        ([30, 30], np.uint16, 0.05, False),
+    ],
+)
+def test_limits_of_another_scale(values, dtype, usual, expected):
+    images = np.array(values, dtype).reshape(1, 1, 2, 1)
+    assert _is_other_scale(images, usual) is expected
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        warn_of_other_scale(ValidatedInput(images, (1, 2, 1)), usual)
+        warn_of_other_scale(ValidatedInput(images, (1, 2, 1)), None)
+    assert len(caught) == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype", "start"),
+    [
+        ([150, 200], np.uint16, "X of dtype uint16 holds values up to 200 (0.00305 of white), on "),
+        ([-150.0, -200.0], float, "X of dtype float64 holds values up to 200, on another scale "),
+    ],
+)
+def test_the_largest_value_is_named(values, dtype, start):
+    images = np.array(values, dtype).reshape(1, 1, 2, 1)
+    with pytest.warns(UserWarning) as caught:
+        warn_of_other_scale(ValidatedInput(images, (1, 2, 1)), 0.5)
+    message = str(caught[0].message)
+    assert message.startswith(start) and "with values of about 0.5." in message

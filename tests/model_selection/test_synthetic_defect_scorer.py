@@ -70,6 +70,19 @@ def fitted(images):
     return TemplateDetector().fit(images)
 
 
+def test_lists_of_tensors_and_columns_of_images(images):
+    detector = SelfSupervisedAutoencoderDetector(network=SMALL, max_iter=2, random_state=0)
+    detector.fit(images)
+    scorer = SyntheticDefectScorer(n_defects=6)
+    # Rounding to bfloat16 moves ranks.
+    wanted = pytest.approx(scorer(detector, images.astype(np.float32)), abs=0.05)
+    low = [torch.from_numpy(image).bfloat16() for image in images]
+    with_gradients = [torch.from_numpy(image).requires_grad_() for image in images]
+    for X in (low, with_gradients, pd.Series(list(images))):
+        assert scorer(detector, X) == wanted
+        assert scorer.make_defects(X).images.shape == (6, 32, 32)
+
+
 @pytest.mark.parametrize("metric", METRICS)
 def test_the_score_is_the_metric_of_clean_and_damaged_images(images, fitted, metric):
     held_out = make_alike(10, seed=1)
@@ -280,11 +293,15 @@ def test_it_is_pickled_cloned_and_shown(images, fitted):
         ({"kinds": ["dent"]}, "'crack'"),
         ({"kinds": "dent"}, "kinds"),
         ({"kinds": []}, "kinds must be"),
+        ({"kinds": [["crack"]]}, "kinds must be"),
         ({"strength": 0}, "strength"),
         ({"strength": (0.5, 0.1)}, "strength must be"),
         ({"strength": (0.5, 1.5)}, "strength must be"),
+        ({"strength": (0.0, 0.5)}, "strength must be"),
         ({"strength": (0.1, 0.2, 0.3)}, "strength must be"),
+        ({"strength": (0.1, "1")}, "strength must be"),
         ({"random_state": None}, "random_state"),
+        ({"random_state": -1}, "random_state"),
         ({"random_state": np.random.RandomState(0)}, "random_state"),
     ],
 )

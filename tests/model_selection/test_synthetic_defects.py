@@ -7,7 +7,7 @@ from PIL import Image
 from synthetic_images import make_images
 
 from skanomaly.datasets import ImageSequence
-from skanomaly.model_selection import SyntheticDefectScorer
+from skanomaly.model_selection import SyntheticDefectScorer, _synthetic_defect_scorer
 from skanomaly.model_selection._synthetic_defects import DEFECTS
 
 
@@ -232,3 +232,31 @@ def test_defects_that_hardly_show_are_drawn_again(kind):
     changes = [d[mask].mean() for d, mask in zip(difference, defects.masks, strict=True)]
     # Eight draws do not always suffice. With one draw there are 12.
     assert np.sum(np.array(changes) < 0.01 * np.ptp(images)) <= 2
+
+
+def test_the_other_image_is_another_one(images, monkeypatch):
+    pairs = []
+
+    def add_defect(image, other, *arguments):
+        pairs.append((image, other))
+        return image, np.ones(image.shape[:2], dtype=bool)
+
+    monkeypatch.setattr(_synthetic_defect_scorer, "add_defect", add_defect)
+    SyntheticDefectScorer(n_defects=60).make_defects(images)
+    assert len(pairs) == 60
+    assert not any(np.array_equal(image, other) for image, other in pairs)
+
+
+def test_each_round_is_in_another_order(images):
+    indices = SyntheticDefectScorer(n_defects=24).make_defects(images).indices.reshape(4, 6)
+    assert (np.sort(indices) == np.arange(6)).all()
+    assert len({tuple(row) for row in indices.tolist()}) == 4
+
+
+def test_the_last_kind_gives_way_to_the_first():
+    flat = np.full((2, 24, 24), 0.5)
+    # The range of values comes from one image, which the others are drawn within.
+    images = np.concatenate([flat, flat])
+    images[0, 0, :2] = [0.0, 1.0]
+    defects = SyntheticDefectScorer(n_defects=8, kinds=["color", "smear"]).make_defects(images)
+    assert set(defects.kinds[defects.indices > 0]) == {"color"}

@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -168,3 +170,85 @@ def test_a_map_of_zeros_stays_finite():
     term = FrameTerm.fit(frame_sums(images), weight=1.0, brightness=True, aggregation="max")
     frame = frame_sums(torch.zeros(1, 1, 16, 16, dtype=torch.float64))
     assert bool(term(torch.zeros(1, 16, 16, dtype=torch.float64), frame).isfinite().all())
+
+
+def sums_of(means, variance=1.0, roughness=1.0, count=100.0):
+    """Frame sums of images with these means, as if of that many values."""
+    means = torch.as_tensor(means, dtype=torch.float64)
+    ones = torch.ones_like(means)
+    squares = means.square() + variance
+    parts = [ones, means, squares, ones, ones * roughness * variance]
+    return count * torch.stack(parts, dim=1)
+
+
+def fit_frames(means, **sums):
+    frames = sums_of(means, **sums)
+    return FrameTerm.fit(frames, weight=1.0, brightness=True, aggregation="max")
+
+
+def test_the_margin_is_half_the_range_or_at_least_what_defects_do():
+    wide = fit_frames([0.0, 10.0])
+    assert wide.margin.tolist() == pytest.approx([5.0, math.log(4), 0.4])
+    assert fit_frames([0.0, 1.0]).margin[0] == 1
+    # Means are in units of the usual deviation.
+    doubled = fit_frames([0.0, 20.0], variance=4.0)
+    assert (doubled.lowest[0], doubled.highest[0]) == (0, pytest.approx(10.0))
+    # Nothing up to half of the margin, 1 at the margin.
+    excess = wide.excess(sums_of([5.0, 12.5, -2.5, 15.0, -5.0, 20.0]))
+    assert excess.tolist() == pytest.approx([0, 0, 0, 1, 1, 3])
+
+
+def test_the_excess_is_that_of_the_worst_statistic_at_any_size():
+    term = fit_frames([0.0, 10.0])
+    far = sums_of([20.0], variance=1e-3)
+    alone = [float(term.excess(sums_of(*each))) for each in (([20.0],), ([10.0], 1e-3))]
+    assert min(alone) > 1
+    assert float(term.excess(far)) == pytest.approx(max(alone), rel=1e-3)
+    # Larger images than those of fit are not held to more.
+    assert term.excess(sums_of([15.0], count=900.0)).tolist() == pytest.approx([1.0])
+    assert term.excess(sums_of([15.0], count=25.0)).tolist() == [0.0]
+
+
+def test_a_frame_raises_the_score_of_its_aggregation():
+    frames = sums_of([0.0, 10.0])
+    term = FrameTerm.fit(frames, weight=7.0, brightness=True, aggregation="mean")
+    maps = torch.rand(1, 4, 4, dtype=torch.float64)
+    raised = term(maps, sums_of([20.0]))
+    assert float(raised.mean()) == pytest.approx(7.0 * 3.0)
+
+
+def test_frames_without_contrast_or_neighbours_are_finite():
+    flat = torch.zeros(5, 1, 8, 8, dtype=torch.float64)
+    term = FrameTerm.fit(frame_sums(flat), weight=1.0, brightness=True, aggregation="max")
+    assert term.excess(frame_sums(flat)).tolist() == [0.0] * 5
+    # The mean square of the first is below the squared mean, by rounding.
+    far = torch.full((1, 1, 15, 15), 913628022.0, dtype=torch.float64) / 3
+    for values in (far, torch.zeros(1, 3, 1, 1, dtype=torch.float64)):
+        assert bool(term.excess(frame_sums(values)).isfinite().all())
+
+
+def test_sums_of_values_far_from_0_keep_their_digits():
+    images = 4096 + torch.randn(2, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    expected = frame_sums(images.double())[:, :3]
+    torch.testing.assert_close(frame_sums(images)[:, :3], expected, rtol=1e-13, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("lowest", torch.zeros(2), "shape"),
+        ("highest", torch.tensor([0.0, math.nan, 0.0]), "finite"),
+        ("margin", torch.zeros(3), "margin above 0"),
+        ("variance", 0.0, "above 0"),
+        ("count", 0.0, "above 0"),
+        ("weight", math.inf, "weight finite"),
+    ],
+)
+def test_a_frame_term_refuses_numbers_that_make_no_factor(name, value, message):
+    settings = dict(lowest=torch.zeros(3), highest=torch.ones(3), margin=torch.ones(3))
+    settings |= dict(variance=1.0, count=1.0, weight=1.0, aggregation="max")
+    FrameTerm(**settings)
+    if name == "lowest":
+        settings["highest"] = value
+    with pytest.raises(ValueError, match=message):
+        FrameTerm(**settings | {name: value})

@@ -1,4 +1,8 @@
+import hashlib
+import io
 import math
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +15,7 @@ from skanomaly.training import (
     Checkpointing,
     EarlyStopping,
     NonFiniteLossError,
+    _checkpoint,
     augment,
     random_crops,
     resolve_device,
@@ -210,3 +215,37 @@ def test_bfloat16_is_picked_where_the_processor_has_it(monkeypatch, capabilities
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
     assert has_fast_bfloat16(torch.device("cpu")) is expected
     assert describe_environment()["bfloat16 in hardware"] == str(expected)
+
+
+def store(path, content):
+    path.write_bytes(_checkpoint._MAGIC + hashlib.sha256(content).digest() + content)
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        ({"fingerprint": "", "seed": 0, "code": Path("a")}, "Weights only load failed"),
+        ({"fingerprint": ""}, "'seed'"),
+        ({"seed": 0}, "'fingerprint'"),
+        ([1, 2], "list indices"),
+    ],
+)
+def test_a_whole_file_of_other_content_is_refused(state, message, tmp_path):
+    path = tmp_path / "state.pt"
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    store(path, buffer.getvalue())
+    for read in (_checkpoint.checkpoint_seed, partial(_checkpoint.load_checkpoint, fingerprint="")):
+        with pytest.raises(ValueError, match=f"(?s)cannot be read as a checkpoint.*{message}"):
+            read(path)
+
+
+def test_a_file_that_is_no_checkpoint_is_told_from_a_damaged_one(tmp_path):
+    path = tmp_path / "state.pt"
+    path.write_bytes(b"a letter, longer than the start of a checkpoint and the digest that follows")
+    with pytest.raises(ValueError, match="not a checkpoint, or of another version"):
+        _checkpoint.checkpoint_seed(path)
+    store(path, b"state")
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ValueError, match="checksum mismatch, the file is truncated or damaged"):
+        _checkpoint.checkpoint_seed(path)
