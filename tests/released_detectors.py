@@ -18,6 +18,8 @@ def make_detectors():
     rows, columns = np.indices((12, 16))
     images = 0.5 + 0.3 * np.sin(rows + columns / 2 + np.arange(6).reshape(6, 1, 1))
     options = dict(max_iter=20, batch_size=4, precision="float32", device="cpu", random_state=0)
+    # Named, since the default may change.
+    options |= {"smoothing_size": 5}
     corruption = skanomaly.PatchCorruption(radius=(0.1, 0.2), texture={"image": 1.0, "noise": 2.0})
     return {
         "images": (

@@ -92,7 +92,7 @@ class SharedParameters(TypedDict, total=False):
         0.01 of new normal images instead: ``validation_fraction`` of the images, but at least 20,
         or a third of all if that is fewer, are held out, and the threshold is corrected by the mean
         and spread of their scores.
-    smoothing_size : int, default=5
+    smoothing_size : int, default=3
         Side of the mean filter on difference maps, in pixels, odd and at most 16385.
     smoothing_passes : int, default=2
         Number of times that the filter is applied, at most 1000.
@@ -238,7 +238,7 @@ _SHARED: dict[str, tuple[Any, list[Any]]] = {
     "weight_decay": (0.1, [Interval(Real, 0, None, closed="left")]),
     "augmentation": ("auto", [None, str, tuple, list]),
     "contamination": ("auto", [StrOptions({"auto"}), Interval(Real, 0, 0.5, closed="right")]),
-    "smoothing_size": (5, [_from_to(1, WIDEST_FILTER)]),
+    "smoothing_size": (3, [_from_to(1, WIDEST_FILTER)]),
     "smoothing_passes": (2, [_from_to(0, MOST_PASSES)]),
     "normalize_map": (True, ["boolean"]),
     "region_size": (0.6, [None, Interval(Real, 0, 1, closed="right")]),

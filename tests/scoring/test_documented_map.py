@@ -47,7 +47,7 @@ def documented_map(detector, images, training):
         standardized = model.standardization(on_device)[0].float()
         read, repaired = (t.cpu().numpy().astype(np.float64) for t in model.repair(standardized))
     usual_maps = detector.expected_map_ if detector.normalize_map else [1.0] * read.shape[1]
-    maps = [mean_filter((read - repaired)[:, kind] ** 2, 5) for kind in range(read.shape[1])]
+    maps = [mean_filter((read - repaired)[:, kind] ** 2, 3) for kind in range(read.shape[1])]
     relative = np.mean([m / e for m, e in zip(maps, usual_maps, strict=True)], axis=0)
     weighted = relative
     if detector.normalize_map and detector.region_size is not None:
