@@ -15,12 +15,10 @@ BENCHMARK = "-m skanomaly.benchmark"
 DETECTORS = "SelfSupervisedAutoencoderDetector", "DenoisingAE", "ContractiveAE"
 COMMANDS = {
     "real_sets": f"{BENCHMARK} magnetic_tile bottle grid kolektorsdd --size 128 --seeds 0 1",
-    "focus": f"{BENCHMARK} magnetic_tile bottle grid kolektorsdd --size 128 --seeds 0 1 "
-    "--set corruption__focus=0",
-    "image_size": f"{BENCHMARK} kolektorsdd --size 320 128 --seeds 0 1",
+    "image_size": f"{BENCHMARK} kolektorsdd --size 320 128 --seeds 0 --set max_iter=1000",
     "textures": f"{BENCHMARK} brick grass gravel --size 128 --seeds 0",
     "few_images": "docs/training_curves.py few bottle grid kolektorsdd magnetic_tile "
-    "--numbers 20 40 100 --seeds 0 1",
+    "--numbers 20 40 --seeds 0 1",
     "training_time": "docs/training_curves.py steps magnetic_tile",
     "short_trainings": "docs/training_curves.py mixup --seeds 0 1",
     "networks": f"{BENCHMARK} magnetic_tile bottle grid kolektorsdd --size 64 --seeds 0 "
