@@ -32,7 +32,10 @@ def validate_images(
         If X does not hold images.
     """
     if not isinstance(X, ImageSequence):
-        X = open_container(X, is_flat=image_shape is not None)
+        opened = open_container(X, is_flat=image_shape is not None)
+        # Messages about arrays and tensors name what was passed.
+        is_column = len(getattr(X, "shape", ())) == 1
+        X = opened if isinstance(X, (list, tuple)) or is_column else X
     shape = tuple(np.shape(X))
     n_dims = len(shape)
     if n_dims not in (2, 3, 4) or (n_dims == 2 and image_shape is None):
