@@ -18,7 +18,7 @@ COMMANDS = {
     "image_size": f"{BENCHMARK} kolektorsdd --size 320 128 --seeds 0 --set max_iter=1000",
     "textures": f"{BENCHMARK} brick grass gravel --size 128 --seeds 0",
     "few_images": "docs/training_curves.py few bottle grid kolektorsdd magnetic_tile "
-    "--numbers 20 40 --seeds 0 1",
+    "--numbers 20 40 100 --seeds 0 1",
     "training_time": "docs/training_curves.py steps magnetic_tile",
     "short_trainings": "docs/training_curves.py mixup --seeds 0 1",
     "networks": f"{BENCHMARK} magnetic_tile bottle grid kolektorsdd --size 64 --seeds 0 "
